@@ -1,0 +1,1 @@
+"""Doors: one small file a verb. Parse options, call a room, return its result."""

@@ -1,0 +1,39 @@
+"""What the supervisor tells the gateway process: one JSON file at its start, then the replica table."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dreamseed_cli.profile.schema import Gateway, Part
+
+
+class ReplicaTarget(Part):
+    """One engine as the gateway sees it."""
+
+    name: str
+    """`r0`, `r1`, ...: stable over restarts."""
+    endpoint: str
+    """An `engine.types.Endpoint` as text."""
+    model: str
+    """The model's name in requests to this engine."""
+    ready: bool
+    """Whether new requests may go there."""
+
+
+class GatewaySettings(Part):
+    """The gateway process's configuration."""
+
+    gateway: Gateway
+    served_name: str
+    """The model's name towards clients."""
+    api: Literal["chat", "completions"]
+    max_model_len: int | None
+    """Longest prompt and answer together, in tokens; None if only the engine knows."""
+    usage_per_chunk: bool
+    """Whether the engine counts tokens in every chunk (`continuous_usage_stats`: vLLM, emulated)."""
+    simulated: bool
+    """Whether answers come from the emulated engine."""
+    api_key_env: str | None
+    admin_socket: str
+    """Unix socket of the admin interface: `PUT /replicas` takes a list of ReplicaTarget, `GET /stats`."""
+    replicas: tuple[ReplicaTarget, ...]

@@ -1,0 +1,1 @@
+"""The process tree: start order, health, drain; and the live view of it."""
