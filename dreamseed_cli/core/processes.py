@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
+
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """pid and start time (seconds since the epoch, as the kernel tells it): no two processes share both."""
+    """pid and start time (seconds since boot, as the kernel counts): within one boot no two share both.
+
+    Not psutil's time since the epoch: that one moves when the clock is set, and a process would then
+    no longer be itself. Whoever stores an identity stores the `boot_id` with it.
+    """
 
     pid: int
     started: float
@@ -20,10 +28,8 @@ class ProcessIdentity:
     @classmethod
     def of(cls, pid: int) -> ProcessIdentity | None:
         """The identity of the process that has `pid` now; None if there is none."""
-        try:
-            return cls(pid, psutil.Process(pid).create_time())
-        except psutil.NoSuchProcess:
-            return None
+        started = _started(pid)
+        return None if started is None else cls(pid, started)
 
     def alive(self) -> bool:
         """Whether this very process still runs (a zombie does not)."""
@@ -33,8 +39,7 @@ class ProcessIdentity:
         """The living process itself; None once it is gone or only a zombie."""
         try:
             process = psutil.Process(self.pid)
-            # The kernel counts start times in clock ticks (10 ms) since boot.
-            if abs(process.create_time() - self.started) > 0.02:
+            if _started(self.pid) != self.started:
                 return None
             return None if process.status() == psutil.STATUS_ZOMBIE else process
         except psutil.NoSuchProcess:
@@ -55,6 +60,25 @@ class ProcessIdentity:
             if identity is not None:
                 members.append(identity)
         return members
+
+
+def boot_id() -> str:
+    """The name of this boot of this machine: identities from another one prove nothing."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def session_members(leader_pid: int) -> list[ProcessIdentity]:
+    """The living processes of the session that `leader_pid` opened, its orphaned grandchildren included."""
+    members = []
+    for pid in psutil.pids():
+        try:
+            inside = os.getsid(pid) == leader_pid
+        except OSError:
+            continue
+        identity = ProcessIdentity.of(pid) if inside else None
+        if identity is not None and identity.alive():
+            members.append(identity)
+    return members
 
 
 def signal_all(members: Iterable[ProcessIdentity], signum: signal.Signals) -> None:
@@ -80,8 +104,23 @@ def end_all(
     return _wait_gone(left, kill_wait_s)
 
 
+def _started(pid: int) -> float | None:
+    """Field 22 of /proc/PID/stat (proc(5)) in seconds; the name before it may hold anything."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    return int(stat.rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+
+
 def _wait_gone(members: Sequence[ProcessIdentity], timeout_s: float) -> list[ProcessIdentity]:
-    processes = [p for m in members if (p := m.process()) is not None]
-    _, alive = psutil.wait_procs(processes, timeout=timeout_s)
-    living = {p.pid for p in alive}
-    return [m for m in members if m.pid in living and m.alive()]
+    """Those that still run after at most `timeout_s`.
+
+    Looks instead of waiting for an exit status: that is for whoever started them to collect.
+    """
+    deadline = time.monotonic() + timeout_s
+    left = [member for member in members if member.alive()]
+    while left and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        left = [member for member in left if member.alive()]
+    return left
