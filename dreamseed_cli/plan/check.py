@@ -1,0 +1,51 @@
+"""A whole profile against the tables of cards and models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.plan.fit import Finding, Fit, findings, fit
+from dreamseed_cli.plan.tables import cards, models
+from dreamseed_cli.profile.schema import Profile, VllmEngine
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was computed for a profile. fit is None where no card or no known model is involved."""
+
+    findings: tuple[Finding, ...]
+    fit: Fit | None
+    unchecked: str | None
+    """Why nothing could be computed, if so."""
+
+
+def check_profile(profile: Profile) -> Check:
+    """Compute whether the profile's engine can start on its box. Reads tables only."""
+    engine = profile.engine
+    if not isinstance(engine, VllmEngine):
+        return Check((), None, None)
+    unknown = _unknown(profile, engine)
+    if unknown:
+        return Check((), None, unknown)
+    model = models()[engine.model]
+    card = cards()[profile.box.gpu_model] if engine.device == "cuda" and profile.box.gpu_model else None
+    found = tuple(findings(engine, model, card, profile.box.gpus))
+    return Check(found, fit(model, card, engine, engine.tensor_parallel_size) if card else None, None)
+
+
+def require_startable(profile: Profile) -> None:
+    """Raise ErrorGroup with every finding, each naming its place in the profile."""
+    found = check_profile(profile).findings
+    if found:
+        raise ErrorGroup(
+            [UsageError(f.cause, place=f"{profile.name}: {f.place}", remedy=f.remedy) for f in found]
+        )
+
+
+def _unknown(profile: Profile, engine: VllmEngine) -> str | None:
+    if engine.model not in models():
+        return f"the table of models does not know '{engine.model}': its memory is not checked"
+    if engine.device == "cuda" and profile.box.gpu_model not in cards():
+        return f"the table of cards does not know '{profile.box.gpu_model}': memory is not checked"
+    return None

@@ -1,0 +1,58 @@
+"""Which profile fits this machine: the embedded default, or the GPU profile for the cards that NVML sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dreamseed_cli.profile.load import EMBEDDED_DEFAULT, load_profile, with_gpus
+from dreamseed_cli.profile.schema import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A profile and, in one sentence, why it was taken."""
+
+    profile: Profile
+    why: str
+
+
+def visible_cards() -> list[str]:
+    """The names of the NVIDIA cards NVML sees; empty without a card or a driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
+    except pynvml.NVMLError:
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def choose_profile(requested: str | None, gpus: int | None, cards: Sequence[str]) -> Choice:
+    """The profile to run: what was asked for, else what fits the `cards` of this machine."""
+    choice = _requested(requested) if requested else _fitting(cards)
+    if gpus is None:
+        return choice
+    return Choice(with_gpus(choice.profile, gpus), f"{choice.why}; --gpus {gpus}")
+
+
+def _requested(name: str) -> Choice:
+    return Choice(load_profile(name), "asked for with --profile")
+
+
+def _fitting(cards: Sequence[str]) -> Choice:
+    if not cards:
+        return Choice(load_profile(EMBEDDED_DEFAULT), "NVML sees no card on this machine")
+    seen = f"NVML sees {len(cards)} x {cards[0]}"
+    if len(cards) == 1:
+        return Choice(load_profile("rtx5090x1"), seen)
+    profile = load_profile("rtx5090x3")
+    if len(cards) < profile.box.gpus:
+        return Choice(with_gpus(profile, len(cards)), f"{seen}, so one replica on each")
+    return Choice(profile, seen)

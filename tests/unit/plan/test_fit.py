@@ -1,0 +1,90 @@
+"""What fits and what cannot start, computed."""
+
+import pytest
+
+from dreamseed_cli.core.errors import ErrorGroup
+from dreamseed_cli.plan.check import check_profile, require_startable
+from dreamseed_cli.plan.fit import fit, kv_bytes_per_token
+from dreamseed_cli.plan.tables import cards, models
+from dreamseed_cli.profile.load import load_profile, parse_profile
+from dreamseed_cli.profile.schema import Profile, VllmEngine
+
+
+def _profile(**engine: object) -> Profile:
+    data = {"kind": "vllm", "device": "cuda", "model": "meta-llama/Llama-2-13b-chat-hf", "dtype": "float16"}
+    return parse_profile(
+        {
+            "name": "t",
+            "description": "",
+            "box": {"gpus": 3, "gpu_model": "rtx5090"},
+            "engine": {**data, **engine},
+        },
+        source="t",
+    )
+
+
+def test_the_documents_13b_needs_over_800_kb_a_token() -> None:
+    """2 x 40 layers x 40 heads x 128 x 2 bytes: no grouped-query attention."""
+    assert kv_bytes_per_token(models()["meta-llama/Llama-2-13b-chat-hf"], "float16") == 819_200
+
+
+def test_the_small_models_kv_agrees_with_what_vllm_reports() -> None:
+    """vLLM 0.32 printed 46,592 tokens for 1 GiB; the formula must agree within 1 %."""
+    per_token = kv_bytes_per_token(models()["smollm2-135m-instruct"], "bfloat16")
+    assert 2**30 / per_token == pytest.approx(46_592, rel=0.01)
+
+
+def test_the_document_profile_cannot_start_because_of_its_heads() -> None:
+    """3 does not divide 40, and the remedy computes the sizes that do."""
+    with pytest.raises(ErrorGroup) as caught:
+        require_startable(load_profile("rtx5090x3-document"))
+    message = str(caught.value)
+    assert "3 does not divide the model's 40 attention heads" in message
+    assert "with 1 it does not fit" in message
+    assert "with 2 it fits" in message
+
+
+def test_13b_in_float16_on_one_card_holds_less_than_one_sequence() -> None:
+    """26 GB of weights leave fewer than 4,096 tokens of KV cache."""
+    outcome = check_profile(_profile())
+    assert outcome.fit is not None
+    assert outcome.fit.kv_tokens < 4096
+    assert [finding.place for finding in outcome.findings] == ["engine.model"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_model_len": 2048}, {"kv_cache_dtype": "fp8"}, {"quantization": "fp8"}]
+)
+def test_each_remedy_that_is_named_works(change: dict[str, object]) -> None:
+    """The finding disappears with a shorter length, a smaller KV cache or smaller weights."""
+    assert check_profile(_profile(**change)).findings == ()
+
+
+def test_a_length_beyond_the_models_positions_is_a_finding() -> None:
+    """Llama-2 has 4,096 positions."""
+    outcome = check_profile(_profile(quantization="fp8", max_model_len=8192))
+    assert [finding.place for finding in outcome.findings] == ["engine.max_model_len"]
+
+
+def test_every_shipped_profile_but_the_documents_can_start() -> None:
+    """What we ship, starts."""
+    for name in ("laptop", "rtx5090x1", "rtx5090x3", "emulated-rtx5090x3"):
+        require_startable(load_profile(name))
+
+
+def test_unknown_models_and_cards_are_said_to_be_unchecked() -> None:
+    """No verdict without figures."""
+    assert "someone/model" in (check_profile(_profile(model="someone/model")).unchecked or "")
+    profile = _profile()
+    odd = profile.model_copy(update={"box": profile.box.model_copy(update={"gpu_model": "rtx9090"})})
+    assert "rtx9090" in (check_profile(odd).unchecked or "")
+
+
+def test_tensor_parallelism_shares_weights_and_kv_heads() -> None:
+    """Half the weights and half the bytes a token on each of two cards."""
+    engine = _profile().engine
+    assert isinstance(engine, VllmEngine)
+    model, card = models()["meta-llama/Llama-2-13b-chat-hf"], cards()["rtx5090"]
+    one, two = (fit(model, card, engine, size) for size in (1, 2))
+    assert two.weights == one.weights / 2
+    assert two.kv_per_token == one.kv_per_token / 2

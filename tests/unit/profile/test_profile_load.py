@@ -1,0 +1,105 @@
+"""Profiles: shipped ones load, wrong ones say everything that is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.profile.load import load_profile, parse_profile, shipped_names, with_gpus
+
+MINIMAL: dict[str, Any] = {
+    "name": "mine",
+    "description": "a test's",
+    "engine": {"kind": "vllm", "device": "cpu", "model": "smollm2-135m-instruct"},
+}
+
+
+def test_the_shipped_profiles_are_these_five_with_the_default_first() -> None:
+    """A profile that is not packaged or does not load is noticed here."""
+    names = shipped_names()
+    assert names[0] == "laptop"
+    assert set(names) == {"laptop", "rtx5090x1", "rtx5090x3", "rtx5090x3-document", "emulated-rtx5090x3"}
+    assert [load_profile(name).name for name in names] == names
+
+
+def test_every_error_is_told_at_once_with_its_path() -> None:
+    """One round for the operator, not one a mistake."""
+    wrong = {
+        **MINIMAL,
+        "engine": {**MINIMAL["engine"], "replicas": "3", "max_model_len": 0, "modle": "x"},
+        "gateway": {"port": 70000},
+        "extra": 1,
+    }
+    with pytest.raises(ErrorGroup) as caught:
+        parse_profile(wrong, source="mine.toml")
+    assert {error.place for error in caught.value.causes()} == {
+        "mine.toml: engine.replicas",
+        "mine.toml: engine.max_model_len",
+        "mine.toml: engine.modle",
+        "mine.toml: gateway.port",
+        "mine.toml: extra",
+    }
+    assert caught.value.exit_code == 2
+
+
+def test_a_profile_is_frozen() -> None:
+    """What was validated stays what runs."""
+    profile = parse_profile(MINIMAL, source="x")
+    with pytest.raises(ValueError, match="frozen"):
+        profile.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"engine": {"kind": "vllm", "device": "cuda", "model": "m", "replicas": 2}},
+            "is 2 cards, box.gpus is 0",
+        ),
+        ({"box": {"gpus": 1}}, "gpu_model is not"),
+        ({"engine": {"kind": "remote", "urls": ["10.0.0.1:8000"], "model": "m"}}, "is not an address"),
+        ({"engine": {"kind": "remote", "urls": ["http://a", "http://a"], "model": "m"}}, "twice"),
+        ({"engine": {"kind": "tgi"}}, "tgi"),
+        ({"gateway": {"generation": {"default_top_p": float("nan")}}}, "top_p|JSON|valid"),
+    ],
+)
+def test_contradictions_are_refused(change: dict[str, Any], message: str) -> None:
+    """Values that are fine one by one and wrong together."""
+    with pytest.raises(ErrorGroup, match=message):
+        parse_profile({**MINIMAL, **change}, source="x")
+
+
+def test_an_unknown_name_lists_the_shipped_ones() -> None:
+    """The remedy is in the message."""
+    with pytest.raises(UsageError, match="laptop") as caught:
+        load_profile("labtop")
+    assert caught.value.place == "labtop"
+
+
+def test_a_missing_file_and_broken_toml_are_named(tmp_path: Path) -> None:
+    """With the line where the TOML breaks."""
+    with pytest.raises(UsageError, match="no such file"):
+        load_profile(str(tmp_path / "none.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = \n")
+    with pytest.raises(UsageError, match=r"not valid TOML: .*line 1"):
+        load_profile(str(broken))
+    broken.write_bytes(b"name = '\xff'\n")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        load_profile(str(broken))
+
+
+def test_gpus_sets_one_replica_a_card() -> None:
+    """Three replicas become two on two cards; the box shrinks with them."""
+    profile = with_gpus(load_profile("rtx5090x3"), 2)
+    assert profile.engine.kind == "vllm"
+    assert (profile.engine.replicas, profile.box.gpus) == (2, 2)
+
+
+def test_gpus_respects_tensor_parallel_groups_and_profiles_without_cards() -> None:
+    """Cards that cannot be shared out, or that nobody would use, are refused."""
+    with pytest.raises(UsageError, match="groups of 3"):
+        with_gpus(load_profile("rtx5090x3-document"), 4)
+    with pytest.raises(UsageError, match="uses no cards"):
+        with_gpus(load_profile("laptop"), 1)

@@ -1,0 +1,45 @@
+"""Which profile runs without --profile."""
+
+import pytest
+
+from dreamseed_cli.profile.select import choose_profile, visible_cards
+
+
+@pytest.mark.parametrize(
+    ("cards", "name", "replicas"),
+    [
+        ([], "laptop", 1),
+        (["RTX 5090"], "rtx5090x1", 1),
+        (["RTX 5090"] * 2, "rtx5090x3", 2),
+        (["RTX 5090"] * 3, "rtx5090x3", 3),
+        (["RTX 5090"] * 4, "rtx5090x3", 3),
+    ],
+)
+def test_the_cards_that_nvml_sees_decide(cards: list[str], name: str, replicas: int) -> None:
+    """And the reason is told with the number of cards."""
+    choice = choose_profile(None, None, cards)
+    engine = choice.profile.engine
+    assert choice.profile.name == name
+    assert engine.kind != "remote"
+    assert engine.replicas == replicas
+    assert (str(len(cards)) if cards else "no card") in choice.why
+
+
+def test_what_is_asked_for_beats_what_is_seen() -> None:
+    """--profile and --gpus win."""
+    choice = choose_profile("emulated-rtx5090x3", 2, ["RTX 5090"])
+    assert choice.profile.engine.kind == "emulated"
+    assert choice.profile.engine.replicas == 2
+    assert "--profile" in choice.why
+    assert "--gpus 2" in choice.why
+
+
+def test_without_a_driver_there_are_no_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing NVML library is a machine without cards, not a failure."""
+    import pynvml
+
+    def no_library() -> None:
+        raise pynvml.NVMLError_LibraryNotFound
+
+    monkeypatch.setattr(pynvml, "nvmlInit", no_library)
+    assert visible_cards() == []
