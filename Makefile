@@ -1,0 +1,35 @@
+# The two commands of a newcomer: `make demo` and `make test`. Both set up what they need.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint docs lock proto clean
+BIN := .venv/bin
+
+help: ## Show what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+
+setup: ## Install everything this checkout needs, into .venv
+	@./scripts/setup.sh
+
+demo: setup ## Start the stack, ask the real model a question, stop again
+	@$(BIN)/dreamseed demo
+
+test: setup lint ## Run the linters and every test, on real servers
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+lint: setup ## Check style, types and the directions between the rooms
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: setup ## Write docs/cli.md from the program itself
+	$(BIN)/python scripts/generate_cli_reference.py
+
+proto: setup ## Generate the gRPC code from llm.proto
+	$(BIN)/python scripts/generate_proto.py
+
+lock: setup ## Resolve pyproject.toml into requirements/*.lock
+	./scripts/lock.sh
+
+clean: ## Remove what was built here (the prepared model stays in the user's cache)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
