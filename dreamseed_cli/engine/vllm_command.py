@@ -40,7 +40,8 @@ def _arguments(engine: VllmEngine) -> list[str]:
         "--dtype": engine.dtype,
         "--max-model-len": engine.max_model_len,
         "--max-num-seqs": engine.max_num_seqs,
-        "--max-num-queued-reqs": engine.max_queued_requests,
+        # vLLM counts the running requests among the queued ones.
+        "--max-num-queued-reqs": engine.max_num_seqs + engine.max_queued_requests,
         "--tensor-parallel-size": engine.tensor_parallel_size,
         "--kv-cache-dtype": engine.kv_cache_dtype,
         "--scheduling-policy": "priority",

@@ -37,7 +37,7 @@ def test_every_shipped_profile_gives_the_safe_command(name: str) -> None:
     assert _option(command, "--uds") == "/run/ds/r0.sock"
     assert _option(command, "--model") == engine.model
     assert _option(command, "--scheduling-policy") == "priority"
-    assert int(_option(command, "--max-num-queued-reqs")) > 0
+    assert int(_option(command, "--max-num-queued-reqs")) == engine.max_num_seqs + engine.max_queued_requests
     assert int(_option(command, "--shutdown-timeout")) > 0
     assert _option(command, "--dtype") == engine.dtype
     assert _option(command, "--max-model-len") == str(engine.max_model_len)
