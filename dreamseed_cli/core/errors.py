@@ -59,6 +59,13 @@ class FailedError(DreamseedError):
     """It failed while running (exit code 4)."""
 
 
+class InterruptedByUser(DreamseedError):
+    """Ctrl-C; everything has been cleaned up (exit code 130)."""
+
+    exit_code = 130
+    kind = "interrupted"
+
+
 class ErrorGroup(DreamseedError):
     """Several errors at once, so that a profile with five mistakes takes one round, not five."""
 

@@ -18,10 +18,12 @@ def render_result(command: str, result: Result, *, as_json: bool) -> None:
         return
     if result.view:
         from rich.console import Console
+        from rich.text import Text
 
         console = Console()
         for item in result.view:
-            console.print(item)
+            # Lines of text keep their length: a log line or an address cut in two is of no use in a pipe.
+            console.print(item, soft_wrap=isinstance(item, str | Text))
 
 
 def render_error(command: str, error: DreamseedError, *, as_json: bool) -> None:
@@ -34,7 +36,7 @@ def render_error(command: str, error: DreamseedError, *, as_json: bool) -> None:
 
     console = Console(stderr=True)
     for single in error.causes():
-        console.print(Text.assemble(("Error: ", "bold red"), str(single)))
+        console.print(Text.assemble(("Error: ", "bold red"), str(single)), soft_wrap=True)
 
 
 def _print_envelope(command: str, *, ok: bool, data: Any, errors: Sequence[dict[str, str]]) -> None:

@@ -19,16 +19,16 @@ _QUIET_ENDPOINTS = "/health,/metrics"
 
 
 def vllm_command(
-    engine: VllmEngine, *, name: str, model: str, cards: Sequence[int], endpoint: Endpoint
+    engine: VllmEngine, *, container: str, model: str, cards: Sequence[int], endpoint: Endpoint
 ) -> Command:
     """The command that starts one replica.
 
-    name: the replica's, such as `r0`. model: a folder or a Hugging Face id, as vLLM takes it.
-    cards: the indices of its GPUs (empty on the CPU). endpoint: a Unix socket, or for the docker
+    container: its name under the docker launcher. model: a folder or a Hugging Face id, as vLLM
+    takes it. cards: the indices of its GPUs (empty on the CPU). endpoint: a Unix socket, or for the docker
     launcher a loopback URL. Engines have no access control worth the name, so never a public address.
     """
     if engine.launcher == "docker":
-        return _docker_command(engine, name=name, model=model, cards=cards, endpoint=endpoint)
+        return _docker_command(engine, container=container, model=model, cards=cards, endpoint=endpoint)
     argv = (sys.executable, "-m", _SERVER_MODULE, "--model", model, *_listen(endpoint), *_arguments(engine))
     return Command(argv, {**_environment(engine), **_card_environment(engine, cards)})
 
@@ -91,17 +91,12 @@ def _loopback(endpoint: Endpoint) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
-def container_name(name: str) -> str:
-    """The container of a replica: known, so that it can be stopped by name."""
-    return f"dreamseed-{name}"
-
-
 def _docker_command(
-    engine: VllmEngine, *, name: str, model: str, cards: Sequence[int], endpoint: Endpoint
+    engine: VllmEngine, *, container: str, model: str, cards: Sequence[int], endpoint: Endpoint
 ) -> Command:
     host, port = _loopback(endpoint)
     devices = ",".join(str(card) for card in cards)
-    argv = ["docker", "run", "--rm", "--init", "--name", container_name(name)]
+    argv = ["docker", "run", "--rm", "--init", "--name", container]
     # --ipc=host: PyTorch's workers share tensors through /dev/shm, 64 MB in a container by default.
     argv += ["--gpus", f'"device={devices}"', "--ipc=host", "--publish", f"{host}:{port}:8000"]
     argv += ["--volume", f"{Path(engine.docker.model_cache).expanduser()}:/root/.cache/huggingface"]

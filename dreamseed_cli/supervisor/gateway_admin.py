@@ -1,0 +1,69 @@
+"""The supervisor's side of the gateway's admin interface, on its Unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.gateway.settings import ReplicaTarget
+
+_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
+
+
+class ReplicaCounts(msgspec.Struct, frozen=True):
+    """What the gateway counted for one replica since its start."""
+
+    name: str
+    finished: int = 0
+    failed: int = 0
+    tokens: int = 0
+
+
+class _Stats(msgspec.Struct, frozen=True):
+    port: int
+    replicas: tuple[ReplicaCounts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayStats:
+    """The gateway's port and its counts by replica name."""
+
+    port: int
+    replicas: Mapping[str, ReplicaCounts]
+
+
+class GatewayAdmin:
+    """Talks to one gateway. Make it inside a running event loop, close it at the end."""
+
+    def __init__(self, socket: Path) -> None:
+        self._place = str(socket)
+        self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=_TIMEOUT)
+
+    async def stats(self) -> GatewayStats:
+        """The gateway's counts. FailedError if it does not answer."""
+        answer = msgspec.json.decode(await self._call("GET", "/stats"), type=_Stats)
+        return GatewayStats(answer.port, {counts.name: counts for counts in answer.replicas})
+
+    async def set_replicas(self, targets: Sequence[ReplicaTarget]) -> None:
+        """Replace the gateway's replica table. FailedError if it does not answer."""
+        await self._call("PUT", "/replicas", [target.model_dump() for target in targets])
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _call(self, method: str, path: str, body: object = None) -> bytes:
+        try:
+            async with self._session.request(method, f"http://gateway{path}", json=body) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise FailedError(f"the gateway does not answer: {error}", place=self._place) from error
+        if response.status >= 300:
+            raise FailedError(
+                f"the gateway answered HTTP {response.status} to {method} {path}", place=self._place
+            )
+        return content

@@ -1,0 +1,51 @@
+"""The children's log files: bounded in size, and their last lines."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+LOG_LIMIT_BYTES = 32 * 1024 * 1024
+_TAIL_BYTES = 128 * 1024
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def bound_log(path: Path, limit_bytes: int = LOG_LIMIT_BYTES) -> bool:
+    """Once a log is over the limit, keep its content as `NAME.log.1` and empty it; whether that was done.
+
+    The file itself stays: its writer appends to it and goes on at its new end.
+    """
+    try:
+        if path.stat().st_size <= limit_bytes:
+            return False
+    except FileNotFoundError:
+        return False
+    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    os.truncate(path, 0)
+    return True
+
+
+def last_lines(path: Path, count: int, *, since_byte: int = 0, until_byte: int | None = None) -> list[str]:
+    """Up to `count` last non-empty lines, read from the file's end only.
+
+    since_byte: what stands before it belongs to an earlier run (ignored once the log was emptied).
+    until_byte: what stands behind it is left out (None: nothing is).
+    """
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            size = size if until_byte is None else min(size, until_byte)
+            start = max(size - _TAIL_BYTES, since_byte if since_byte <= size else 0)
+            stream.seek(start)
+            text = stream.read(size - start).decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    lines = [clean_line(line) for line in text.split("\n")]
+    return [line for line in lines if line][-count:] if count > 0 else []
+
+
+def clean_line(line: str) -> str:
+    """A line as it can be shown: without colour codes and what a progress bar overwrote."""
+    return _TERMINAL_CODES.sub("", line.rstrip().rsplit("\r", 1)[-1])

@@ -1,0 +1,76 @@
+"""Children of a supervisor that died: found by proof, ended before anything new is started.
+
+A healthy orphan could be adopted instead of ended: `find_orphans` tells what is there and
+`end_orphans` does the ending, so the choice between the two belongs to their caller.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.core.processes import ProcessIdentity, end_all
+from dreamseed_cli.supervisor.family import living_family
+from dreamseed_cli.supervisor.state import ChildRecord, read_children
+
+_GRACE_S = 10.0
+_DOCKER_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A recorded child of which at least one proven process still lives."""
+
+    record: ChildRecord
+    members: tuple[ProcessIdentity, ...]
+
+    def __str__(self) -> str:
+        pids = ", ".join(str(member.pid) for member in self.members)
+        return f"{self.record.name} (pid {pids})" if pids else f"{self.record.name} (container)"
+
+
+def find_orphans(state: StateDir) -> list[Orphan]:
+    """The recorded children that still live. Only meaningful while no supervisor runs here.
+
+    A pid that another process has by now (another start time) is not among them.
+    """
+    found = [Orphan(record, living_family(record.leader, record.members)) for record in read_children(state)]
+    return [orphan for orphan in found if orphan.members or orphan.record.container]
+
+
+def end_orphans(orphans: Sequence[Orphan], *, grace_s: float = _GRACE_S) -> None:
+    """SIGTERM, wait up to `grace_s`, SIGKILL. FailedError if one outlives even that. Blocks."""
+    members = [member for orphan in orphans for member in orphan.members]
+    survivors = end_all(members, grace_s=grace_s)
+    for orphan in orphans:
+        if orphan.record.container:
+            remove_container(orphan.record.container)
+    if survivors:
+        raise FailedError(
+            f"processes of the last run do not end: pid {', '.join(str(s.pid) for s in survivors)}",
+            remedy="They hang in the kernel, often in a GPU driver: see `ps -o pid,stat,wchan`; "
+            "a reboot ends them.",
+        )
+
+
+def remove_stale_sockets(state: StateDir) -> None:
+    """Remove what dead processes left; only for the holder of the folder's lock."""
+    for path in state.socket_dir.glob("*.sock"):
+        path.unlink(missing_ok=True)
+
+
+def remove_container(name: str) -> None:
+    """End and remove a container of ours, if it is there: it outlives a killed `docker run`. Blocks."""
+    try:
+        subprocess.run(
+            ["docker", "rm", "--force", name],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_DOCKER_TIMEOUT_S,
+            check=False,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return

