@@ -1,1 +1,110 @@
 """Mounts the verbs, and is the one place where an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from dreamseed_cli import __version__
+from dreamseed_cli.commands.ask import ask
+from dreamseed_cli.commands.demo import demo
+from dreamseed_cli.commands.logs import logs
+from dreamseed_cli.commands.profile import profile_app
+from dreamseed_cli.commands.serve import serve
+from dreamseed_cli.commands.status import status
+from dreamseed_cli.commands.stop import stop
+from dreamseed_cli.core.errors import DreamseedError, FailedError, InterruptedByUser, UsageError
+from dreamseed_cli.core.result import Result
+
+app = typer.Typer(
+    name="dreamseed",
+    help="Run an AI service for a million learners from the GPUs in your own office.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+_VERBS: tuple[Callable[..., Result], ...] = (serve, status, stop, logs, ask, demo)
+for _verb in _VERBS:
+    app.command(_verb.__name__)(_verb)
+app.add_typer(profile_app, name="profile")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dreamseed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of a failure.")] = False,
+) -> None:
+    """Options of the program itself; `main` reads --debug from the arguments."""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code (see the contracts in `docs/architecture.md`)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    as_json, debug = "--json" in own, "--debug" in own
+    sys.exit(_run(arguments, command=_command_name(own), as_json=as_json, debug=debug))
+
+
+def _run(arguments: list[str], *, command: str, as_json: bool, debug: bool) -> int:
+    from dreamseed_cli.core.render import render_error, render_result
+
+    try:
+        outcome = app(args=arguments, standalone_mode=False)
+        if isinstance(outcome, Result):
+            render_result(command, outcome, as_json=as_json)
+            return outcome.exit_code
+        # Typer turns Ctrl-C into its exit code.
+        interrupted = outcome == InterruptedByUser.exit_code
+        return _interrupted(command, as_json=as_json) if interrupted else int(outcome or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted(command, as_json=as_json)
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has gone: not an error, and nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        explained = _explain(error)
+        render_error(command, explained, as_json=as_json)
+        return explained.exit_code
+
+
+def _interrupted(command: str, *, as_json: bool) -> int:
+    from dreamseed_cli.core.render import render_error
+
+    if as_json:
+        render_error(command, InterruptedByUser("interrupted"), as_json=True)
+    return InterruptedByUser.exit_code
+
+
+def _explain(error: Exception) -> DreamseedError:
+    """Any failure as an error with place, cause and remedy."""
+    if isinstance(error, DreamseedError):
+        return error
+    if isinstance(error, typer.TyperException):
+        return UsageError(str(error).removesuffix("."), remedy="See --help for what the command takes.")
+    return FailedError(
+        f"unexpected {type(error).__name__}: {error}",
+        remedy="Run it again with --debug for the traceback, and report it: it is a bug.",
+    )
+
+
+def _command_name(arguments: Sequence[str]) -> str:
+    """The verb with its sub-verb, as the JSON envelope names it: `profile show`."""
+    words = [word for word in arguments if not word.startswith("-")]
+    if not words:
+        return "dreamseed"
+    return " ".join(words[:2]) if words[0] == "profile" else words[0]

@@ -17,6 +17,7 @@ def status(state_dir: StateDirOption = None, as_json: JsonFlag = False) -> Resul
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.supervisor.control import fetch_snapshot
     from dreamseed_cli.supervisor.orphans import find_orphans
+    from dreamseed_cli.supervisor.running import nothing_runs
     from dreamseed_cli.supervisor.state import read_supervisor
     from dreamseed_cli.supervisor.view import stack_view
 
@@ -34,6 +35,4 @@ def status(state_dir: StateDirOption = None, as_json: JsonFlag = False) -> Resul
             place=str(state.root),
             remedy="`dreamseed serve` ends them and starts afresh, `dreamseed stop` only ends them.",
         )
-    raise MissingError(
-        "nothing runs here", place=str(state.root), remedy="Start the stack with: dreamseed serve."
-    )
+    raise nothing_runs(state)

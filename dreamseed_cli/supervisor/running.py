@@ -7,13 +7,18 @@ from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.supervisor.state import read_supervisor
 
 
+def nothing_runs(state: StateDir) -> MissingError:
+    """What to raise where a running stack is needed."""
+    return MissingError(
+        "nothing runs here", place=str(state.root), remedy="Start the stack with: dreamseed serve."
+    )
+
+
 def gateway_address(state: StateDir) -> str:
     """HOST:PORT of the running stack's gateway. MissingError if nothing runs, FailedError if not yet."""
     record = read_supervisor(state)
     if record is None or not record.alive():
-        raise MissingError(
-            "nothing runs here", place=str(state.root), remedy="Start the stack with: dreamseed serve."
-        )
+        raise nothing_runs(state)
     if record.gateway is None:
         raise FailedError(
             "the stack is starting: its gateway does not listen yet",

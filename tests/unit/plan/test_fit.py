@@ -42,6 +42,7 @@ def test_the_document_profile_cannot_start_because_of_its_heads() -> None:
     assert "3 does not divide the model's 40 attention heads" in message
     assert "with 1 it does not fit" in message
     assert "with 2 it fits" in message
+    assert "can start on these cards: rtx5090x1, rtx5090x3." in message
 
 
 def test_13b_in_float16_on_one_card_holds_less_than_one_sequence() -> None:

@@ -1,0 +1,1 @@
+"""A newcomer's first minutes: start, ask, measure a burst, stop."""

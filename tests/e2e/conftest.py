@@ -1,0 +1,106 @@
+"""Whole commands as an operator runs them, and one shared stack with the real vLLM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DREAMSEED = (sys.executable, "-m", "dreamseed_cli")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running `dreamseed serve` and how to talk to it."""
+
+    state_dir: Path
+    process: subprocess.Popen[bytes]
+
+    def run(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        """One command against this stack."""
+        environment = {**os.environ, "DREAMSEED_STATE_DIR": str(self.state_dir), "NO_COLOR": "1"}
+        return subprocess.run(
+            [*DREAMSEED, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=environment,
+            check=False,
+        )
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        """The data of a command that must succeed."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        data: dict[str, Any] = json.loads(done.stdout)["data"]
+        return data
+
+    def ready(self) -> bool:
+        """Whether every replica is."""
+        done = self.run("status", "--json")
+        if done.returncode != 0:
+            return False
+        replicas = json.loads(done.stdout)["data"]["replicas"]
+        return bool(replicas) and all(replica["state"] == "ready" for replica in replicas)
+
+
+def own_copy(profile: str, folder: Path) -> Path:
+    """A shipped profile on a free port, so that tests never meet a running service."""
+    text = (ROOT / "profiles" / f"{profile}.toml").read_text(encoding="utf-8")
+    assert "port = " not in text or "port = 50051" in text
+    text = text.replace("port = 50051", "port = 0")
+    if "port = 0" not in text:
+        text += "\n[gateway]\nport = 0\n"
+    path = folder / f"{profile}.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def serving(profile: Path, state_dir: Path, *, ready_within_s: float) -> Iterator[Stack]:
+    """Run `dreamseed serve`, ready, for as long as the caller needs it; it must then end cleanly."""
+    log = (state_dir.parent / "serve.log").open("wb")
+    process = subprocess.Popen(
+        [*DREAMSEED, "serve", "--profile", str(profile), "--state-dir", str(state_dir)],
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+    )
+    stack = Stack(state_dir, process)
+    try:
+        deadline = time.monotonic() + ready_within_s
+        while not stack.ready():
+            assert process.poll() is None, Path(log.name).read_text()
+            assert time.monotonic() < deadline, Path(log.name).read_text()
+            time.sleep(0.5)
+        yield stack
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0, Path(log.name).read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+
+
+@pytest.fixture(scope="session")
+def vllm_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The `laptop` profile with the real vLLM: a minute to start, so there is one for all tests."""
+    folder = tmp_path_factory.mktemp("vllm")
+    yield from serving(own_copy("laptop", folder), folder / "state", ready_within_s=400)
+
+
+@pytest.fixture(scope="session")
+def emulated_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The `emulated-rtx5090x3` profile, shared by the tests that change nothing in it."""
+    folder = tmp_path_factory.mktemp("emulated")
+    yield from serving(own_copy("emulated-rtx5090x3", folder), folder / "state", ready_within_s=60)

@@ -1,0 +1,132 @@
+"""The program's own contracts: exit codes, the JSON envelope, no tracebacks, a fast --help."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from dreamseed_cli import __version__
+from dreamseed_cli.app import main
+
+HEAVY = {"grpc", "aiohttp", "pydantic", "structlog", "uvloop", "psutil", "google.protobuf", "torch", "vllm"}
+
+
+def _run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    return int(ended.value.code or 0)
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    """And asks for nothing else."""
+    assert _run("--version") == 0
+    assert capsys.readouterr().out == f"dreamseed {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("no-such-verb",),
+        ("profile", "show"),
+        ("profile", "check", "none"),
+        ("ask",),
+        ("serve", "--gpus", "x"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_one_clear_message(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr, without a traceback."""
+    assert _run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("Error: ")
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("arguments", [("profile", "check", "none"), ("ask",), ("no-such-verb",)])
+def test_every_failure_still_gives_the_json_envelope(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One document on stdout, nothing on stderr."""
+    assert _run(*arguments, "--json") == 2
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert set(document) == {"command", "ok", "data", "errors"}
+    assert document["ok"] is False
+    assert document["errors"][0]["cause"]
+    assert captured.err == ""
+
+
+def test_nothing_running_is_something_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 3, with the remedy."""
+    assert _run("ask", "hello?") == 3
+    assert "dreamseed serve" in capsys.readouterr().err
+
+
+def test_an_unexpected_failure_is_told_without_a_traceback(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--debug shows it; without, the message says so."""
+
+    def broken() -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("dreamseed_cli.profile.load.shipped_names", broken)
+    assert _run("profile", "list") == 4
+    assert "RuntimeError: boom" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="boom"):
+        main(["--debug", "profile", "list"])
+
+
+def test_an_interruption_exits_with_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also as JSON."""
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dreamseed_cli.profile.load.shipped_names", interrupted)
+    assert _run("profile", "list") == 130
+    assert _run("profile", "list", "--json") == 130
+    assert json.loads(capsys.readouterr().out)["errors"][0]["kind"] == "interrupted"
+
+
+def test_help_loads_no_room() -> None:
+    """What makes `--help` fast, without a clock: nothing heavy is imported for it."""
+    code = "import sys, dreamseed_cli.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_a_closed_pipe_is_no_failure() -> None:
+    """`dreamseed profile show laptop | head -1` ends quietly."""
+    line = f"{sys.executable} -m dreamseed_cli profile list --json | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout == "{"
+
+
+def test_the_profile_verbs_show_what_the_files_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    """`list` names all, `show` prints the file, `show --json` fills in the defaults."""
+    assert _run("profile", "list", "--json") == 0
+    names = [profile["name"] for profile in json.loads(capsys.readouterr().out)["data"]["profiles"]]
+    assert "laptop" in names
+    assert _run("profile", "show", "laptop") == 0
+    assert "smollm2-135m-instruct" in capsys.readouterr().out
+    assert _run("profile", "show", "laptop", "--json") == 0
+    data = json.loads(capsys.readouterr().out)["data"]
+    assert data["engine"]["prefix_caching"] is True
+
+
+def test_profile_check_computes_or_says_that_it_did_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """Figures for a known card, exit code 2 for what cannot start."""
+    assert _run("profile", "check", "rtx5090x3") == 0
+    assert "computed" in capsys.readouterr().out
+    assert _run("profile", "check", "rtx5090x3-document", "--json") == 2
+    errors = json.loads(capsys.readouterr().out)["errors"]
+    assert errors[0]["place"] == "rtx5090x3-document: engine.tensor_parallel_size"

@@ -1,0 +1,97 @@
+"""The wire format towards engines."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dreamseed_cli.engine.openai_api import BodyEncoder, error_message, merge_events
+from dreamseed_cli.engine.types import Chunk, EngineUnavailable, GenerationRequest
+
+_REQUEST = GenerationRequest(
+    "id-1", "Why?", 20, 0.5, 0.9, system_prompt="Be brief.", seed=-7, stop=("END",), priority=2
+)
+
+
+def _chat_event(content: str, **more: object) -> bytes:
+    return json.dumps({"choices": [{"delta": {"content": content}, **more}]}).encode()
+
+
+def test_vllm_gets_its_extensions() -> None:
+    """An engine that counts in every chunk is asked to, and is told the priority."""
+    body = json.loads(BodyEncoder(model="m", api="chat", usage_per_chunk=True).encode(_REQUEST))
+    assert body == {
+        "model": "m",
+        "stream": True,
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+        "max_tokens": 20,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}],
+        "seed": -7,
+        "stop": ["END"],
+        "priority": 2,
+        "request_id": "id-1",
+    }
+
+
+def test_other_engines_get_nothing_they_do_not_know() -> None:
+    """A foreign server gets neither priority nor request id, and a base model gets one plain text."""
+    body = json.loads(BodyEncoder(model="m", api="completions", usage_per_chunk=False).encode(_REQUEST))
+    assert body["prompt"] == "Be brief.\n\nWhy?"
+    assert body["stream_options"] == {"include_usage": True}
+    assert not {"priority", "request_id", "messages"} & set(body)
+
+
+def test_events_of_one_read_become_one_chunk() -> None:
+    """Text is joined, the last counts and the finish reason are kept."""
+    usage = b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
+    events = [_chat_event("Se"), _chat_event("oul", finish_reason="stop"), usage]
+    assert merge_events(events, "r0") == Chunk("Seoul", "stop", 3, 2)
+
+
+def test_completions_carry_their_text_in_another_place() -> None:
+    """A completion's `text` is read like a chat's `delta.content`; null is no text."""
+    assert merge_events([b'{"choices":[{"text":"a"}]}'], "r0").text == "a"
+    assert merge_events([b'{"choices":[{"delta":{"content":null}}]}'], "r0").text == ""
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"error":{"message":"CUDA out of memory","code":500}}',
+        b"<html>",
+        b'"text"',
+        b"\xff\xfe",
+        b'{"choices":[{"delta":{"content":"x"},"finish_reason":"abort"}]}',
+        b'{"choices":[{"delta":{"content":7}}]}',
+    ],
+)
+def test_errors_garbage_and_aborts_are_failures(payload: bytes) -> None:
+    """An error in the stream, what is no chunk, and an answer broken off raise EngineUnavailable."""
+    with pytest.raises(EngineUnavailable):
+        merge_events([payload], "r0")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"error":{"message":"too long: 2049 tokens","code":400}}', "too long: 2049 tokens"),
+        (b'{"error":"overloaded","error_type":"x"}', "overloaded"),
+        (b'{"detail":"Not Found"}', "Not Found"),
+        (b"Bad\n  Gateway", "Bad Gateway"),
+        (b"", ""),
+    ],
+)
+def test_error_bodies_of_known_servers_are_read(body: bytes, said: str) -> None:
+    """OpenAI's, TGI's and FastAPI's shapes give their message, anything else its text."""
+    assert error_message(body) == said
+
+
+@given(st.binary(max_size=2000))
+def test_no_error_body_is_too_odd(body: bytes) -> None:
+    """Whatever a server sends, the message is short text."""
+    assert len(error_message(body)) <= 500
