@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
 from dreamseed_cli.plan.fit import Finding, Fit, findings, fit
 from dreamseed_cli.plan.tables import cards, models
+from dreamseed_cli.profile.load import load_profile, shipped_names
 from dreamseed_cli.profile.schema import Profile, VllmEngine
 
 
@@ -38,9 +39,26 @@ def require_startable(profile: Profile) -> None:
     """Raise ErrorGroup with every finding, each naming its place in the profile."""
     found = check_profile(profile).findings
     if found:
-        raise ErrorGroup(
-            [UsageError(f.cause, place=f"{profile.name}: {f.place}", remedy=f.remedy) for f in found]
-        )
+        advice = _alternatives(profile)
+        errors = [
+            UsageError(f.cause, place=f"{profile.name}: {f.place}", remedy=f"{f.remedy}{advice}")
+            for f in found
+        ]
+        raise ErrorGroup(errors)
+
+
+def _alternatives(profile: Profile) -> str:
+    """The shipped profiles that can start on the same cards, as a sentence."""
+    shipped = [load_profile(name) for name in shipped_names()]
+    fitting = [
+        other.name
+        for other in shipped
+        if isinstance(other.engine, VllmEngine)
+        and other.box.gpu_model == profile.box.gpu_model
+        and 0 < other.box.gpus <= profile.box.gpus
+        and not check_profile(other).findings
+    ]
+    return f" Shipped profiles that can start on these cards: {', '.join(fitting)}." if fitting else ""
 
 
 def _unknown(profile: Profile, engine: VllmEngine) -> str | None:
