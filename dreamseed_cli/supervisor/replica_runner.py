@@ -127,7 +127,9 @@ class ReplicaRunner:
         await self._client.close()
 
     def snapshot(self, counts: ReplicaCounts | None) -> ReplicaSnapshot:
-        replica, load = self.replica, self._load
+        replica = self.replica
+        gone = replica.state in {ReplicaState.STOPPED, ReplicaState.FAILED}
+        load = Load() if gone else self._load
         starting = replica.state is ReplicaState.STARTING
         return ReplicaSnapshot(
             name=replica.name,
