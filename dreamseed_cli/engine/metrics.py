@@ -1,0 +1,54 @@
+"""What an engine tells of itself on `/metrics`, under vLLM's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+RUNNING = "vllm:num_requests_running"
+WAITING = "vllm:num_requests_waiting"
+KV_USAGE = "vllm:kv_cache_usage_perc"
+GENERATION_TOKENS = "vllm:generation_tokens_total"
+_WANTED = tuple(f"{name}{end}" for name in (RUNNING, WAITING, KV_USAGE, GENERATION_TOKENS) for end in "{ ")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMetrics:
+    """One look at an engine.
+
+    running, waiting: requests. kv_usage: share of the KV cache in use, 0 to 1.
+    generation_tokens_total: tokens generated since the engine started.
+    """
+
+    running: int
+    waiting: int
+    kv_usage: float
+    generation_tokens_total: int
+
+
+def parse_metrics(text: str) -> EngineMetrics | None:
+    """The four figures in a Prometheus text; None if the server is not one with vLLM's names.
+
+    Several engine cores behind one server are added up; of their KV caches the fullest counts.
+    """
+    values: dict[str, list[float]] = {}
+    for name, value in _samples(text):
+        values.setdefault(name, []).append(value)
+    if RUNNING not in values or WAITING not in values:
+        return None
+    return EngineMetrics(
+        running=int(sum(values[RUNNING])),
+        waiting=int(sum(values[WAITING])),
+        kv_usage=max(values.get(KV_USAGE, [0.0])),
+        generation_tokens_total=int(sum(values.get(GENERATION_TOKENS, []))),
+    )
+
+
+def _samples(text: str) -> Iterator[tuple[str, float]]:
+    # vLLM has some hundred histograms; parsing only the wanted lines is 50 times less work.
+    wanted = "\n".join(line for line in text.splitlines() if line.startswith(_WANTED))
+    for family in text_string_to_metric_families(wanted + "\n"):
+        for sample in family.samples:
+            yield sample.name, sample.value

@@ -1,0 +1,142 @@
+"""The OpenAI-compatible wire format that engines share: request bodies, chunks of a stream, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from dreamseed_cli.engine.types import Chunk, EngineUnavailable, GenerationRequest
+
+Api = Literal["chat", "completions"]
+PATHS: dict[Api, str] = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+
+DONE = b"[DONE]"
+# vLLM closes the streams of a dying or draining engine with these: such an answer is not complete.
+_BROKEN_OFF = frozenset({"abort", "error"})
+_LONGEST_MESSAGE = 500
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Event(msgspec.Struct, gc=False):
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode_event = msgspec.json.Decoder(_Event).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class BodyEncoder:
+    """Encodes requests for one engine.
+
+    usage_per_chunk: whether the engine knows vLLM's extensions, `continuous_usage_stats` and `priority`.
+    """
+
+    def __init__(self, *, model: str, api: Api, usage_per_chunk: bool) -> None:
+        self._chat = api == "chat"
+        self._extended = usage_per_chunk
+        options: dict[str, bool] = {"include_usage": True}
+        if usage_per_chunk:
+            options["continuous_usage_stats"] = True
+        self._fixed: dict[str, Any] = {"model": model, "stream": True, "stream_options": options}
+
+    def encode(self, request: GenerationRequest) -> bytes:
+        """The JSON body of a streamed generation."""
+        body: dict[str, Any] = {
+            **self._fixed,
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+        }
+        if self._chat:
+            body["messages"] = _messages(request)
+        else:
+            body["prompt"] = _plain_prompt(request)
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if request.stop:
+            body["stop"] = request.stop
+        if self._extended:
+            body["priority"] = request.priority
+            body["request_id"] = request.request_id
+        return _encode(body)
+
+
+def _messages(request: GenerationRequest) -> list[dict[str, str]]:
+    user = {"role": "user", "content": request.prompt}
+    if not request.system_prompt:
+        return [user]
+    return [{"role": "system", "content": request.system_prompt}, user]
+
+
+def _plain_prompt(request: GenerationRequest) -> str:
+    """A base model has no roles: the system prompt stands before the prompt, a blank line between."""
+    return f"{request.system_prompt}\n\n{request.prompt}" if request.system_prompt else request.prompt
+
+
+def merge_events(payloads: Sequence[bytes], place: str) -> Chunk:
+    """One chunk for all events of one read, which is how a slow reader gets fewer, longer chunks.
+
+    Raises EngineUnavailable for what is no chunk, for an error sent in the stream, and for an answer that
+    the engine itself broke off.
+    """
+    text = ""
+    finish_reason: str | None = None
+    usage: _Usage | None = None
+    for payload in payloads:
+        event = _parse(payload, place)
+        if event.error is not None:
+            raise EngineUnavailable(f"the engine failed: {error_message(event.error)}", place=place)
+        if event.choices:
+            choice = event.choices[0]
+            text += (choice.delta.content if choice.delta else choice.text) or ""
+            finish_reason = choice.finish_reason or finish_reason
+        usage = event.usage or usage
+    if finish_reason in _BROKEN_OFF:
+        raise EngineUnavailable(f"the engine broke the answer off ({finish_reason})", place=place)
+    if usage is None:
+        return Chunk(text, finish_reason)
+    return Chunk(text, finish_reason, usage.prompt_tokens, usage.completion_tokens)
+
+
+def _parse(payload: bytes, place: str) -> _Event:
+    try:
+        return _decode_event(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EngineUnavailable(
+            f"the engine's stream is not what vLLM sends: {error}", place=place
+        ) from error
+
+
+def error_message(body: bytes | msgspec.Raw) -> str:
+    """What an error body says, in at most 500 characters: OpenAI's, FastAPI's or TGI's shape, or its text."""
+    raw = bytes(body)
+    try:
+        said = _dig(msgspec.json.decode(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = raw.decode("utf-8", "replace")
+    said = " ".join(said.split())
+    return said if len(said) <= _LONGEST_MESSAGE else said[: _LONGEST_MESSAGE - 1] + "…"
+
+
+def _dig(found: object) -> str:
+    while isinstance(found, dict):
+        found = next((found[key] for key in ("error", "message", "detail") if found.get(key)), "")
+    return found if isinstance(found, str) else msgspec.json.encode(found).decode()

@@ -1,0 +1,10 @@
+"""The wire contract of §D1 (`llm.proto`), and the Python that `scripts/generate_proto.py` makes of it."""
+
+SERVICE = "LLMService"
+GENERATE = f"/{SERVICE}/Generate"
+GENERATE_STREAM = f"/{SERVICE}/GenerateStream"
+
+PROVENANCE_KEY = "x-dreamseed-provenance"
+"""Trailing metadata of every accepted call to a gateway before emulated engines: `simulated`."""
+REQUEST_ID_KEY = "x-request-id"
+"""Trailing metadata of every accepted call: the request's own id, or the one the gateway made up."""

@@ -1,0 +1,131 @@
+"""The replicas as the gateway uses them: the balancer's table joined with a client for each engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dreamseed_cli.core.errors import MissingError, UsageError
+from dreamseed_cli.engine.client import EngineClient
+from dreamseed_cli.engine.types import Endpoint
+from dreamseed_cli.gateway.balancer import Balancer, Lease, Outcome, Slot
+from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    target: ReplicaTarget
+    slot: Slot
+    client: EngineClient
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seat:
+    """A request's lease and the engine it was given."""
+
+    lease: Lease
+    client: EngineClient
+
+    @property
+    def replica(self) -> str:
+        return self.lease.slot.name
+
+
+class Replicas:
+    """Make it inside a running event loop; close it at the end."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._api_key = _api_key(settings.api_key_env)
+        self._balancer = Balancer()
+        self._entries: dict[Slot, _Entry] = {}
+        self._retired: set[asyncio.Task[None]] = set()
+        self._drained = asyncio.Event()
+        self.update(settings.replicas)
+
+    def update(self, targets: Sequence[ReplicaTarget]) -> None:
+        """Make `targets` the whole table.
+
+        A replica with the same name, endpoint and model goes on, its requests included. One that vanished
+        gets nothing new; its client is closed when its last request has ended.
+        Raises UsageError, and changes nothing, if two have one name.
+        """
+        if len({target.name for target in targets}) != len(targets):
+            raise UsageError("two replicas have one name", place="replicas", remedy="Name each differently.")
+        known = {entry.target.name: entry for entry in self._entries.values()}
+        entries = [self._renew(known.get(target.name), target) for target in targets]
+        left = set(self._entries) - {entry.slot for entry in entries}
+        for slot in left:
+            self._retire(self._entries[slot])
+        self._entries = {entry.slot: entry for entry in entries}
+        self._balancer.replace(entry.slot for entry in entries)
+
+    def any_ready(self) -> bool:
+        return self._balancer.any_ready()
+
+    def take(self, estimated_tokens: int, excluding: Collection[Slot]) -> Seat | None:
+        """A seat on the ready replica with the least outstanding work; None if there is none left."""
+        lease = self._balancer.pick(estimated_tokens, excluding)
+        return None if lease is None else Seat(lease, self._entries[lease.slot].client)
+
+    def give_back(self, seat: Seat, outcome: Outcome, tokens: int) -> None:
+        """End a seat, exactly once."""
+        self._balancer.finish(seat.lease, outcome, tokens)
+        if self._retired:
+            self._drained.set()
+
+    def stats(self) -> list[dict[str, Any]]:
+        """Each replica's state and counts since it joined, JSON-able; outstanding tokens are estimates."""
+        return [{"name": slot.name, "ready": slot.ready, **slot.to_data()} for slot in self._balancer.slots]
+
+    def totals(self) -> dict[str, int]:
+        """The sums over all replicas since the start, those that vanished included."""
+        return self._balancer.totals.to_data()
+
+    async def close(self) -> None:
+        """Close every client; requests still under way end with EngineUnavailable."""
+        for task in self._retired:
+            task.cancel()
+        await asyncio.gather(*self._retired, return_exceptions=True)
+        await asyncio.gather(*(entry.client.close() for entry in self._entries.values()))
+
+    def _renew(self, entry: _Entry | None, target: ReplicaTarget) -> _Entry:
+        if entry and (entry.target.endpoint, entry.target.model) == (target.endpoint, target.model):
+            entry.target = target
+            entry.slot.ready = target.ready
+            return entry
+        client = EngineClient(
+            Endpoint.parse(target.endpoint),
+            model=target.model,
+            api=self._settings.api,
+            usage_per_chunk=self._settings.usage_per_chunk,
+            api_key=self._api_key,
+        )
+        return _Entry(target, Slot(target.name, target.ready), client)
+
+    def _retire(self, entry: _Entry) -> None:
+        task = asyncio.get_running_loop().create_task(self._close_when_idle(entry))
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+    async def _close_when_idle(self, entry: _Entry) -> None:
+        try:
+            while entry.slot.outstanding:
+                self._drained.clear()
+                await self._drained.wait()
+        finally:
+            await entry.client.close()
+
+
+def _api_key(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    key = os.environ.get(variable)
+    if not key:
+        raise MissingError(
+            "the engine's API key is not set", place=f"${variable}", remedy=f"Set {variable} and start again."
+        )
+    return key

@@ -1,0 +1,135 @@
+"""Is a request in order? A pure function from the wire's message to the engine's request."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import uuid
+from collections.abc import Sequence
+from typing import ClassVar
+
+from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.engine.types import GenerationRequest
+from dreamseed_cli.gateway.proto.llm_pb2 import PREMIUM, GenerateRequest
+from dreamseed_cli.gateway.settings import GatewaySettings
+from dreamseed_cli.profile.schema import Generation
+
+_LONGEST_USER_ID = 256
+_MOST_STOPS = 4  # vLLM's and OpenAI's
+_LONGEST_STOP = 256
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class InvalidArgument(UsageError):
+    """A field of a request is out of its range: the caller can mend it."""
+
+    kind: ClassVar[str] = "invalid_argument"
+
+    def __init__(self, field: str, cause: str) -> None:
+        super().__init__(f"{field} {cause}", place="")
+
+
+class Validator:
+    """Checks requests against one service's bounds and fills in its defaults (§B3, §D1)."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._served_name = settings.served_name
+        # Unique over all gateways and their restarts, and far cheaper than randomness for each request.
+        self._id_prefix = uuid.uuid4().hex[:12]
+        self._numbers = itertools.count(1)
+        self._generation: Generation = settings.gateway.generation
+        self._longest_answer = min(
+            self._generation.max_tokens_limit, settings.max_model_len or self._generation.max_tokens_limit
+        )
+
+    def check(self, message: GenerateRequest) -> GenerationRequest:
+        """The request for the engine. Raises InvalidArgument with the field, its value and its range.
+
+        NUL characters pass: engines accept them. Whether the prompt fits the context only the engine's
+        tokenizer knows, and it says so itself.
+        """
+        if not message.prompt or message.prompt.isspace():
+            raise InvalidArgument("prompt", "is empty or only white space: give it a text")
+        if len(message.user_id) > _LONGEST_USER_ID:
+            raise InvalidArgument(
+                "user_id", f"has {len(message.user_id)} characters: at most {_LONGEST_USER_ID}"
+            )
+        if message.model and message.model != self._served_name:
+            raise InvalidArgument(
+                "model", f"is {message.model[:100]!r}: this service has '{self._served_name}'"
+            )
+        return GenerationRequest(
+            request_id=self._request_id(message.request_id),
+            prompt=message.prompt,
+            max_tokens=self._max_tokens(message.max_tokens),
+            temperature=self._temperature(message.temperature),
+            top_p=self._top_p(message),
+            system_prompt=self._system_prompt(message),
+            seed=message.seed if message.HasField("seed") else None,
+            stop=_stop(message.stop),
+            priority=_priority(message.priority),
+        )
+
+    def _request_id(self, given: str) -> str:
+        if not given:
+            return f"{self._id_prefix}-{next(self._numbers)}"
+        if not _REQUEST_ID.fullmatch(given):
+            raise InvalidArgument("request_id", "must be 1 to 128 letters, digits or any of . _ : -")
+        return given
+
+    def _max_tokens(self, value: int) -> int:
+        if value == 0:
+            return min(self._generation.default_max_tokens, self._longest_answer)
+        if not 0 < value <= self._longest_answer:
+            raise InvalidArgument(
+                "max_tokens",
+                f"is {value}: allowed are 1 to {self._longest_answer}, and 0 for the default of "
+                f"{self._generation.default_max_tokens}",
+            )
+        return value
+
+    def _temperature(self, value: float) -> float:
+        value = _six_digits(value)
+        if not 0 <= value <= self._generation.max_temperature:
+            raise InvalidArgument(
+                "temperature", f"is {value}: allowed are 0 to {self._generation.max_temperature}"
+            )
+        return value
+
+    def _top_p(self, message: GenerateRequest) -> float:
+        if not message.HasField("top_p"):
+            return self._generation.default_top_p
+        value = _six_digits(message.top_p)
+        if not 0 < value <= 1:
+            raise InvalidArgument("top_p", f"is {value}: allowed is above 0 and up to 1")
+        return value
+
+    def _system_prompt(self, message: GenerateRequest) -> str | None:
+        if not message.HasField("system_prompt"):
+            return self._generation.system_prompt
+        return message.system_prompt or None
+
+
+def _priority(value: int) -> int:
+    if not 0 <= value <= PREMIUM:
+        raise InvalidArgument("priority", f"is {value}: allowed are BATCH 0, STANDARD 1, PREMIUM 2")
+    return PREMIUM - value  # vLLM: a lower number goes first
+
+
+def _six_digits(value: float) -> float:
+    """A float32 as it was meant: 0.7 arrives as 0.699999988, and a bound of 1.1 would refuse 1.1."""
+    return round(value, 6) if math.isfinite(value) else value
+
+
+def _stop(values: Sequence[str]) -> tuple[str, ...]:
+    if not values:
+        return ()
+    if len(values) > _MOST_STOPS:
+        raise InvalidArgument("stop", f"has {len(values)} strings: at most {_MOST_STOPS}")
+    for index, value in enumerate(values):
+        if not 1 <= len(value) <= _LONGEST_STOP:
+            raise InvalidArgument(
+                f"stop[{index}]", f"has {len(value)} characters: allowed are 1 to {_LONGEST_STOP}"
+            )
+    return tuple(values)

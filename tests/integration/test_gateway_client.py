@@ -1,0 +1,108 @@
+"""The client to the gateway that the other rooms use."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+from gateway_harness import emulated_engine, gateway_here, settings, socket_folder, target, until
+
+from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
+from dreamseed_cli.gateway.client import GatewayClient
+from dreamseed_cli.gateway.server import GatewayServer
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """Where this module's sockets are."""
+    with socket_folder() as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def engine_socket(folder: Path) -> Iterator[Path]:
+    """An emulated engine."""
+    with emulated_engine(folder, "e0", step_ms=10) as engine:
+        yield engine.socket
+
+
+@pytest.fixture
+async def server(folder: Path, engine_socket: Path) -> AsyncIterator[GatewayServer]:
+    """A gateway before it."""
+    async with gateway_here(settings(folder, target("r0", engine_socket))) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(server: GatewayServer) -> AsyncIterator[GatewayClient]:
+    """The client under test."""
+    async with GatewayClient(f"127.0.0.1:{server.port}") as made:
+        yield made
+
+
+async def test_an_answer_is_read_as_it_comes(client: GatewayClient) -> None:
+    """The texts make the answer; it knows its counts, its times and that it is simulated."""
+    stream = client.ask("Why?", max_tokens=12, seed=3)
+    with pytest.raises(FailedError, match="not complete"):
+        _ = stream.answer
+    texts = [text async for text in stream]
+    answer = stream.answer
+    assert answer.text == "".join(texts)
+    assert (answer.tokens, answer.finish_reason, answer.replica, answer.simulated) == (
+        12,
+        "length",
+        "r0",
+        True,
+    )
+    assert answer.ttft_s is not None
+    assert 0 < answer.ttft_s < answer.latency_s
+    whole = await client.generate("Why?", max_tokens=12, seed=3)
+    assert (whole.text, whole.tokens, whole.ttft_s) == (answer.text, 12, None)
+
+
+async def test_leaving_a_stream_early_ends_the_generation(
+    client: GatewayClient, server: GatewayServer
+) -> None:
+    """Closing the iterator frees the replica, as does cancelling the task that reads."""
+    async with aclosing(aiter(client.ask("Go on", max_tokens=2000))) as texts:
+        await anext(texts)
+    stream = client.ask("Go on", max_tokens=2000)
+    started = asyncio.Event()
+
+    async def read() -> None:
+        async for _ in stream:
+            started.set()
+
+    task = asyncio.create_task(read())
+    await started.wait()
+    task.cancel()
+    await until(lambda: server.stats()["totals"]["outstanding"] == 0)
+    assert server.stats()["totals"]["cancelled"] == 2
+    assert task.done()
+
+
+async def test_errors_name_address_cause_and_remedy(client: GatewayClient, server: GatewayServer) -> None:
+    """A wrong request, time running out and a gateway without replicas are told apart."""
+    with pytest.raises(UsageError, match=r"temperature is 9\.0: allowed are 0 to 2\.0"):
+        await client.generate("x", temperature=9)
+    with pytest.raises(FailedError, match="no complete answer in time"):
+        await client.generate("Go on", max_tokens=2000, timeout_s=0.2)
+    await server.set_replicas([])
+    with pytest.raises(FailedError, match="no replica is ready") as caught:
+        async for _ in client.ask("x"):
+            pass
+    assert caught.value.place == client.address
+    assert "dreamseed status" in caught.value.remedy
+
+
+async def test_without_a_gateway_the_remedy_is_to_start_it() -> None:
+    """Nothing listens: the error says how to change that."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    async with GatewayClient(f"127.0.0.1:{port}") as client:
+        with pytest.raises(MissingError, match="Start it: dreamseed serve"):
+            await client.generate("x")
