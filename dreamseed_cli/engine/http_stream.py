@@ -204,6 +204,8 @@ class HttpPool:
         self._base = URL((endpoint.url or "http://engine").rstrip("/"))
         self._idle: deque[HttpConnection] = deque()
         self._all: WeakSet[HttpConnection] = WeakSet()
+        # Reading the certificate authorities takes longer than an answer's first token: once, not each time.
+        self._tls = ssl.create_default_context() if self._base.scheme == "https" else None
         lines = {"Host": self._base.authority, **headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._head = f"POST {self._base.path.rstrip('/')}{path} HTTP/1.1\r\n{head}Content-Length: ".encode()
@@ -243,8 +245,7 @@ class HttpPool:
             if self._endpoint.socket is not None:
                 _, connection = await loop.create_unix_connection(HttpConnection, str(self._endpoint.socket))
             else:
-                context = ssl.create_default_context() if self._base.scheme == "https" else None
                 host, port = self._base.host or "localhost", self._base.port or 80
-                _, connection = await loop.create_connection(HttpConnection, host, port, ssl=context)
+                _, connection = await loop.create_connection(HttpConnection, host, port, ssl=self._tls)
         self._all.add(connection)
         return connection

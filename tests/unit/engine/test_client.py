@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -321,3 +323,52 @@ async def test_a_url_is_spoken_to_like_a_socket() -> None:
     assert b"Host: 127.0.0.1:%d\r\n" % port in head
     await client.close()
     listener.close()
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate of its own authority for 127.0.0.1, and its key."""
+    certificate, key = folder / "c.pem", folder / "k.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=test"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+@asynccontextmanager
+async def _https(folder: Path, *scripts: Sequence[bytes]) -> AsyncIterator[tuple[_Server, Endpoint]]:
+    server = _Server(*scripts)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*_certificate(folder))
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield server, Endpoint(url=f"https://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
+    finally:
+        listener.close()
+
+
+async def test_https_is_spoken_where_the_certificate_is_trusted(
+    socket_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A remote engine behind TLS: the same answer, over a kept connection."""
+    async with _https(socket_dir, [_CHUNKED, *_GOOD], [_CHUNKED, *_GOOD]) as (server, endpoint):
+        monkeypatch.setenv("SSL_CERT_FILE", str(socket_dir / "c.pem"))
+        client = EngineClient(endpoint, model="m", api="chat", usage_per_chunk=False)
+        try:
+            for _ in range(2):
+                assert _text(await _collect(client)) == "Seoul"
+                await _until(lambda: len(client._pool._idle) == 1)
+        finally:
+            await client.close()
+        assert server.connections == 1
+
+
+async def test_https_refuses_a_certificate_nobody_vouches_for(socket_dir: Path) -> None:
+    """The key and the prompt go to nobody whose name is not proven."""
+    async with _https(socket_dir, [_CHUNKED, *_GOOD]) as (server, endpoint):
+        client = EngineClient(endpoint, model="m", api="chat", usage_per_chunk=False, api_key="k3y")
+        try:
+            with pytest.raises(EngineUnavailable, match="certificate verify failed"):
+                await _collect(client)
+        finally:
+            await client.close()
+        assert server.requests == []
