@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -95,10 +96,26 @@ def _explain(error: Exception) -> DreamseedError:
     if isinstance(error, DreamseedError):
         return error
     if isinstance(error, typer.TyperException):
-        return UsageError(str(error).removesuffix("."), remedy="See --help for what the command takes.")
+        return UsageError(
+            error.format_message().removesuffix("."), remedy="See --help for what the command takes."
+        )
+    if isinstance(error, OSError):
+        return _explain_system(error)
     return FailedError(
         f"unexpected {type(error).__name__}: {error}",
         remedy="Run it again with --debug for the traceback, and report it: it is a bug.",
+    )
+
+
+def _explain_system(error: OSError) -> DreamseedError:
+    """What the system refused, by the file and the reason it gave."""
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return FailedError(
+        error.strerror or str(error) or type(error).__name__,
+        place=str(error.filename or ""),
+        remedy="Free some space, then run it again: what was there is intact."
+        if full
+        else "Mend that and run it again; --debug shows where it happened.",
     )
 
 

@@ -145,6 +145,9 @@ def explain(error: grpc.aio.AioRpcError, address: str) -> DreamseedError:
     said = error.details() or code.name
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return UsageError(said, place=address, remedy="Change the request.")
+    if code is grpc.StatusCode.UNAVAILABLE and "errors resolving" in said.lower():
+        remedy = "Give HOST:PORT, such as 127.0.0.1:50051."
+        return UsageError("this leads to no gateway", place=address, remedy=remedy)
     if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in said.lower():
         return MissingError("no gateway listens there", place=address, remedy="Start it: dreamseed serve.")
     cause, remedy = _FAILURES.get(code, (None, "Look at the gateway's log: dreamseed logs."))

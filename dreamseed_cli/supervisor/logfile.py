@@ -15,14 +15,19 @@ _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 def bound_log(path: Path, limit_bytes: int = LOG_LIMIT_BYTES) -> bool:
     """Once a log is over the limit, keep its content as `NAME.log.1` and empty it; whether that was done.
 
-    The file itself stays: its writer appends to it and goes on at its new end.
+    The file itself stays: its writer appends to it and goes on at its new end. On a full disk nothing is
+    kept: the service needs the space more than its old log.
     """
     try:
         if path.stat().st_size <= limit_bytes:
             return False
     except FileNotFoundError:
         return False
-    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    kept = path.with_name(f"{path.name}.1")
+    try:
+        shutil.copyfile(path, kept)
+    except OSError:
+        kept.unlink(missing_ok=True)
     os.truncate(path, 0)
     return True
 

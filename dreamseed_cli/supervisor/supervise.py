@@ -142,7 +142,11 @@ class Supervisor:
         return [child for child in owners if child is not None]
 
     def _record_children(self) -> None:
-        write_children(self._state, [child.record() for child in self._children()])
+        try:
+            write_children(self._state, [child.record() for child in self._children()])
+        except OSError as error:
+            # A full disk must not take a running service down. The next start may then miss an orphan.
+            log.warning("children_not_recorded", cause=str(error))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

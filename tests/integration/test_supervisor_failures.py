@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -222,3 +223,19 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+async def test_state_that_cannot_be_written_does_not_end_the_service(state: StateDir) -> None:
+    """A full disk stops the records, not the engines: one crashes, the other goes on serving."""
+    plan = plan_stack(_profile(replicas=2), state)
+    records = state.root / "children.json"
+    async with _running(plan, state) as (supervisor, running):
+        ready = await _until(supervisor, lambda found: all(replica.state == "ready" for replica in found))
+        records.unlink()
+        (records / "in-the-way").mkdir(parents=True)  # as root, only this makes writing fail
+        assert ready[0].pid is not None
+        os.kill(ready[0].pid, signal.SIGKILL)
+        await _until(supervisor, lambda found: [r.state for r in found] == ["failed", "ready"])
+        supervisor._record_children()
+        assert not running.done()
+        shutil.rmtree(records)

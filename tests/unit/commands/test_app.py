@@ -1,5 +1,6 @@
 """The program's own contracts: exit codes, the JSON envelope, no tracebacks, a fast --help."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -78,6 +79,42 @@ def test_an_unexpected_failure_is_told_without_a_traceback(
     assert "RuntimeError: boom" in capsys.readouterr().err
     with pytest.raises(RuntimeError, match="boom"):
         main(["--debug", "profile", "list"])
+
+
+def test_a_full_disk_is_named_with_the_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No talk of bugs where the system said why."""
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/state/children.json")
+
+    monkeypatch.setattr("dreamseed_cli.profile.load.shipped_names", full)
+    assert _run("profile", "list") == 4
+    said = capsys.readouterr().err
+    assert "at '/state/children.json': No space left on device. Free some space" in said
+    assert "bug" not in said
+
+
+def test_a_wrong_value_names_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """Which of the options was meant."""
+    assert _run("serve", "--gpus", "0") == 2
+    assert "'--gpus'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["no such host:1", "nowhere.invalid:50051"])
+def test_an_address_that_leads_nowhere_is_wrong_usage(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unlike an address where nobody listens yet."""
+    assert _run("ask", "hello?", "--address", address) == 2
+    assert address in capsys.readouterr().err
+
+
+def test_nobody_listening_is_something_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Port 1 is free on any machine of ours."""
+    assert _run("ask", "hello?", "--address", "127.0.0.1:1") == 3
+    assert "no gateway listens there" in capsys.readouterr().err
 
 
 def test_an_interruption_exits_with_130(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,20 @@ def test_following_yields_only_whole_new_lines_and_survives_emptying(state: Stat
     log.write_text("")
     state.log("r1").write_text("joined\n")
     assert next(line.line for line in lines if line.name == "r1") == "joined"
+
+
+def test_a_log_is_emptied_even_if_its_copy_finds_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk the bound matters most; no half copy stays."""
+
+    def no_room(source: Path, copy: Path) -> None:
+        copy.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", no_room)
+    log = tmp_path / "r0.log"
+    log.write_bytes(b"x" * 100)
+    assert bound_log(log, limit_bytes=50)
+    assert log.stat().st_size == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["r0.log"]
