@@ -96,9 +96,9 @@ def _explain(error: Exception) -> DreamseedError:
     if isinstance(error, DreamseedError):
         return error
     if isinstance(error, typer.TyperException):
-        return UsageError(
-            error.format_message().removesuffix("."), remedy="See --help for what the command takes."
-        )
+        # Without a command Typer shows the help and raises an error without a message.
+        cause = error.format_message().removesuffix(".") or "no command was given"
+        return UsageError(cause, remedy="See --help for what the command takes.")
     if isinstance(error, OSError):
         return _explain_system(error)
     return FailedError(

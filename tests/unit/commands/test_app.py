@@ -46,6 +46,17 @@ def test_wrong_usage_exits_with_2_and_one_clear_message(
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.parametrize("arguments", [(), ("profile",)])
+def test_without_a_command_the_help_is_shown(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And it is still wrong usage, so that a script notices."""
+    assert _run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert "Commands" in captured.out
+    assert "no command was given" in captured.err
+
+
 @pytest.mark.parametrize("arguments", [("profile", "check", "none"), ("ask",), ("no-such-verb",)])
 def test_every_failure_still_gives_the_json_envelope(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
