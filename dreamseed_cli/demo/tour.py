@@ -91,7 +91,7 @@ class Tour:
                 self._say(f"{said} ...")
             elif time.monotonic() - at >= _STILL_EVERY_S:
                 at = time.monotonic()
-                self._say(f"  waiting for {_awaited(now)} ({now.uptime_s:.0f} s)")
+                self._say(f"  {_still(now)} ({now.uptime_s:.0f} s)")
             await asyncio.sleep(_POLL_S)
 
     async def _ask(self, client: GatewayClient) -> Answer:
@@ -112,13 +112,13 @@ def _ready(stack: StackSnapshot) -> bool:
     return bool(stack.replicas) and stack.ready == len(stack.replicas) and stack.gateway.address is not None
 
 
-def _awaited(stack: StackSnapshot) -> str:
+def _still(stack: StackSnapshot) -> str:
     starting = [replica for replica in stack.replicas if replica.state != "ready"]
     if not starting:
-        return stack.activity
+        return f"still {stack.activity}"
     last = starting[0].last_log
     names = ", ".join(replica.name for replica in starting)
-    return f"{names} to generate a token" + (f"; its log: {last[:80]}" if last else "")
+    return f"waiting for {names} to generate a token" + (f"; its log: {last[:80]}" if last else "")
 
 
 def _first(failures: BaseExceptionGroup[DreamseedError]) -> DreamseedError:
