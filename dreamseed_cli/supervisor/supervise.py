@@ -63,7 +63,8 @@ class Supervisor:
         """
         for path, text in self._plan.files.items():
             write_atomically(path, text.encode())
-        self._on_activity("starting the gateway and the engines")
+        names = ", ".join(runner.plan.name for runner in self._runners)
+        self._on_activity(f"waiting for {names} to load the model and generate a first token")
         # The gateway comes first: it holds the port and says UNAVAILABLE until a replica is ready.
         self._spawn(self._gateway.run())
         for runner in self._runners:
