@@ -51,7 +51,7 @@ def _root(
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run one command and exit with its code (see the contracts in `docs/architecture.md`)."""
+    """Run one command and exit with its code (the README lists them)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json, debug = "--json" in own, "--debug" in own

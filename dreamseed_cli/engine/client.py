@@ -49,6 +49,8 @@ class EngineClient:
         api_key: str | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.simulated = False
+        """Whether its last answer said that the engine is an emulated one, wherever it runs."""
         self._loop = asyncio.get_running_loop()
         self._place = str(endpoint)
         self._encode = BodyEncoder(model=model, api=api, usage_per_chunk=usage_per_chunk).encode
@@ -85,6 +87,7 @@ class EngineClient:
         try:
             connection = await self._pool.post(self._encode(request), deadline)
             await connection.response_started()
+            self.simulated = connection.simulated
             await self._check(connection)
             async for chunk in self._chunks(connection):
                 yield chunk

@@ -24,6 +24,7 @@ _KEEP_IDLE_S = 2.5
 _READ_AHEAD_BYTES = 256 * 1024
 _LONGEST_END_WAIT_S = 1.0
 _FRAMING = (b"content-length", b"transfer-encoding")
+_PROVENANCE = b"x-dreamseed-provenance"
 
 
 class ConnectionCut(ConnectionError):
@@ -34,6 +35,7 @@ class HttpConnection(asyncio.Protocol):
     """One connection, one response at a time.
 
     status, content_type: of the response, once `response_started` returned.
+    simulated: whether the response says that it comes from an emulated engine.
     complete: whether the response has arrived to its end.
     """
 
@@ -56,6 +58,7 @@ class HttpConnection(asyncio.Protocol):
         self.complete = False
         self.status = 0
         self.content_type = ""
+        self.simulated = False
         self.idle_since = 0.0
 
     def send(self, data: bytes, deadline: float) -> None:
@@ -64,6 +67,7 @@ class HttpConnection(asyncio.Protocol):
         self._busy = True
         self._started = self._framed = self._lasting = self.complete = False
         self.content_type = ""
+        self.simulated = False
         self._deadline = self._loop.call_at(deadline, self._expire)
         self._transport.write(data)
 
@@ -147,6 +151,8 @@ class HttpConnection(asyncio.Protocol):
         name = name.lower()
         if name == b"content-type":
             self.content_type = value.split(b";", 1)[0].strip().lower().decode("latin-1")
+        elif name == _PROVENANCE:
+            self.simulated = value.strip() == b"simulated"
         elif name in _FRAMING:
             self._framed = True
 

@@ -44,6 +44,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     finish_reason: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
+    simulated: bool
 
 
 class Dispatcher:
@@ -94,7 +95,12 @@ class Dispatcher:
                 async for chunk in chunks:
                     tokens = chunk.completion_tokens or tokens
                     yield Delta(
-                        chunk.text, replica, chunk.finish_reason, chunk.prompt_tokens, chunk.completion_tokens
+                        chunk.text,
+                        replica,
+                        chunk.finish_reason,
+                        chunk.prompt_tokens,
+                        chunk.completion_tokens,
+                        seat.client.simulated,
                     )
             outcome = Outcome.FINISHED
         except EngineTimeout:

@@ -36,10 +36,12 @@ class _Progress:
     prompt_tokens: int | None = None
     finish_reason: str | None = None
     replica: str = ""
+    simulated: bool = False
 
     def add(self, delta: Delta) -> None:
         if not self.replica:
             self.replica = delta.replica
+            self.simulated = delta.simulated
             self.first_token_ms = self.elapsed_ms()
         self.tokens = delta.completion_tokens or self.tokens
         self.prompt_tokens = delta.prompt_tokens or self.prompt_tokens
@@ -73,7 +75,7 @@ class LLMService:
         self._dispatcher = dispatcher
         self._validator = validator
         self._default_timeout_s = default_timeout_s
-        self._provenance = ((PROVENANCE_KEY, "simulated"),) if simulated else ()
+        self._simulated = simulated
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server registers. Requests arrive as bytes, so that garbage gets a status of ours."""
@@ -96,7 +98,7 @@ class LLMService:
                 progress.add(delta)
                 parts.append(delta.text)
 
-        await self._answer(message, context, collect)
+        await self._answer(message, context, progress, collect)
         return progress.whole("".join(parts))
 
     async def generate_stream(self, message: bytes, context: Context) -> None:
@@ -115,17 +117,25 @@ class LLMService:
                     await context.write(progress.part(delta.text))
             await context.write(progress.whole(""))
 
-        await self._answer(message, context, relay)
+        await self._answer(message, context, progress, relay)
 
     async def _answer(
-        self, message: bytes, context: Context, consume: Callable[[AsyncIterator[Delta]], Awaitable[None]]
+        self,
+        message: bytes,
+        context: Context,
+        progress: _Progress,
+        consume: Callable[[AsyncIterator[Delta]], Awaitable[None]],
     ) -> None:
         """Hand a request's deltas to `consume`; end the call with a status if anything fails."""
         try:
-            request = self._accept(message, context)
+            request = self._accept(message)
+            self._tell(context, request, simulated=self._simulated)
             answer = self._dispatcher.answer(request, budget_s=self._budget_s(context))
             async with aclosing(answer) as deltas:
                 await consume(deltas)
+            if progress.simulated and not self._simulated:
+                # An emulated engine behind a URL: only its answers say so.
+                self._tell(context, request, simulated=True)
         except DreamseedError as error:
             await context.abort(*grpc_status(error))
         except grpc.aio.InternalError as error:
@@ -135,14 +145,17 @@ class LLMService:
             _log.exception("request failed by a mistake of ours")
             await context.abort(grpc.StatusCode.INTERNAL, "the gateway failed; its log says why")
 
-    def _accept(self, message: bytes, context: Context) -> GenerationRequest:
+    @staticmethod
+    def _tell(context: Context, request: GenerationRequest, *, simulated: bool) -> None:
+        provenance = ((PROVENANCE_KEY, "simulated"),) if simulated else ()
+        context.set_trailing_metadata(((REQUEST_ID_KEY, request.request_id), *provenance))
+
+    def _accept(self, message: bytes) -> GenerationRequest:
         try:
             parsed = GenerateRequest.FromString(message)
         except DecodeError as error:
             raise InvalidArgument("the message", "is not a GenerateRequest") from error
-        request = self._validator.check(parsed)
-        context.set_trailing_metadata(((REQUEST_ID_KEY, request.request_id), *self._provenance))
-        return request
+        return self._validator.check(parsed)
 
     def _budget_s(self, context: Context) -> float:
         """What the caller's deadline leaves, in seconds; the profile's default for one without."""

@@ -146,6 +146,7 @@ class ReplicaRunner:
             kv_usage=load.kv_usage,
             finished=counts.finished if counts else 0,
             failed=counts.failed if counts else 0,
+            simulated=self._client.simulated,
             last_log=self._last_log if starting else None,
         )
 

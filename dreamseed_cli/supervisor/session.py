@@ -85,7 +85,7 @@ class Session:
             self._supervisor.snapshot() if self._supervisor else (GatewaySnapshot("waiting"), ())
         )
         engine = self._profile.engine
-        simulated = isinstance(engine, EmulatedEngine)
+        simulated = isinstance(engine, EmulatedEngine) or any(replica.simulated for replica in replicas)
         return StackSnapshot(
             profile=self._profile.name,
             why=self._why,

@@ -31,6 +31,8 @@ class ReplicaSnapshot:
     finished: int = 0
     """Calls the gateway finished on it."""
     failed: int = 0
+    simulated: bool = False
+    """Whether its answers say that it is an emulated engine, wherever it runs."""
     last_log: str | None = None
     """The last line of its log while it starts."""
 

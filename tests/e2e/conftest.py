@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dreamseed_cli.profile.load import load_profile
 
 DREAMSEED = (sys.executable, "-m", "dreamseed_cli")
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,3 +107,46 @@ def emulated_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The `emulated-rtx5090x3` profile, shared by the tests that change nothing in it."""
     folder = tmp_path_factory.mktemp("emulated")
     yield from serving(own_copy("emulated-rtx5090x3", folder), folder / "state", ready_within_s=60)
+
+
+_REMOTE = """
+name = "far"
+description = "an emulated engine that runs elsewhere"
+[engine]
+kind = "remote"
+urls = ["http://127.0.0.1:{port}"]
+model = "emulated-14b"
+served_name = "far-model"
+[gateway]
+port = 0
+"""
+
+
+@pytest.fixture
+def remote_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A stack whose engine is not its child: an address, behind which an emulated one happens to be."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    config = tmp_path / "engine.json"
+    config.write_text(load_profile("emulated-rtx5090x3").engine.model_dump_json())
+    engine = [sys.executable, "-m", "dreamseed_cli.engine.emulated", "--config", str(config)]
+    profile = tmp_path / "far.toml"
+    profile.write_text(_REMOTE.format(port=port))
+    with subprocess.Popen([*engine, "--host", "127.0.0.1", "--port", str(port)]) as process:
+        try:
+            _wait_for_port(port)
+            yield from serving(profile, tmp_path / "s", ready_within_s=60)
+        finally:
+            process.terminate()
+
+
+def _wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        else:
+            return

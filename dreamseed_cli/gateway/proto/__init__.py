@@ -5,6 +5,6 @@ GENERATE = f"/{SERVICE}/Generate"
 GENERATE_STREAM = f"/{SERVICE}/GenerateStream"
 
 PROVENANCE_KEY = "x-dreamseed-provenance"
-"""Trailing metadata of every accepted call to a gateway before emulated engines: `simulated`."""
+"""Trailing metadata of every call that an emulated engine answers, wherever it runs: `simulated`."""
 REQUEST_ID_KEY = "x-request-id"
 """Trailing metadata of every accepted call: the request's own id, or the one the gateway made up."""
