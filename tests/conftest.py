@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# Whoever runs the tests in the background may have SIGINT ignored, which every child would inherit: a
+# command could then not be ended with Ctrl-C, which is what some tests do.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
