@@ -10,7 +10,7 @@ export UV_FIND_LINKS=${PIP_FIND_LINKS:-}
 
 resolve() {
   local engine=$1; shift
-  .venv/bin/uv pip compile pyproject.toml --quiet --extra "$engine" --group dev --generate-hashes \
+  .venv/bin/uv pip compile pyproject.toml --quiet --extra "$engine" --extra embedded --group dev --generate-hashes \
     --python-version 3.11 --python-platform x86_64-manylinux_2_28 --upgrade --no-annotate \
     --custom-compile-command "make lock" --output-file "requirements/$engine.lock" "$@"
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from dreamseed_cli.core.errors import DreamseedError
 
@@ -40,6 +41,14 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of a conversation."""
+
+    role: Literal["user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One prompt with its sampling parameters, already validated and with defaults filled in."""
 
@@ -53,6 +62,12 @@ class GenerationRequest:
     stop: tuple[str, ...] = ()
     priority: int = 0
     """vLLM's: a lower number goes first."""
+    history: tuple[Turn, ...] = ()
+    """The turns before the prompt, oldest first."""
+    raw: bool = False
+    """Send the prompt as it is, without the chat template."""
+    emitted: str = ""
+    """The part of the answer that an engine already gave: this one goes on after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import msgspec
 import structlog
 
 from dreamseed_cli.engine.types import (
@@ -22,6 +21,7 @@ from dreamseed_cli.engine.types import (
     GenerationRequest,
 )
 from dreamseed_cli.gateway.balancer import Outcome, Slot
+from dreamseed_cli.gateway.call import Call, Delta
 from dreamseed_cli.gateway.replicas import Replicas, Seat
 
 _log = structlog.get_logger(__name__)
@@ -36,31 +36,20 @@ class AnswerCut(EngineUnavailable):
     """The engine failed after a part of the answer was delivered."""
 
 
-class Delta(msgspec.Struct, frozen=True, gc=False):
-    """A piece of an answer. The counts are running totals, None while unknown."""
-
-    text: str
-    replica: str
-    finish_reason: str | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    simulated: bool
-
-
 class Dispatcher:
     """Relays requests to replicas."""
 
     def __init__(self, replicas: Replicas) -> None:
         self._replicas = replicas
 
-    async def answer(self, request: GenerationRequest, *, budget_s: float) -> AsyncGenerator[Delta, None]:
+    async def answer(self, call: Call) -> AsyncGenerator[Delta, None]:
         """The answer's deltas; ends only with a complete answer. Close it early to stop the engine.
 
         An engine that fails before its first token is passed over for another ready replica, each at most
-        once, within `budget_s` seconds. After the first token a failure is AnswerCut.
+        once, before the call's deadline. After the first token a failure is AnswerCut.
         Raises NoReplica, EngineBusy (all queues full), EngineRefused, EngineTimeout or EngineUnavailable.
         """
-        deadline = time.monotonic() + budget_s
+        request, deadline = call.request, call.deadline
         tried: list[Slot] = []
         failure: EngineError | None = None
         while (seat := self._replicas.take(_estimate(request), tried)) is not None:

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.engine.types import GenerationRequest
-from dreamseed_cli.gateway.dispatch import Delta, Dispatcher
+from dreamseed_cli.gateway.call import Answers, Call, Delta, PriorityClass
 from dreamseed_cli.gateway.proto import PROVENANCE_KEY, REQUEST_ID_KEY, SERVICE
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
 from dreamseed_cli.gateway.status import grpc_status
@@ -70,9 +70,9 @@ class LLMService:
     """The two methods, and how a call begins and ends."""
 
     def __init__(
-        self, dispatcher: Dispatcher, validator: Validator, *, default_timeout_s: float, simulated: bool
+        self, answers: Answers, validator: Validator, *, default_timeout_s: float, simulated: bool
     ) -> None:
-        self._dispatcher = dispatcher
+        self._answers = answers
         self._validator = validator
         self._default_timeout_s = default_timeout_s
         self._simulated = simulated
@@ -130,8 +130,8 @@ class LLMService:
         try:
             request = self._accept(message)
             self._tell(context, request, simulated=self._simulated)
-            answer = self._dispatcher.answer(request, budget_s=self._budget_s(context))
-            async with aclosing(answer) as deltas:
+            call = Call(request, PriorityClass.STANDARD, time.monotonic() + self._budget_s(context))
+            async with aclosing(self._answers.answer(call)) as deltas:
                 await consume(deltas)
             if progress.simulated and not self._simulated:
                 # An emulated engine behind a URL: only its answers say so.

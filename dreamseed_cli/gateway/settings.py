@@ -20,6 +20,24 @@ class ReplicaTarget(Part):
     """Whether new requests may go there."""
 
 
+class ServiceAddresses(Part):
+    """Where the services are; None or empty: off. Secrets stay in files and environment variables."""
+
+    postgres_dsn: str | None = None
+    """libpq's connection string without a password (embedded: a Unix socket)."""
+    postgres_dsn_env: str | None = None
+    """The environment variable that holds one (external); wins over postgres_dsn."""
+    redis_nodes: tuple[str, ...] = ()
+    """HOST:PORT of cluster nodes."""
+    redis_password_file: str | None = None
+    redis_password_env: str | None = None
+    redis_tls: bool = False
+    journal: str
+    """The folder of the local journal that every event is written to first."""
+    keep_events: bool = True
+    """Whether events go to the outbox; False records requests only."""
+
+
 class GatewaySettings(Part):
     """The gateway process's configuration."""
 
@@ -27,6 +45,8 @@ class GatewaySettings(Part):
     served_name: str
     """The model's name towards clients."""
     api: Literal["chat", "completions"]
+    model_revision: str = ""
+    """What tells this model and its quantisation from any other under the same name; part of a cache key."""
     max_model_len: int | None
     """Longest prompt and answer together, in tokens; None if only the engine knows."""
     usage_per_chunk: bool
@@ -37,3 +57,5 @@ class GatewaySettings(Part):
     admin_socket: str
     """Unix socket of the admin interface: `PUT /replicas` takes a list of ReplicaTarget, `GET /stats`."""
     replicas: tuple[ReplicaTarget, ...]
+    services: ServiceAddresses | None = None
+    """None: nothing but generation."""

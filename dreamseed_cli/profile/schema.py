@@ -162,12 +162,91 @@ class Generation(Part):
     """The system prompt of a request that brings none."""
 
 
+class Admission(Part):
+    """The queue in front of the engines (§B4): PREMIUM, then STANDARD, then BATCH, with guaranteed shares."""
+
+    max_queued_premium: Count = 512
+    """Requests that may wait in this class; one more is refused at once."""
+    max_queued_standard: Count = 512
+    max_queued_batch: Count = 1024
+    share_standard: Annotated[float, Field(ge=0, le=0.5)] = 0.10
+    """The share of the engines' work that waiting STANDARD requests get however much PREMIUM arrives."""
+    share_batch: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    """The same for BATCH."""
+    reserved_for_premium: Annotated[int, Field(ge=0)] = 4
+    """Places on every engine that only PREMIUM requests may take, so that one never waits for a place."""
+    prefill_ahead_tokens: Count = 2048
+    """Prompt tokens that may wait for their prefill on one engine before STANDARD and BATCH requests are
+    held back: what a PREMIUM request may find before it."""
+    prefix_affinity: bool = True
+    """Requests with the same beginning go to the same engine, whose KV cache holds it, while the engines'
+    load stays even."""
+
+
+class Cache(Part):
+    """Complete answers kept in Redis (§I1)."""
+
+    enabled: bool = True
+    ttl_s: Count = 3600
+    """How long an answer is kept."""
+
+
+class Limits(Part):
+    """What one user may use, by tier; None is unlimited."""
+
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = None
+    """Prompt and answer together."""
+
+
+class Accounts(Part):
+    """Who may ask for what (§B3 get_user_priority)."""
+
+    unknown_user_tier: Literal["paid", "free", "background", "refuse"] = "free"
+    """The tier of a user_id that a trusted caller names and nobody registered, or that cannot be looked up
+    while PostgreSQL is away and was not seen before."""
+    above_tier: Literal["clamp", "refuse"] = "clamp"
+    """A priority above the user's tier: answered at the tier's own priority, or refused."""
+    cache_s: Positive = 60.0
+    """How long a looked-up account is believed."""
+    stale_s: Positive = 86400.0
+    """How long it is believed while PostgreSQL is away."""
+    limits_paid: Limits = Limits()
+    limits_free: Limits = Limits(requests_per_minute=60)
+    limits_background: Limits = Limits()
+
+
+class Tls(Part):
+    """Certificates of the gateway, from files that are read again when they change."""
+
+    certificate: str
+    """The server's certificate chain (PEM)."""
+    key: str
+    """Its private key (PEM), readable by its owner only."""
+    client_ca: str | None = None
+    """A caller that shows a certificate of this authority is trusted; without it, bearer tokens only."""
+    require_client_certificate: bool = False
+    """Refuse the connection of a caller that shows none."""
+
+
+class Security(Part):
+    """Who gets in. Beyond loopback TLS is needed, and a token or a client certificate."""
+
+    tls: Tls | None = None
+    service_tokens_file: str | None = None
+    """A file of tokens, one a line, whose bearers are trusted to name any user_id (the API front)."""
+    require_authentication: bool | None = None
+    """None: beyond loopback yes, on loopback no."""
+
+
 class Gateway(Part):
     """The gRPC service of §D1."""
 
     host: str = "127.0.0.1"
     port: Port = 50051
     """0 takes a free one; `dreamseed status` says which."""
+    metrics_port: Port | None = None
+    """Prometheus metrics over HTTP on loopback; None: on the admin socket only."""
     max_message_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
     """The largest gRPC message, either way."""
     default_timeout_s: Positive = 30.0
@@ -175,6 +254,64 @@ class Gateway(Part):
     drain_timeout_s: Positive = 20.0
     """How long running calls may finish at shutdown."""
     generation: Generation = Generation()
+    admission: Admission = Admission()
+    cache: Cache = Cache()
+    accounts: Accounts = Accounts()
+    security: Security = Security()
+
+
+class Postgres(Part):
+    """Accounts, request records, the outbox of events, questions (§E)."""
+
+    mode: Literal["embedded", "external", "off"] = "embedded"
+    """`embedded`: a private server on a Unix socket; `external`: yours; `off`: none of the above."""
+    dsn_env: str = "DREAMSEED_DATABASE_URL"
+    """The environment variable with the connection string (mode `external`)."""
+
+
+class Redis(Part):
+    """The answer cache (§A1: a cluster of three nodes)."""
+
+    mode: Literal["embedded", "external", "off"] = "embedded"
+    """`embedded`: three private Valkey nodes on loopback; `external`: your cluster; `off`: no cache."""
+    nodes: tuple[str, ...] = ()
+    """HOST:PORT of some nodes (mode `external`)."""
+    password_env: str | None = None
+    tls: bool = False
+
+    @model_validator(mode="after")
+    def _external_has_nodes(self) -> Self:
+        if self.mode == "external" and not self.nodes:
+            raise ValueError("mode is 'external' but nodes is empty: name HOST:PORT of the cluster")
+        return self
+
+
+class Kafka(Part):
+    """Events (§A2). Nothing durable can be embedded for Kafka: the outbox in PostgreSQL is that form."""
+
+    mode: Literal["embedded", "external", "off"] = "embedded"
+    """`embedded`: events stay in the outbox, read them with `dreamseed events tail`; `external`: they are
+    relayed to your brokers; `off`: requests are recorded, no events are kept."""
+    brokers: tuple[str, ...] = ()
+    """HOST:PORT of some brokers (mode `external`)."""
+    topic: str = "dreamseed.requests"
+    security_protocol: Literal["plaintext", "ssl", "sasl_ssl"] = "plaintext"
+    username_env: str | None = None
+    password_env: str | None = None
+
+    @model_validator(mode="after")
+    def _external_has_brokers(self) -> Self:
+        if self.mode == "external" and not self.brokers:
+            raise ValueError("mode is 'external' but brokers is empty: name HOST:PORT of the cluster")
+        return self
+
+
+class Services(Part):
+    """What the gateway leans on; generation goes on without any of it."""
+
+    postgres: Postgres = Postgres()
+    redis: Redis = Redis()
+    kafka: Kafka = Kafka()
 
 
 class Profile(Part):
@@ -186,6 +323,7 @@ class Profile(Part):
     box: Box = Box()
     engine: Engine
     gateway: Gateway = Gateway()
+    services: Services = Services()
 
     @model_validator(mode="after")
     def _cards_suffice(self) -> Self:

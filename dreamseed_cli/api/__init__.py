@@ -1,0 +1,1 @@
+"""The stateless HTTP front (Cloud Run): OpenAI-compatible, before the gateway."""

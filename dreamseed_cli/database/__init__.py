@@ -1,0 +1,1 @@
+"""The connection to PostgreSQL and the versions of its schema."""

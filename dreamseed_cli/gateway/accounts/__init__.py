@@ -1,0 +1,1 @@
+"""Users, tiers and API keys, and what a user may use."""

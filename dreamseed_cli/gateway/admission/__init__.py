@@ -1,0 +1,1 @@
+"""Who may go to an engine next: classes, shares, deadlines, and which engine."""

@@ -1,0 +1,1 @@
+"""Complete answers kept for an hour, and equal requests answered together."""

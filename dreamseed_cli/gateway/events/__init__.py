@@ -1,0 +1,1 @@
+"""Every request becomes an event, and none is lost: journal, outbox, relay."""

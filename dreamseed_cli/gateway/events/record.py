@@ -1,0 +1,45 @@
+"""One request's end, as it is recorded and published. Never a prompt, never an answer."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+
+class Outcome(StrEnum):
+    """How a request ended."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A request's row and event. Times are seconds, `arrived_at` since the epoch."""
+
+    event_id: str
+    """Unique over all gateways and their restarts: consumers drop what they have seen."""
+    request_id: str
+    user_id: str
+    outcome: Outcome
+    arrived_at: float
+    duration_s: float
+    priority: str
+    """batch, standard or premium, as granted."""
+    workload: str
+    model: str
+    schema_version: int = SCHEMA_VERSION
+    reason: str | None = None
+    """Why it was rejected or failed: a label, such as `queue_full`."""
+    replica: str | None = None
+    cache_hit: bool = False
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    finish_reason: str | None = None
+    queue_s: float | None = None
+    ttft_s: float | None = None
+    simulated: bool = False

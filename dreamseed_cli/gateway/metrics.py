@@ -1,0 +1,101 @@
+"""What the gateway counts, for Prometheus. GenAI names follow OpenTelemetry's semantic conventions.
+
+Hot paths only bump counters here; gauges are set by whoever knows the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LATENCY_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_FIRST_TOKEN_S = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_PER_TOKEN_S = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5)
+_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536)
+_WAIT_S = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class GatewayMetrics:
+    """All metrics of one gateway. Times are seconds."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        request = ["gen_ai_request_model", "priority", "replica"]
+        self.duration = Histogram(
+            "gen_ai_server_request_duration_seconds",
+            "From a request's arrival to its end",
+            [*request, "outcome"],
+            buckets=_LATENCY_S,
+            registry=registry,
+        )
+        self.first_token = Histogram(
+            "gen_ai_server_time_to_first_token_seconds",
+            "From a request's arrival to its first token (TTFT), queueing included",
+            request,
+            buckets=_FIRST_TOKEN_S,
+            registry=registry,
+        )
+        self.per_token = Histogram(
+            "gen_ai_server_time_per_output_token_seconds",
+            "Time per output token after the first (TPOT)",
+            request,
+            buckets=_PER_TOKEN_S,
+            registry=registry,
+        )
+        self.tokens = Histogram(
+            "gen_ai_client_token_usage",
+            "Tokens of a request",
+            [*request, "gen_ai_token_type"],
+            buckets=_TOKENS,
+            registry=registry,
+        )
+        self.queue_length = Gauge(
+            "dreamseed_queue_length", "Requests that wait for an engine", ["priority"], registry=registry
+        )
+        self.queue_wait = Histogram(
+            "dreamseed_queue_wait_seconds",
+            "From a request's arrival in the queue to its engine",
+            ["priority"],
+            buckets=_WAIT_S,
+            registry=registry,
+        )
+        self.rejections = Counter(
+            "dreamseed_rejections", "Requests that were not let in", ["priority", "reason"], registry=registry
+        )
+        self.retries = Counter(
+            "dreamseed_retries", "Requests moved to another replica", ["replica", "kind"], registry=registry
+        )
+        self.cache_lookups = Counter(
+            "dreamseed_cache_lookups",
+            "Requests by what the cache did: hit, shared (with an equal one under way), miss, bypass, error",
+            ["workload", "result"],
+            registry=registry,
+        )
+        self.dependency_state = Gauge(
+            "dreamseed_dependency_state",
+            "A dependency's circuit breaker: 0 closed, 1 half-opened, 2 opened",
+            ["dependency"],
+            registry=registry,
+        )
+        self.replica_ready = Gauge(
+            "dreamseed_replica_ready", "Whether a replica takes requests", ["replica"], registry=registry
+        )
+        self.replica_outstanding = Gauge(
+            "dreamseed_replica_outstanding_requests", "Requests under way", ["replica"], registry=registry
+        )
+        self.journal_bytes = Gauge(
+            "dreamseed_journal_bytes",
+            "Events on this disk that PostgreSQL does not have yet",
+            registry=registry,
+        )
+        self.events_lost = Counter(
+            "dreamseed_events_lost", "Events that found no place: the journal was full", registry=registry
+        )
+
+    def watch_dependency(self, name: str) -> Callable[[str], None]:
+        """A callback for `Dependency.on_state`."""
+        gauge = self.dependency_state.labels(name)
+        gauge.set(0)
+        numbers = {"closed": 0, "half-opened": 1, "opened": 2}
+        return lambda state: gauge.set(numbers[state])

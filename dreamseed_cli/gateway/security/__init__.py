@@ -1,0 +1,1 @@
+"""TLS, certificates and who a caller is."""

@@ -1,0 +1,1 @@
+"""PostgreSQL and Valkey as private servers of the stack: their commands and addresses."""
