@@ -49,7 +49,7 @@ async def _serve(settings: GatewaySettings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
     gateway = GatewayServer(settings)
-    admin = AdminServer(gateway, Path(settings.admin_socket))
+    admin = AdminServer(gateway, Path(settings.admin_socket), settings.gateway.metrics_port)
     try:
         await gateway.start()
         await admin.start()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import TypeAdapter, ValidationError
 
-from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.core.errors import FailedError, UsageError
 from dreamseed_cli.gateway.server import GatewayServer
 from dreamseed_cli.gateway.settings import ReplicaTarget
 
@@ -15,24 +16,38 @@ _TARGETS = TypeAdapter(list[ReplicaTarget])
 
 
 class AdminServer:
-    """`PUT /replicas` takes the whole table as a JSON list of ReplicaTarget; `GET /stats` tells the state."""
+    """`PUT /replicas` takes the whole table as a JSON list of ReplicaTarget; `GET /stats` tells the state;
+    `GET /metrics` is for Prometheus, on loopback too if `metrics_port` is set.
+    """
 
-    def __init__(self, gateway: GatewayServer, socket: Path) -> None:
+    def __init__(self, gateway: GatewayServer, socket: Path, metrics_port: int | None) -> None:
         self._gateway = gateway
         self._socket = socket
-        app = web.Application()
-        app.add_routes([web.put("/replicas", self._put_replicas), web.get("/stats", self._get_stats)])
-        self._runner = web.AppRunner(app, access_log=None)
+        self._metrics_port = metrics_port
+        metrics = web.get("/metrics", self._get_metrics)
+        private = (web.put("/replicas", self._put_replicas), web.get("/stats", self._get_stats), metrics)
+        self._private, self._public = _runner(*private), _runner(metrics)
 
     async def start(self) -> None:
-        """Listen on the socket, mode 0600."""
+        """Listen on the socket, mode 0600, and on the metrics port. FailedError if that is taken."""
         self._socket.unlink(missing_ok=True)
-        await self._runner.setup()
-        await web.UnixSite(self._runner, str(self._socket)).start()
+        await self._private.setup()
+        await web.UnixSite(self._private, str(self._socket)).start()
         self._socket.chmod(0o600)
+        if self._metrics_port is not None:
+            await self._public.setup()
+            try:
+                await web.TCPSite(self._public, "127.0.0.1", self._metrics_port).start()
+            except OSError as error:
+                raise FailedError(
+                    f"metrics cannot be offered there: {error.strerror}",
+                    place=f"127.0.0.1:{self._metrics_port}",
+                    remedy="Choose another gateway.metrics_port.",
+                ) from error
 
     async def stop(self) -> None:
-        await self._runner.cleanup()
+        await self._private.cleanup()
+        await self._public.cleanup()
         self._socket.unlink(missing_ok=True)
 
     async def _put_replicas(self, request: web.Request) -> web.Response:
@@ -46,5 +61,14 @@ class AdminServer:
             return web.json_response({"errors": [error.to_data()]}, status=400)
         return web.json_response(self._gateway.stats())
 
+    async def _get_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._gateway.metrics_text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
     async def _get_stats(self, request: web.Request) -> web.Response:
         return web.json_response(self._gateway.stats())
+
+
+def _runner(*routes: web.RouteDef) -> web.AppRunner:
+    app = web.Application()
+    app.add_routes(routes)
+    return web.AppRunner(app, access_log=None)

@@ -61,6 +61,8 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     completion_tokens: int | None
     simulated: bool
     cache_hit: bool = False
+    queue_s: float | None = None
+    """How long the call waited for an engine, in seconds; on its first delta."""
 
 
 class Answers(Protocol):

@@ -5,7 +5,8 @@ Hot paths only bump counters here; gauges are set by whoever knows the state.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -92,6 +93,14 @@ class GatewayMetrics:
         self.events_lost = Counter(
             "dreamseed_events_lost", "Events that found no place: the journal was full", registry=registry
         )
+
+    def set_replicas(self, replicas: Iterable[Mapping[str, Any]]) -> None:
+        """Take the replicas as they stand (`Replicas.stats`); one that vanished leaves the gauges too."""
+        self.replica_ready.clear()
+        self.replica_outstanding.clear()
+        for replica in replicas:
+            self.replica_ready.labels(replica["name"]).set(replica["ready"])
+            self.replica_outstanding.labels(replica["name"]).set(replica["outstanding"])
 
     def watch_dependency(self, name: str) -> Callable[[str], None]:
         """A callback for `Dependency.on_state`."""

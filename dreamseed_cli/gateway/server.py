@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,18 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import generate_latest
 
 from dreamseed_cli.gateway.address import explain_bind_failure, listen_address
 from dreamseed_cli.gateway.dispatch import Dispatcher
+from dreamseed_cli.gateway.intake import Intake
+from dreamseed_cli.gateway.metrics import GatewayMetrics
 from dreamseed_cli.gateway.proto import SERVICE
 from dreamseed_cli.gateway.replicas import Replicas
+from dreamseed_cli.gateway.reporter import Reporter
 from dreamseed_cli.gateway.service import LLMService
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
+from dreamseed_cli.gateway.tracing import Tracing
 from dreamseed_cli.gateway.validation import Validator
 from dreamseed_cli.profile.schema import Gateway
 
@@ -29,6 +35,8 @@ class GatewayServer:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._address = listen_address(settings.gateway.host, settings.gateway.port)
+        self._metrics = GatewayMetrics()
+        self._tracing = Tracing.from_environment(settings.served_name)
         self._replicas = Replicas(settings)
         self._health = health.aio.HealthServicer()
         self._server = self._build()
@@ -60,20 +68,24 @@ class GatewayServer:
             "totals": self._replicas.totals(),
         }
 
+    def metrics_text(self) -> bytes:
+        """Everything the gateway counts, in Prometheus's text format."""
+        self._metrics.set_replicas(self._replicas.stats())
+        return generate_latest(self._metrics.registry)
+
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new calls, give running ones for `drain_timeout_s`, cancel the rest."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.gateway.drain_timeout_s)
         await self._replicas.close()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
 
     def _build(self) -> grpc.aio.Server:
         settings = self._settings
-        service = LLMService(
-            Dispatcher(self._replicas),
-            Validator(settings),
-            default_timeout_s=settings.gateway.default_timeout_s,
-            simulated=settings.simulated,
-        )
+        intake = Intake(Validator(settings), default_timeout_s=settings.gateway.default_timeout_s)
+        reporter = Reporter(settings.served_name, self._metrics, None, self._tracing)
+        service = LLMService(intake, Dispatcher(self._replicas), reporter, simulated=settings.simulated)
         server = grpc.aio.server(options=_options(settings.gateway))
         server.add_generic_rpc_handlers((service.handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

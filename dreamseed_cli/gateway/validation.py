@@ -7,10 +7,13 @@ import math
 import re
 import uuid
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, cast
+
+import msgspec
 
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.engine.types import GenerationRequest
+from dreamseed_cli.engine.types import GenerationRequest, Turn
+from dreamseed_cli.gateway.call import PriorityClass, Workload
 from dreamseed_cli.gateway.proto.llm_pb2 import PREMIUM, GenerateRequest
 from dreamseed_cli.gateway.settings import GatewaySettings
 from dreamseed_cli.profile.schema import Generation
@@ -18,7 +21,10 @@ from dreamseed_cli.profile.schema import Generation
 _LONGEST_USER_ID = 256
 _MOST_STOPS = 4  # vLLM's and OpenAI's
 _LONGEST_STOP = 256
+_MOST_TURNS = 256
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_ROLES = frozenset({"user", "assistant"})
+_WORKLOADS = {workload.value: workload for workload in Workload}
 
 
 class InvalidArgument(UsageError):
@@ -28,6 +34,16 @@ class InvalidArgument(UsageError):
 
     def __init__(self, field: str, cause: str) -> None:
         super().__init__(f"{field} {cause}", place="")
+
+
+class Wish(msgspec.Struct, frozen=True, gc=False):
+    """A request in order, before anybody asked whether the caller may have it."""
+
+    request: GenerationRequest
+    user_id: str
+    priority: PriorityClass
+    workload: Workload
+    use_cache: bool
 
 
 class Validator:
@@ -43,8 +59,8 @@ class Validator:
             self._generation.max_tokens_limit, settings.max_model_len or self._generation.max_tokens_limit
         )
 
-    def check(self, message: GenerateRequest) -> GenerationRequest:
-        """The request for the engine. Raises InvalidArgument with the field, its value and its range.
+    def check(self, message: GenerateRequest) -> Wish:
+        """The request with its defaults filled in. Raises InvalidArgument with the field, its value and its range.
 
         NUL characters pass: engines accept them. Whether the prompt fits the context only the engine's
         tokenizer knows, and it says so itself.
@@ -55,11 +71,13 @@ class Validator:
             raise InvalidArgument(
                 "user_id", f"has {len(message.user_id)} characters: at most {_LONGEST_USER_ID}"
             )
+        if not message.user_id.isprintable():
+            raise InvalidArgument("user_id", "holds characters that cannot be printed")
         if message.model and message.model != self._served_name:
             raise InvalidArgument(
                 "model", f"is {message.model[:100]!r}: this service has '{self._served_name}'"
             )
-        return GenerationRequest(
+        request = GenerationRequest(
             request_id=self._request_id(message.request_id),
             prompt=message.prompt,
             max_tokens=self._max_tokens(message.max_tokens),
@@ -68,7 +86,15 @@ class Validator:
             system_prompt=self._system_prompt(message),
             seed=message.seed if message.HasField("seed") else None,
             stop=_stop(message.stop),
+            history=_history(message),
+            raw=message.raw,
+        )
+        return Wish(
+            request=request,
+            user_id=message.user_id,
             priority=_priority(message.priority),
+            workload=_WORKLOADS.get(message.workload, Workload.OTHER),
+            use_cache=not message.bypass_cache,
         )
 
     def _request_id(self, given: str) -> str:
@@ -107,14 +133,34 @@ class Validator:
 
     def _system_prompt(self, message: GenerateRequest) -> str | None:
         if not message.HasField("system_prompt"):
-            return self._generation.system_prompt
+            return None if message.raw else self._generation.system_prompt
+        if message.raw and message.system_prompt:
+            raise InvalidArgument("system_prompt", "has no place before a raw prompt: leave one of them out")
         return message.system_prompt or None
 
 
-def _priority(value: int) -> int:
+def _priority(value: int) -> PriorityClass:
     if not 0 <= value <= PREMIUM:
         raise InvalidArgument("priority", f"is {value}: allowed are BATCH 0, STANDARD 1, PREMIUM 2")
-    return PREMIUM - value  # vLLM: a lower number goes first
+    return PriorityClass(value)
+
+
+def _history(message: GenerateRequest) -> tuple[Turn, ...]:
+    if not message.history:
+        return ()
+    if message.raw:
+        raise InvalidArgument("history", "has no place before a raw prompt: leave one of them out")
+    if len(message.history) > _MOST_TURNS:
+        raise InvalidArgument("history", f"has {len(message.history)} turns: at most {_MOST_TURNS}")
+    return tuple(_turn(index, turn.role, turn.content) for index, turn in enumerate(message.history))
+
+
+def _turn(index: int, role: str, content: str) -> Turn:
+    if role not in _ROLES:
+        raise InvalidArgument(
+            f"history[{index}].role", f"is {role[:20]!r}: allowed are 'user' and 'assistant'"
+        )
+    return Turn(cast("Literal['user', 'assistant']", role), content)
 
 
 def _six_digits(value: float) -> float:

@@ -27,7 +27,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.types import Endpoint
 from dreamseed_cli.gateway.proto import GENERATE, GENERATE_STREAM, PROVENANCE_KEY, REQUEST_ID_KEY
-from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
+from dreamseed_cli.gateway.proto.llm_pb2 import BATCH, GenerateRequest, GenerateResponse
 from dreamseed_cli.gateway.server import GatewayServer
 from dreamseed_cli.gateway.settings import ReplicaTarget
 
@@ -123,7 +123,8 @@ async def test_both_methods_give_the_same_complete_answer(folder: Path, good: En
         assert (final.tokens_generated, final.finish_reason, final.replica) == (24, "length", "r0")
         assert final.prompt_tokens > 0
         assert 0 < final.time_to_first_token_ms <= final.latency_ms
-        assert not final.HasField("cache_hit")
+        assert not final.cache_hit
+        assert final.granted_priority == BATCH
     assert last.text == ""
     assert all(message.text and not message.HasField("finish_reason") for message in messages[:-1])
     counts = [message.tokens_generated for message in messages]

@@ -1,0 +1,128 @@
+"""What Prometheus reads off the gateway, and the spans it sends."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import grpc
+import pytest
+from gateway_harness import emulated_engine, gateway_here, gateway_process, settings, socket_folder, target
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+from real_services import free_ports
+
+from dreamseed_cli.gateway.proto import GENERATE
+from dreamseed_cli.gateway.proto.llm_pb2 import PREMIUM, GenerateRequest
+
+
+@pytest.fixture(scope="module")
+def engine_socket() -> Iterator[Path]:
+    """One emulated engine."""
+    with socket_folder() as folder, emulated_engine(folder, "e0") as engine:
+        yield engine.socket
+
+
+def _samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.values()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+async def test_every_request_is_in_the_metrics(engine_socket: Path) -> None:
+    """GenAI names; TTFT, duration, TPOT and tokens by class and replica; refusals by reason."""
+    with socket_folder() as folder:
+        async with (
+            gateway_here(settings(folder, target("r0", engine_socket))) as server,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            generate = channel.unary_unary(GENERATE)
+            for _ in range(3):
+                await generate(
+                    GenerateRequest(prompt="x", max_tokens=5, priority=PREMIUM).SerializeToString()
+                )
+            with pytest.raises(grpc.aio.AioRpcError):
+                await generate(GenerateRequest(prompt="").SerializeToString())
+            found = _samples(server.metrics_text().decode())
+    labels = ("premium", "r0", "served")
+    assert found["gen_ai_server_request_duration_seconds_count", ("finished", *labels)] == 3
+    assert found["gen_ai_server_time_to_first_token_seconds_count", labels] == 3
+    assert found["gen_ai_server_time_per_output_token_seconds_count", labels] == 3
+    assert found["gen_ai_client_token_usage_sum", ("output", *labels)] == 15
+    assert found["gen_ai_client_token_usage_sum", tuple(sorted(("input", *labels)))] > 0
+    assert found["dreamseed_rejections_total", ("invalid_argument", "unknown")] == 1
+    assert found["dreamseed_replica_ready", ("r0",)] == 1
+    assert found["dreamseed_replica_outstanding_requests", ("r0",)] == 0
+
+
+def test_metrics_are_offered_on_loopback_where_asked(engine_socket: Path) -> None:
+    """The port tells metrics and nothing else: the replica table stays on the owner's socket."""
+    (port,) = free_ports(1)
+    with socket_folder() as folder:
+        wanted = settings(folder, target("r0", engine_socket), metrics_port=port)
+        with gateway_process(folder, wanted):
+            assert "dreamseed_replica_ready" in asyncio.run(_request("GET", port, "/metrics"))[1]
+            assert asyncio.run(_request("PUT", port, "/replicas"))[0] == 404
+
+
+async def _request(method: str, port: int, path: str) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, f"http://127.0.0.1:{port}{path}", json=[]) as reply,
+    ):
+        return reply.status, await reply.text()
+
+
+class _Collector(trace_service_pb2_grpc.TraceServiceServicer):
+    """An OpenTelemetry collector that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.requests: list[trace_service_pb2.ExportTraceServiceRequest] = []
+
+    def Export(  # noqa: N802 - the protocol's own name
+        self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
+    ) -> trace_service_pb2.ExportTraceServiceResponse:
+        self.requests.append(request)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+def test_a_request_is_a_span_by_the_genai_conventions(
+    engine_socket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an OTLP endpoint is named, spans go there: with figures, the caller's trace, and no prompt."""
+    collector = _Collector()
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    with (
+        socket_folder() as folder,
+        gateway_process(folder, settings(folder, target("r0", engine_socket))) as gateway,
+        grpc.insecure_channel(gateway.address) as channel,
+    ):
+        channel.unary_unary(GENERATE)(
+            GenerateRequest(prompt="a secret prompt", max_tokens=5).SerializeToString(),
+            metadata=(("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),),
+        )
+    server.stop(None)
+    (span,) = [
+        span
+        for request in collector.requests
+        for resource in request.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    attributes = {entry.key: entry.value for entry in span.attributes}
+    assert span.name == "chat served"
+    assert span.trace_id.hex() == trace_id
+    assert attributes["gen_ai.usage.output_tokens"].int_value == 5
+    assert attributes["gen_ai.response.finish_reasons"].array_value.values[0].string_value == "length"
+    assert b"secret" not in b"".join(request.SerializeToString() for request in collector.requests)
