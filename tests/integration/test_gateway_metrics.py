@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import grpc
@@ -42,7 +43,7 @@ async def test_every_request_is_in_the_metrics(engine_socket: Path) -> None:
             gateway_here(settings(folder, target("r0", engine_socket))) as server,
             grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
         ):
-            generate = channel.unary_unary(GENERATE)
+            generate: Any = channel.unary_unary(GENERATE)
             for _ in range(3):
                 await generate(
                     GenerateRequest(prompt="x", max_tokens=5, priority=PREMIUM).SerializeToString()
@@ -98,7 +99,8 @@ def test_a_request_is_a_span_by_the_genai_conventions(
     """Where an OTLP endpoint is named, spans go there: with figures, the caller's trace, and no prompt."""
     collector = _Collector()
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
+    add_servicer: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
+    add_servicer(collector, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
@@ -108,7 +110,8 @@ def test_a_request_is_a_span_by_the_genai_conventions(
         gateway_process(folder, settings(folder, target("r0", engine_socket))) as gateway,
         grpc.insecure_channel(gateway.address) as channel,
     ):
-        channel.unary_unary(GENERATE)(
+        generate: Any = channel.unary_unary(GENERATE)
+        generate(
             GenerateRequest(prompt="a secret prompt", max_tokens=5).SerializeToString(),
             metadata=(("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),),
         )
