@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,17 +25,39 @@ def ask(
         str | None,
         typer.Option(help="HOST:PORT of a gateway. Default: the running stack's.", show_default=False),
     ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            help="The authority of the gateway's certificate (PEM): speak TLS. Beyond loopback TLS is always "
+            "spoken; default there: the public authorities.",
+            show_default=False,
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option("--cert", help="A client certificate (PEM), with --key.", show_default=False),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="The client certificate's key (PEM).", show_default=False)
+    ] = None,
     state_dir: StateDirOption = None,
     as_json: JsonFlag = False,
 ) -> Result:
-    """Ask the running model a question and print its answer."""
+    """Ask the running model a question and print its answer.
+
+    A service token or an API key is taken from the environment variable DREAMSEED_TOKEN.
+    """
     import asyncio
+    import os
     import sys
 
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.gateway.client import GatewayClient
+    from dreamseed_cli.gateway.security.channel import ClientSecurity
     from dreamseed_cli.supervisor.running import gateway_address
 
+    security = ClientSecurity(ca, cert, key, token=os.environ.get("DREAMSEED_TOKEN") or None)
     target = address or gateway_address(StateDir.locate(state_dir))
     prompt = sys.stdin.read() if question == "-" else question
     fields: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "timeout_s": timeout}
@@ -42,7 +65,7 @@ def ask(
         fields["system_prompt"] = system
 
     async def once() -> Answer:
-        async with GatewayClient(target) as client:
+        async with GatewayClient(target, security) as client:
             if stream:
                 return await _streamed(client, prompt, fields, silent=as_json)
             return await client.generate(prompt, **fields)

@@ -50,12 +50,13 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> Result:
 
 @profile_app.command("check")
 def check(name: NameArgument, as_json: JsonFlag = False) -> Result:
-    """Validate a profile and compute whether vLLM can start it. Exit code 2 if not."""
-    from dreamseed_cli.plan.check import check_profile, require_startable
+    """Validate a profile; compute whether vLLM can start it, and the gateway listen. Exit code 2 if not."""
+    from dreamseed_cli.gateway.address import profile_listen_errors
+    from dreamseed_cli.plan.check import check_profile, require_none, start_errors
     from dreamseed_cli.profile.load import load_profile
 
     profile = load_profile(name)
-    require_startable(profile)
+    require_none([*start_errors(profile), *profile_listen_errors(profile)])
     outcome = check_profile(profile)
     return Result(_figures(profile, outcome), view=_words(profile, outcome))
 

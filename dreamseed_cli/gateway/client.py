@@ -10,16 +10,13 @@ from typing import Any, Self
 
 import grpc
 
-from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError, UsageError
+from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.gateway.explain import explain
 from dreamseed_cli.gateway.proto import GENERATE, GENERATE_STREAM, PROVENANCE_KEY
 from dreamseed_cli.gateway.proto.llm_pb2 import STANDARD, GenerateRequest, GenerateResponse
+from dreamseed_cli.gateway.security.channel import ClientSecurity, call_metadata, open_channel
 
 _Message = GenerateResponse
-_FAILURES = {
-    grpc.StatusCode.UNAVAILABLE: (None, "Look at the replicas: dreamseed status."),
-    grpc.StatusCode.DEADLINE_EXCEEDED: ("no complete answer in time", "Allow more time, or ask for less."),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: (None, "Try again when there is less to do."),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +43,12 @@ class AnswerStream:
     Closing the iterator early (`contextlib.aclosing`) ends the generation.
     """
 
-    def __init__(self, call: grpc.aio.UnaryStreamCall[Any, _Message], address: str) -> None:
+    def __init__(
+        self, call: grpc.aio.UnaryStreamCall[Any, _Message], address: str, *, encrypted: bool = False
+    ) -> None:
         self._call = call
         self._address = address
+        self._encrypted = encrypted
         self._start = time.perf_counter()
         self._answer: Answer | None = None
 
@@ -73,18 +73,23 @@ class AnswerStream:
             simulated = _is_simulated(await self._call.trailing_metadata())
             self._answer = _complete("".join(parts), last, ttft_s, latency_s, simulated)
         except grpc.aio.AioRpcError as error:
-            raise explain(error, self._address) from error
+            raise explain(error, self._address, encrypted=self._encrypted) from error
         finally:
             self._call.cancel()
 
 
 class GatewayClient:
-    """Speaks to the gateway at `address` (`HOST:PORT`). Use it as an async context manager."""
+    """Speaks to the gateway at `address` (`HOST:PORT`). Use it as an async context manager.
 
-    def __init__(self, address: str) -> None:
+    security: what it trusts and shows; None: plaintext on loopback, TLS with the public authorities beyond.
+    Raises as open_channel().
+    """
+
+    def __init__(self, address: str, security: ClientSecurity | None = None) -> None:
         self.address = address
-        # No proxy from the environment: the gateway is on this host or at the end of a tunnel.
-        self._channel = grpc.aio.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+        self._encrypted = (security or ClientSecurity()).encrypts(address)
+        self._metadata = call_metadata(security)
+        self._channel = open_channel(address, security)
         encode, decode = GenerateRequest.SerializeToString, _Message.FromString
         self._unary = self._channel.unary_unary(GENERATE, encode, decode)
         self._stream = self._channel.unary_stream(GENERATE_STREAM, encode, decode)
@@ -115,7 +120,8 @@ class GatewayClient:
         Reading it raises MissingError if nothing listens, UsageError if the request is wrong, or FailedError.
         """
         request = _request(prompt, max_tokens, temperature, fields)
-        return AnswerStream(self._stream(request, timeout=timeout_s), self.address)
+        call = self._stream(request, timeout=timeout_s, metadata=self._metadata)
+        return AnswerStream(call, self.address, encrypted=self._encrypted)
 
     async def generate(
         self,
@@ -129,29 +135,14 @@ class GatewayClient:
         """Ask for the whole answer in one message; errors and `fields` as in ask()."""
         request = _request(prompt, max_tokens, temperature, fields)
         start = time.perf_counter()
-        call = self._unary(request, timeout=timeout_s)
+        call = self._unary(request, timeout=timeout_s, metadata=self._metadata)
         try:
             message = await call
             latency_s = time.perf_counter() - start
             simulated = _is_simulated(await call.trailing_metadata())
         except grpc.aio.AioRpcError as error:
-            raise explain(error, self.address) from error
+            raise explain(error, self.address, encrypted=self._encrypted) from error
         return _complete(message.text, message, None, latency_s, simulated)
-
-
-def explain(error: grpc.aio.AioRpcError, address: str) -> DreamseedError:
-    """A failed call as an error with place, cause and remedy."""
-    code = error.code()
-    said = error.details() or code.name
-    if code is grpc.StatusCode.INVALID_ARGUMENT:
-        return UsageError(said, place=address, remedy="Change the request.")
-    if code is grpc.StatusCode.UNAVAILABLE and "errors resolving" in said.lower():
-        remedy = "Give HOST:PORT, such as 127.0.0.1:50051."
-        return UsageError("this leads to no gateway", place=address, remedy=remedy)
-    if code is grpc.StatusCode.UNAVAILABLE and "failed to connect" in said.lower():
-        return MissingError("no gateway listens there", place=address, remedy="Start it: dreamseed serve.")
-    cause, remedy = _FAILURES.get(code, (None, "Look at the gateway's log: dreamseed logs."))
-    return FailedError(cause or f"{code.name}: {said}", place=address, remedy=remedy)
 
 
 def _request(prompt: str, max_tokens: int, temperature: float, fields: dict[str, Any]) -> GenerateRequest:

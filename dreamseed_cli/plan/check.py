@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
@@ -35,15 +36,25 @@ def check_profile(profile: Profile) -> Check:
     return Check(found, fit(model, card, engine, engine.tensor_parallel_size) if card else None, None)
 
 
-def require_startable(profile: Profile) -> None:
-    """Raise ErrorGroup with every finding, each naming its place in the profile."""
+def start_errors(profile: Profile) -> list[UsageError]:
+    """Every finding, each naming its place in the profile."""
     found = check_profile(profile).findings
-    if found:
-        advice = _alternatives(profile)
-        errors = [
-            UsageError(f.cause, place=f"{profile.name}: {f.place}", remedy=f"{f.remedy}{advice}")
-            for f in found
-        ]
+    if not found:
+        return []
+    advice = _alternatives(profile)
+    return [
+        UsageError(f.cause, place=f"{profile.name}: {f.place}", remedy=f"{f.remedy}{advice}") for f in found
+    ]
+
+
+def require_startable(profile: Profile) -> None:
+    """Raise ErrorGroup with every start_errors(), if there are any."""
+    require_none(start_errors(profile))
+
+
+def require_none(errors: Sequence[UsageError]) -> None:
+    """Raise them all as one ErrorGroup, if there are any."""
+    if errors:
         raise ErrorGroup(errors)
 
 

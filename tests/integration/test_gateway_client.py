@@ -8,12 +8,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+import grpc
 import pytest
 from gateway_harness import emulated_engine, gateway_here, settings, socket_folder, target, until
 
-from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
+from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError, UsageError
 from dreamseed_cli.gateway.client import GatewayClient
+from dreamseed_cli.gateway.proto import SERVICE
+from dreamseed_cli.gateway.refusals import QueueFull
 from dreamseed_cli.gateway.server import GatewayServer
+from dreamseed_cli.gateway.status import grpc_status, retry_details
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +110,65 @@ async def test_without_a_gateway_the_remedy_is_to_start_it() -> None:
     async with GatewayClient(f"127.0.0.1:{port}") as client:
         with pytest.raises(MissingError, match="Start it: dreamseed serve"):
             await client.generate("x")
+
+
+class _Refusing:
+    """Answers every call with one status."""
+
+    def __init__(self, code: grpc.StatusCode, said: str, trailer: tuple[tuple[str, bytes], ...] = ()) -> None:
+        self._ending = (code, said, trailer)
+
+    async def generate(self, message: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        await context.abort(*self._ending)
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Generate": grpc.unary_unary_rpc_method_handler(self.generate)
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+
+async def _refused_with(refusing: _Refusing) -> DreamseedError:
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((refusing.handler(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with GatewayClient(f"127.0.0.1:{port}") as client:
+            with pytest.raises(DreamseedError) as caught:
+                await client.generate("x")
+    finally:
+        await server.stop(0)
+    return caught.value
+
+
+async def test_when_to_try_again_is_told() -> None:
+    """RetryInfo of a full queue becomes the remedy; without it, or with a broken one, it is a general one."""
+    full = QueueFull("the queue is full", retry_after_s=2.34)
+    code, said = grpc_status(full)
+    error = await _refused_with(_Refusing(code, said, retry_details(full)))
+    assert isinstance(error, FailedError)
+    assert (error.cause, error.remedy) == (f"RESOURCE_EXHAUSTED: {said}", "Try again in 2.3 s.")
+    broken = (("grpc-status-details-bin", b"\xff\xff"),)
+    for trailer in ((), broken):
+        error = await _refused_with(_Refusing(code, said, trailer))
+        assert error.remedy == "Try again when there is less to do."
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "remedy"),
+    [
+        (grpc.StatusCode.UNAUTHENTICATED, MissingError, "DREAMSEED_TOKEN"),
+        (grpc.StatusCode.PERMISSION_DENIED, UsageError, "within your tier"),
+        (grpc.StatusCode.INTERNAL, FailedError, "dreamseed logs"),
+        (grpc.StatusCode.UNAVAILABLE, FailedError, "dreamseed status"),
+    ],
+)
+async def test_a_refusal_keeps_the_gateways_words_and_adds_a_remedy(
+    code: grpc.StatusCode, kind: type[DreamseedError], remedy: str
+) -> None:
+    """Each status has its own."""
+    error = await _refused_with(_Refusing(code, "because so"))
+    assert type(error) is kind
+    assert "because so" in error.cause
+    assert remedy in error.remedy

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+API_KEY_PREFIX = "ds_"
+"""How every user's API key begins."""
+
 
 class Credentials(msgspec.Struct, frozen=True):
     """The evidence of one call."""
