@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 
-from dreamseed_cli.core.errors import MissingError
+from dreamseed_cli.core.errors import MissingError, UsageError
 
 
 def resolve_dsn(dsn: str | None, variable: str | None) -> str | None:
     """The connection string: the environment variable's if one is named, else `dsn`; None: no PostgreSQL.
 
-    Raises MissingError if the variable is named and not set.
+    Raises MissingError if the variable is named and not set, UsageError if the string is none of libpq's.
     """
     if variable is None:
-        return dsn
+        return None if dsn is None else require_dsn(dsn, place="services.postgres")
     found = os.environ.get(variable)
     if not found:
         raise MissingError(
@@ -21,4 +21,21 @@ def resolve_dsn(dsn: str | None, variable: str | None) -> str | None:
             place=f"${variable}",
             remedy=f"Set {variable}, such as postgresql://dreamseed@10.0.0.5/dreamseed.",
         )
-    return found
+    return require_dsn(found, place=f"${variable}")
+
+
+def require_dsn(dsn: str, *, place: str) -> str:
+    """The string itself, if libpq can read it; UsageError, which quotes nothing of it, if not."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        # Without libpq's words: they may quote a password.
+        raise UsageError(
+            "this is not a connection string of libpq",
+            place=place,
+            remedy="Write postgresql://USER@HOST/DATABASE, special characters in it percent-encoded.",
+        ) from None
+    return dsn

@@ -16,9 +16,12 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from dreamseed_cli.core.errors import FailedError, MissingError
+from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.database.address import require_dsn
+from dreamseed_cli.database.connection import CONNECT_TIMEOUT_S, no_server
 
-_CONNECT_TIMEOUT_S = 5
+# A step that waits for a busy table makes every later query on it wait, too: rather fail and be run again.
+_PATIENCE = "SET lock_timeout = '30s'"
 # Two migrations at once would trip over each other; the lock goes with its holder's connection.
 _LOCK = "SELECT pg_advisory_lock(hashtext('dreamseed migrations'))"
 
@@ -44,24 +47,41 @@ def schema_state(dsn: str) -> SchemaState:
 def migrate(dsn: str) -> SchemaState:
     """Bring the schema to the newest version, each step whole or not at all; the state before.
 
-    Raises MissingError if there is no server, FailedError if a step fails or the database is newer than this
-    program.
+    Raises MissingError if there is no server, FailedError if a step fails, has to wait 30 s for a lock, or if
+    the database is newer than this program or not in UTF-8.
     """
     with _connection(dsn) as connection:
-        connection.execute(text(_LOCK))
-        before = _state(connection)
-        config = _config()
-        config.attributes["connection"] = connection
         try:
-            command.upgrade(config, "head")
+            _require_utf8(connection)
+            connection.execute(text(_PATIENCE))
+            connection.execute(text(_LOCK))
+            before = _state(connection)
+            # What was begun so far would make all steps one transaction.
+            connection.commit()
+            _upgrade(connection)
         except DBAPIError as error:
             raise FailedError(
-                f"the schema could not be brought from {before.current} to {before.newest}: {error.orig}",
+                f"the schema could not be brought to the newest version: {str(error.orig).strip()}",
                 place="database",
                 remedy="Nothing was changed by the failed step. Mend what it says, and migrate again.",
             ) from error
-        connection.commit()
     return before
+
+
+def _require_utf8(connection: Connection) -> None:
+    encoding = connection.execute(text("SHOW server_encoding")).scalar()
+    if encoding != "UTF8":
+        raise FailedError(
+            f"the database's encoding is {encoding}: it cannot hold every user's name",
+            place="database",
+            remedy="Create another with: CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0.",
+        )
+
+
+def _upgrade(connection: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def _state(connection: Connection) -> SchemaState:
@@ -85,18 +105,15 @@ def _config() -> Config:
 
 @contextmanager
 def _connection(dsn: str) -> Iterator[Connection]:
+    require_dsn(dsn, place="database")
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(dsn, connect_timeout=_CONNECT_TIMEOUT_S),
+        creator=lambda: psycopg.connect(dsn, connect_timeout=CONNECT_TIMEOUT_S),
         poolclass=NullPool,
     )
     try:
         connection = engine.connect()
     except DBAPIError as error:
-        raise MissingError(
-            f"PostgreSQL does not answer: {error.orig}".strip(),
-            place="database",
-            remedy="Start it (dreamseed serve starts the embedded one), or mend the connection string.",
-        ) from error
+        raise no_server(error.orig or error) from error
     with connection:
         yield connection

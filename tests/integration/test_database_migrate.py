@@ -6,8 +6,9 @@ import concurrent.futures
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from dreamseed_cli.core.errors import FailedError, MissingError
+from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
 from dreamseed_cli.database.migrate import migrate, schema_state
 
 
@@ -43,6 +44,36 @@ def test_a_database_of_a_newer_program_is_left_alone(postgres_dsn: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(FailedError, match="9999"):
         migrate(postgres_dsn)
+
+
+def test_steps_before_a_failed_one_are_kept(postgres_dsn: str) -> None:
+    """Each is a transaction of its own: the next run goes on from there."""
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute("CREATE TABLE outbox (id int)")
+    with pytest.raises(FailedError, match="outbox"):
+        migrate(postgres_dsn)
+    assert schema_state(postgres_dsn).current == "0001"
+    with psycopg.connect(postgres_dsn) as connection:
+        assert connection.execute("SELECT to_regclass('requests')").fetchone() == (None,)
+        connection.execute("DROP TABLE outbox")
+    assert migrate(postgres_dsn).current == "0001"
+    assert schema_state(postgres_dsn).up_to_date
+
+
+def test_a_database_that_cannot_hold_every_name_is_refused(postgres_dsn: str) -> None:
+    """Whoever asked for a user it cannot hold would count as an outage."""
+    with psycopg.connect(postgres_dsn, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(FailedError, match="LATIN1"):
+        migrate(make_conninfo(postgres_dsn, dbname="latin"))
+
+
+def test_what_is_no_connection_string_is_not_repeated() -> None:
+    """It may be a password in the wrong place."""
+    for act in (migrate, schema_state):
+        with pytest.raises(UsageError) as refused:
+            act("host=x hunter2")
+        assert "hunter2" not in str(refused.value)
 
 
 def test_no_server_is_named_as_such() -> None:
