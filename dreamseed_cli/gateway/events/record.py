@@ -18,8 +18,8 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-class RequestRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A request's row and event. Times are seconds, `arrived_at` since the epoch."""
+class RequestRecord(msgspec.Struct, frozen=True, gc=False):
+    """A request's row and, with every field, its event. Times are seconds, `arrived_at` since the epoch."""
 
     event_id: str
     """Unique over all gateways and their restarts: consumers drop what they have seen."""

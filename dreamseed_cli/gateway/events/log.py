@@ -1,0 +1,159 @@
+"""The door of this room: a request begins, a request ends, and its event reaches PostgreSQL in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from dreamseed_cli.database.address import resolve_dsn
+from dreamseed_cli.gateway.events.drain import Drain
+from dreamseed_cli.gateway.events.files import FolderTaken, take_folder
+from dreamseed_cli.gateway.events.ids import EventIds
+from dreamseed_cli.gateway.events.journal import LIMIT_BYTES, SEGMENT_BYTES, Journal
+from dreamseed_cli.gateway.events.lines import Accepted
+from dreamseed_cli.gateway.events.record import RequestRecord
+from dreamseed_cli.gateway.events.refused import RefusedRecords
+from dreamseed_cli.gateway.events.store import RequestStore
+from dreamseed_cli.gateway.metrics import GatewayMetrics
+from dreamseed_cli.gateway.settings import ServiceAddresses
+
+_SYNC_EVERY_S = 1.0
+_LOCK_WAIT_S = 10.0
+_CUT_WAIT_S = 1.0
+_LOCK_POLL_S = 0.1
+
+_log = structlog.get_logger(__name__)
+
+
+class EventLog:
+    """Every request that begins here gets exactly one record and event, whatever dies meanwhile.
+
+    Without PostgreSQL in `services` nothing is kept. simulated: whether answers come from the emulated
+    engine. Make it inside a running event loop; open() it, and close() it at the end.
+    """
+
+    def __init__(
+        self,
+        services: ServiceAddresses,
+        metrics: GatewayMetrics,
+        *,
+        simulated: bool,
+        limit_bytes: int = LIMIT_BYTES,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self._services = services
+        self._metrics = metrics
+        self._simulated = simulated
+        self._limit_bytes = limit_bytes
+        self._segment_bytes = segment_bytes
+        self._ids = EventIds()
+        self._lock: int | None = None
+        self._journal: Journal | None = None
+        self._store: RequestStore | None = None
+        self._drain: Drain | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Take the journal, and begin to store what an earlier gateway left in it.
+
+        Raises FailedError if the folder cannot be written or another gateway holds it for longer than some
+        seconds, MissingError if the connection string's variable is not set.
+        """
+        dsn = resolve_dsn(self._services.postgres_dsn, self._services.postgres_dsn_env)
+        if dsn is None:
+            return
+        folder = Path(self._services.journal)
+        self._lock = await _take(folder)
+        self._journal = journal = Journal(
+            folder,
+            limit_bytes=self._limit_bytes,
+            segment_bytes=self._segment_bytes,
+            on_lost=self._metrics.events_lost.inc,
+        )
+        self._store = RequestStore(dsn, keep_events=self._services.keep_events)
+        self._drain = Drain(
+            journal,
+            self._store,
+            RefusedRecords(folder, self._metrics.events_refused.inc),
+            prunes=not self._services.events_relayed,
+        )
+        self._metrics.journal_bytes.set_function(self._drain.backlog)
+        self._tasks = [asyncio.create_task(self._drain.run()), asyncio.create_task(_sync(journal))]
+
+    def new_id(self) -> str:
+        """The event id of a request that ends without having begun: one that was rejected."""
+        return self._ids.next()
+
+    def begin(
+        self, *, request_id: str, user_id: str, priority: str, workload: str, model: str, arrived_at: float
+    ) -> str:
+        """Write that a request was let in; its event id. arrived_at: seconds since the epoch.
+
+        Costs microseconds and never raises; if the gateway dies from here on, the record says
+        `failed`, `gateway_lost`.
+        """
+        event_id = self._ids.next()
+        if self._journal is not None:
+            self._journal.accept(
+                Accepted(
+                    event_id, request_id, user_id, priority, workload, model, arrived_at, self._simulated
+                )
+            )
+        return event_id
+
+    def end(self, record: RequestRecord) -> None:
+        """Write a request's end, before its caller is told. Costs microseconds and never raises."""
+        if self._journal is not None and self._drain is not None:
+            self._journal.finish(record)
+            self._drain.wake()
+
+    async def close(self, timeout_s: float = 5.0) -> None:
+        """Store the rest for at most `timeout_s`; what is left then stays in the journal."""
+        if self._journal is None or self._drain is None or self._store is None:
+            return
+        draining, syncing = self._tasks
+        self._drain.finish()
+        await asyncio.wait({draining}, timeout=timeout_s)
+        # A statement that hangs fails at once, and the drain, told to finish, returns over that.
+        self._store.cut()
+        await asyncio.wait({draining}, timeout=_CUT_WAIT_S)
+        draining.cancel()
+        syncing.cancel()
+        await asyncio.gather(draining, syncing, return_exceptions=True)
+        await self._store.close()
+        with suppress(OSError):
+            await asyncio.to_thread(self._journal.close)
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+async def _take(folder: Path) -> int:
+    """The folder's lock; a gateway that is just ending is waited for."""
+    deadline = asyncio.get_running_loop().time() + _LOCK_WAIT_S
+    while True:
+        try:
+            return take_folder(folder)
+        except FolderTaken:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(_LOCK_POLL_S)
+
+
+async def _sync(journal: Journal) -> None:
+    """Force the journal to the disk about every second, in a thread."""
+    failed = False
+    while True:
+        await asyncio.sleep(_SYNC_EVERY_S)
+        try:
+            await asyncio.to_thread(journal.sync)
+            failed = False
+        except OSError as error:
+            if not failed:
+                _log.error(
+                    "the journal does not reach the disk", cause=error.strerror, place=str(journal.folder)
+                )
+            failed = True

@@ -1,0 +1,108 @@
+"""Records into PostgreSQL: each becomes a row of `requests` and its event in `outbox`, both or neither."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import AsyncConnection
+
+from dreamseed_cli.core.errors import DreamseedError
+from dreamseed_cli.gateway.events.connection import away, connect, cut, time_box
+from dreamseed_cli.gateway.events.retention import prune_unrelayed
+
+# The database takes the records as the JSON they are in the journal: this process only joins bytes.
+# What is there already is left alone, and brings no second event, even where the first was pruned since.
+_INSERT = """
+WITH input AS MATERIALIZED (
+    SELECT position, value::text AS payload, record.*
+    FROM json_array_elements(%(records)s::json) WITH ORDINALITY AS element (value, position),
+    json_to_record(value) AS record (
+        event_id text, request_id text, user_id text, outcome text, reason text, priority text,
+        workload text, model text, replica text, cache_hit boolean, prompt_tokens integer,
+        completion_tokens integer, finish_reason text, arrived_at double precision,
+        duration_s double precision, queue_s double precision, ttft_s double precision, simulated boolean
+    )
+), stored AS (
+    INSERT INTO requests (
+        event_id, request_id, user_id, outcome, reason, priority, workload, model, replica, cache_hit,
+        prompt_tokens, completion_tokens, finish_reason, arrived_at, duration_s, queue_s, ttft_s, simulated
+    )
+    SELECT
+        event_id, request_id, user_id, outcome, reason, priority, workload, model, replica, cache_hit,
+        prompt_tokens, completion_tokens, finish_reason, to_timestamp(arrived_at), duration_s, queue_s,
+        ttft_s, simulated
+    FROM input ORDER BY position
+    ON CONFLICT (event_id) DO NOTHING
+    RETURNING event_id
+)
+INSERT INTO outbox (event_id, key, payload)
+SELECT event_id, user_id, payload FROM input JOIN stored USING (event_id)
+WHERE %(keep_events)s ORDER BY position
+ON CONFLICT (event_id) DO NOTHING
+"""
+# JSON's escape of NUL, which PostgreSQL's text cannot hold, becomes U+FFFD; an escaped backslash before it
+# is a backslash.
+_NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
+# Data exceptions, integrity violations, program limits (an index entry too long).
+_REFUSALS = ("22", "23", "54")
+
+
+class RecordsRefused(DreamseedError):
+    """PostgreSQL works, and does not take one of these records."""
+
+
+class RequestStore:
+    """The tables `requests` and `outbox`. keep_events: whether records get an event in the outbox."""
+
+    def __init__(self, dsn: str, *, keep_events: bool) -> None:
+        self._dsn = dsn
+        self._keep_events = keep_events
+        self._connection: AsyncConnection | None = None
+
+    async def insert(self, records: Sequence[bytes]) -> None:
+        """Store all of them or none; RequestRecords as JSON, in the order of their events.
+
+        Raises RecordsRefused, or PostgresAway: then they may be stored nevertheless, and storing them again
+        is harmless.
+        """
+        joined = b"[" + b",".join(records) + b"]"
+        if b"\\u0000" in joined:
+            joined = _NUL.sub(rb"\1\\ufffd", joined)
+        connection = await self._connected()
+        try:
+            with time_box(connection):
+                await connection.execute(
+                    _INSERT, {"records": joined.decode(), "keep_events": self._keep_events}
+                )
+        except psycopg.Error as error:
+            if (error.sqlstate or "")[:2] in _REFUSALS:
+                raise RecordsRefused(error.diag.message_primary or str(error), place="database") from error
+            await self.close()
+            raise away(error) from error
+
+    async def prune(self) -> bool:
+        """Delete a batch of old events that no relay publishes; whether there may be more. PostgresAway."""
+        connection = await self._connected()
+        try:
+            with time_box(connection):
+                return await prune_unrelayed(connection)
+        except psycopg.Error as error:
+            await self.close()
+            raise away(error) from error
+
+    def cut(self) -> None:
+        """Make what is under way fail at once."""
+        if self._connection is not None:
+            cut(self._connection)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _connected(self) -> AsyncConnection:
+        if self._connection is None:
+            self._connection = await connect(self._dsn)
+        return self._connection
