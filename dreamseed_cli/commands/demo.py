@@ -25,13 +25,17 @@ def demo(
 
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.demo.tour import Tour, console_for_people
+    from dreamseed_cli.profile.schema import Kafka, Postgres, Redis, Services
     from dreamseed_cli.profile.select import choose_profile, visible_cards
     from dreamseed_cli.supervisor.live import log_to
     from dreamseed_cli.supervisor.session import Session
 
     choice = choose_profile(profile, gpus, visible_cards())
     own_port = choice.profile.gateway.model_copy(update={"port": 0})
-    choice = replace(choice, profile=choice.profile.model_copy(update={"gateway": own_port}))
+    # Without services: what is measured are the engines, with nothing that starts or answers beside them.
+    off = Services(postgres=Postgres(mode="off"), redis=Redis(mode="off"), kafka=Kafka(mode="off"))
+    own = choice.profile.model_copy(update={"gateway": own_port, "services": off})
+    choice = replace(choice, profile=own)
     state = StateDir(StateDir.locate(state_dir).root / "demo")
     state.create()
     session = Session(choice, state)

@@ -1,4 +1,4 @@
-"""`dreamseed serve`: bring up the gateway and the engines of a profile, in the foreground."""
+"""`dreamseed serve`: bring up the gateway, the engines and the services of a profile, in the foreground."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from dreamseed_cli.core.result import Result
 
 
 def status(state_dir: StateDirOption = None, as_json: JsonFlag = False) -> Result:
-    """Show the running stack: gateway, replicas, their load and why they are in their state.
+    """Show the running stack: gateway, replicas and services, their load and why they are in their state.
 
     Exit code 3 when nothing runs.
     """

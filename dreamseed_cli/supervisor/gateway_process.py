@@ -10,6 +10,7 @@ import structlog
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError
 from dreamseed_cli.core.processes import ProcessIdentity
+from dreamseed_cli.gateway.address import dial_address
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
 from dreamseed_cli.supervisor.child import Child, ChildSpec
 from dreamseed_cli.supervisor.gateway_admin import GatewayAdmin, ReplicaCounts
@@ -110,7 +111,7 @@ class GatewayProcess:
                 place=str(self._spec.log),
                 remedy="See its log with: dreamseed logs gateway.",
             ) from None
-        self._address = f"{self._host}:{port}"
+        self._address = dial_address(self._host, port)
         if self._state == "starting":
             self._state = "serving"
         self._on_serving(self._address)

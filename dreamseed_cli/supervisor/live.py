@@ -51,6 +51,7 @@ async def log_summaries(snapshot: Callable[[], StackSnapshot]) -> None:
             gateway=now.gateway.address,
             ready=now.ready,
             replicas=len(now.replicas),
+            services_away=[service.name for service in now.services if service.away],
             running=_total(replica.running for replica in now.replicas),
             waiting=_total(replica.waiting for replica in now.replicas),
             tokens_per_s=round(_total(replica.tokens_per_s for replica in now.replicas), 1),

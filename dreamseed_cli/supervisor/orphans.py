@@ -6,6 +6,7 @@ A healthy orphan could be adopted instead of ended: `find_orphans` tells what is
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,9 +43,14 @@ def find_orphans(state: StateDir) -> list[Orphan]:
 
 
 def end_orphans(orphans: Sequence[Orphan], *, grace_s: float = _GRACE_S) -> None:
-    """SIGTERM, wait up to `grace_s`, SIGKILL. FailedError if one outlives even that. Blocks."""
-    members = [member for orphan in orphans for member in orphan.members]
-    survivors = end_all(members, grace_s=grace_s)
+    """Ask, wait up to `grace_s`, SIGKILL. FailedError if one outlives even that. Blocks.
+
+    Services go last: a gateway that ends in order hands them what it still has.
+    """
+    services = [orphan for orphan in orphans if orphan.record.role == "service"]
+    others = [orphan for orphan in orphans if orphan.record.role != "service"]
+    survivors = end_all([member for orphan in others for member in orphan.members], grace_s=grace_s)
+    survivors += _end_services(services, grace_s)
     for orphan in orphans:
         if orphan.record.container:
             remove_container(orphan.record.container)
@@ -54,6 +60,17 @@ def end_orphans(orphans: Sequence[Orphan], *, grace_s: float = _GRACE_S) -> None
             remedy="They hang in the kernel, often in a GPU driver: see `ps -o pid,stat,wchan`; "
             "a reboot ends them.",
         )
+
+
+def _end_services(orphans: Sequence[Orphan], grace_s: float) -> list[ProcessIdentity]:
+    """Their leaders end their helpers in order, if only the leaders are asked, and with the right signal."""
+    asked: dict[int, list[ProcessIdentity]] = {}
+    for orphan in orphans:
+        leaders = [member for member in orphan.members if member == orphan.record.leader]
+        asked.setdefault(orphan.record.stop_signal, []).extend(leaders)
+    for signum, leaders in asked.items():
+        end_all(leaders, grace_s=grace_s, ask=signal.Signals(signum))
+    return end_all([member for orphan in orphans for member in orphan.members], grace_s=1.0)
 
 
 def remove_stale_sockets(state: StateDir) -> None:

@@ -16,22 +16,28 @@ from urllib.parse import urlsplit
 import psutil
 
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
-from dreamseed_cli.plan.check import require_startable
-from dreamseed_cli.profile.schema import Gateway, Profile, RemoteEngine, VllmEngine
+from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.database.address import resolve_dsn
+from dreamseed_cli.gateway.address import profile_listen_errors
+from dreamseed_cli.plan.check import require_none, start_errors
+from dreamseed_cli.profile.schema import Gateway, Postgres, Profile, RemoteEngine, VllmEngine
 from dreamseed_cli.profile.select import visible_cards
+from dreamseed_cli.services.preflight import service_needs
 
 _CONNECT_TIMEOUT_S = 3.0
 
 
-def require_everything(profile: Profile) -> None:
+def require_everything(profile: Profile, state: StateDir) -> None:
     """Raise what this machine lacks: MissingError or UsageError, or several in one ErrorGroup."""
-    require_startable(profile)
+    require_none([*start_errors(profile), *profile_listen_errors(profile)])
     engine = profile.engine
     missing: list[DreamseedError] = []
     if isinstance(engine, VllmEngine):
         missing.extend(_vllm_needs(engine))
     elif isinstance(engine, RemoteEngine):
         missing.extend(_remote_needs(engine))
+    missing.extend(_database_needs(profile.services.postgres))
+    missing.extend(service_needs(profile.services, state.socket_dir))
     if missing:
         raise missing[0] if len(missing) == 1 else ErrorGroup(missing)
 
@@ -64,6 +70,14 @@ async def require_reachable(engine: RemoteEngine) -> None:
             place="engine.urls",
             remedy="Start one there, or mend the addresses.",
         )
+
+
+def _database_needs(postgres: Postgres) -> Iterator[DreamseedError]:
+    if postgres.mode == "external":
+        try:
+            resolve_dsn(None, postgres.dsn_env)
+        except DreamseedError as error:
+            yield error
 
 
 def _vllm_needs(engine: VllmEngine) -> Iterator[DreamseedError]:

@@ -6,13 +6,11 @@ import asyncio
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 import uvloop
@@ -21,19 +19,22 @@ from dreamseed_cli import __version__
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.processes import ProcessIdentity, boot_id, end_all
 from dreamseed_cli.core.result import Provenance
+from dreamseed_cli.core.threads import in_daemon_thread
 from dreamseed_cli.engine.model_store import PREPARED_MODELS, ensure_model
-from dreamseed_cli.profile.schema import EmulatedEngine, RemoteEngine, VllmEngine
+from dreamseed_cli.profile.schema import EmulatedEngine, Engine, RemoteEngine, VllmEngine
 from dreamseed_cli.profile.select import Choice
+from dreamseed_cli.services.ports import remembered_ports
 from dreamseed_cli.supervisor.control import control_server
+from dreamseed_cli.supervisor.model_revision import model_revision
 from dreamseed_cli.supervisor.orphans import end_orphans, find_orphans, remove_stale_sockets
 from dreamseed_cli.supervisor.preflight import require_everything, require_port, require_reachable
+from dreamseed_cli.supervisor.service_plan import valkey_dir, valkey_ports_needed
 from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, StackSnapshot
 from dreamseed_cli.supervisor.stack import StackPlan, plan_stack, ports_needed
 from dreamseed_cli.supervisor.state import SupervisorRecord, forget, only_supervisor, write_supervisor
 from dreamseed_cli.supervisor.stopping import StopWish
 from dreamseed_cli.supervisor.supervise import Supervisor
 
-_T = TypeVar("_T")
 Viewer = Callable[[Callable[[], StackSnapshot]], Any]
 """Makes the coroutine that shows snapshots until it is cancelled."""
 
@@ -65,7 +66,7 @@ class Session:
         """
         with only_supervisor(self._state):
             start_log()
-            require_everything(self._profile)
+            require_everything(self._profile, self._state)
             try:
                 uvloop.run(self._run(viewer))
             finally:
@@ -81,9 +82,8 @@ class Session:
 
     def snapshot(self) -> StackSnapshot:
         """The stack as it stands now."""
-        gateway, replicas = (
-            self._supervisor.snapshot() if self._supervisor else (GatewaySnapshot("waiting"), ())
-        )
+        supervisor = self._supervisor
+        gateway, replicas = supervisor.snapshot() if supervisor else (GatewaySnapshot("waiting"), ())
         engine = self._profile.engine
         simulated = isinstance(engine, EmulatedEngine) or any(replica.simulated for replica in replicas)
         return StackSnapshot(
@@ -97,6 +97,7 @@ class Session:
             activity=self._activity,
             gateway=gateway,
             replicas=replicas,
+            services=supervisor.services() if supervisor else (),
             notes=self._notes,
         )
 
@@ -134,15 +135,34 @@ class Session:
 
     async def _plan(self, stop: StopWish) -> StackPlan | None:
         """Prepare the model and plan the processes; None if a stop was wished meanwhile."""
-        preparing = asyncio.create_task(_in_daemon_thread(self._prepared_model))
+        preparing = asyncio.create_task(in_daemon_thread(self._make_plan))
         wished = asyncio.create_task(stop.requested.wait())
         await asyncio.wait({preparing, wished}, return_when=asyncio.FIRST_COMPLETED)
         wished.cancel()
         if stop.requested.is_set():
             preparing.cancel()
             return None
-        ports = _free_ports(ports_needed(self._profile.engine))
-        return plan_stack(self._profile, self._state, model=preparing.result(), free_ports=ports)
+        return preparing.result()
+
+    def _make_plan(self) -> StackPlan:
+        """Blocks: a model may have to be prepared."""
+        profile, model = self._profile, self._prepared_model()
+        return plan_stack(
+            profile,
+            self._state,
+            model=model,
+            model_revision=model_revision(profile.engine, _model_folder(profile.engine, model)),
+            free_ports=_free_ports(ports_needed(profile.engine)),
+            valkey_ports=self._valkey_ports(),
+        )
+
+    def _valkey_ports(self) -> tuple[int, ...]:
+        count = valkey_ports_needed(self._profile.services)
+        if not count:
+            return ()
+        folder = valkey_dir(self._state)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return remembered_ports(folder / "ports.json", count)
 
     def _clear_the_last_run(self) -> None:
         orphans = find_orphans(self._state)
@@ -184,6 +204,14 @@ class Session:
             log.info("activity", activity=activity)
 
 
+def _model_folder(engine: Engine, prepared: str | None) -> Path | None:
+    """Where vLLM reads its model from; None for a Hugging Face id and for engines that read none."""
+    if not isinstance(engine, VllmEngine):
+        return None
+    folder = Path(prepared or engine.model)
+    return folder if folder.is_dir() else None
+
+
 def _log_failure(task: asyncio.Task[Any]) -> None:
     """A view that fails is no reason to stop serving, but one to be told."""
     error = None if task.cancelled() else task.exception()
@@ -205,25 +233,3 @@ def _free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
-
-
-async def _in_daemon_thread(work: Callable[[], _T]) -> _T:
-    """Like asyncio.to_thread, but an exit does not wait for it."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_T] = loop.create_future()
-
-    def finish(action: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop has ended meanwhile: nobody waits any more
-            loop.call_soon_threadsafe(lambda: None if done.done() else action())
-
-    def run() -> None:
-        try:
-            result = work()
-        except Exception as error:  # noqa: BLE001 - handed to whoever awaits it
-            failure = error
-            finish(lambda: done.set_exception(failure))
-        else:
-            finish(lambda: done.set_result(result))
-
-    threading.Thread(target=run, daemon=True).start()
-    return await done

@@ -49,6 +49,32 @@ class GatewaySnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceSnapshot:
+    """PostgreSQL, a Valkey node, the relay, or what stands in the place of one."""
+
+    name: str
+    mode: str
+    """`embedded`, `external` or `off`."""
+    state: str
+    """`ready`, `starting`, `unusable`, `hung`, `unreachable`, `restarting`, `stopping`, `stopped`; without a
+    process `off`, or `outbox` for events that stay in PostgreSQL."""
+    reason: str = ""
+    detail: str = ""
+    means: str = ""
+    """What is missing while it is not ready, or what its mode means."""
+    since: float | None = None
+    """Seconds since the epoch."""
+    endpoint: str = ""
+    pid: int | None = None
+    restarts: int = 0
+
+    @property
+    def away(self) -> bool:
+        """Whether it is configured and of no use now."""
+        return self.state not in {"ready", "off", "outbox"}
+
+
+@dataclass(frozen=True, slots=True)
 class StackSnapshot:
     """The whole stack. provenance says how its figures came about: `measured` or `simulated`."""
 
@@ -64,6 +90,7 @@ class StackSnapshot:
     """What the supervisor is doing, in a few words."""
     gateway: GatewaySnapshot
     replicas: tuple[ReplicaSnapshot, ...]
+    services: tuple[ServiceSnapshot, ...] = ()
     notes: tuple[str, ...] = ()
     """What an operator should know about this start, such as orphans that were ended."""
 

@@ -15,6 +15,7 @@ from dreamseed_cli.gateway.command import gateway_command
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
 from dreamseed_cli.profile.schema import EmulatedEngine, Engine, Profile, RemoteEngine, VllmEngine
 from dreamseed_cli.supervisor.child import ChildSpec
+from dreamseed_cli.supervisor.service_plan import ServicesPlan, plan_services
 
 _MARGIN_S = 10.0
 """What a process gets beyond its own drain time before it is killed."""
@@ -30,10 +31,13 @@ class ReplicaPlan:
     """The model's name in requests to it."""
     cards: tuple[int, ...]
     spec: ChildSpec | None
+    places: int | None = None
+    """Requests it decodes at a time; None for an engine that does not tell."""
 
     def target(self, *, ready: bool) -> ReplicaTarget:
         """The replica as the gateway sees it."""
-        return ReplicaTarget(name=self.name, endpoint=str(self.endpoint), model=self.model, ready=ready)
+        target = ReplicaTarget(name=self.name, endpoint=str(self.endpoint), model=self.model, ready=ready)
+        return target if self.places is None else target.model_copy(update={"places": self.places})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +48,14 @@ class StackPlan:
     replicas: tuple[ReplicaPlan, ...]
     gateway: ChildSpec
     gateway_settings: GatewaySettings
+    services: ServicesPlan
     files: Mapping[Path, str]
 
     @property
     def stop_bound_s(self) -> float:
-        """The longest an orderly stop may take: the gateway drains, then the engines, then come kills."""
+        """The longest an orderly stop may take: the gateway drains, the engines, the services; and kills."""
         engines = max((r.spec.grace_s for r in self.replicas if r.spec), default=0.0)
-        return self.gateway.grace_s + engines + 2 * _MARGIN_S
+        return self.gateway.grace_s + engines + self.services.stop_bound_s + 2 * _MARGIN_S
 
 
 def ports_needed(engine: Engine) -> int:
@@ -59,15 +64,23 @@ def ports_needed(engine: Engine) -> int:
 
 
 def plan_stack(
-    profile: Profile, state: StateDir, *, model: str | None = None, free_ports: Sequence[int] = ()
+    profile: Profile,
+    state: StateDir,
+    *,
+    model: str | None = None,
+    model_revision: str = "",
+    free_ports: Sequence[int] = (),
+    valkey_ports: Sequence[int] = (),
 ) -> StackPlan:
     """The processes of a profile.
 
     model: a prepared model's folder, in place of the profile's name for it (vLLM only).
-    free_ports: `ports_needed()` free loopback ports.
+    model_revision: see `supervisor.model_revision`. free_ports: `ports_needed()` free loopback ports.
+    valkey_ports: `valkey_ports_needed()` of them.
     """
     engine = profile.engine
-    files = {}
+    services = plan_services(profile, state, valkey_ports=valkey_ports)
+    files = dict(services.files)
     if isinstance(engine, EmulatedEngine):
         files[_engine_file(state)] = engine.model_dump_json()
         replicas = tuple(_emulated(engine, state))
@@ -75,9 +88,11 @@ def plan_stack(
         replicas = tuple(_vllm(engine, state, model or engine.model, free_ports))
     else:
         replicas = tuple(_remote(engine))
-    settings = _gateway_settings(profile, state, replicas)
+    settings = _gateway_settings(profile, state, replicas).model_copy(
+        update={"services": services.addresses, "model_revision": model_revision}
+    )
     files[_gateway_file(state)] = settings.model_dump_json()
-    return StackPlan(engine, replicas, _gateway(profile, state), settings, files)
+    return StackPlan(engine, replicas, _gateway(profile, state), settings, services, files)
 
 
 def _emulated(engine: EmulatedEngine, state: StateDir) -> Iterator[ReplicaPlan]:
@@ -86,7 +101,9 @@ def _emulated(engine: EmulatedEngine, state: StateDir) -> Iterator[ReplicaPlan]:
         socket = state.socket(name)
         command = emulated_command(_engine_file(state), socket)
         spec = _engine_spec(engine, state, name, command, Endpoint(socket=socket))
-        yield ReplicaPlan(name, Endpoint(socket=socket), engine.served_name, (), spec)
+        yield ReplicaPlan(
+            name, Endpoint(socket=socket), engine.served_name, (), spec, places=engine.max_num_seqs
+        )
 
 
 def _vllm(
@@ -108,7 +125,7 @@ def _vllm(
             endpoint=endpoint,
         )
         spec = _engine_spec(engine, state, name, command, endpoint)
-        yield ReplicaPlan(name, endpoint, engine.served_name, cards, spec)
+        yield ReplicaPlan(name, endpoint, engine.served_name, cards, spec, places=engine.max_num_seqs)
 
 
 def _remote(engine: RemoteEngine) -> Iterator[ReplicaPlan]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.processes import ProcessIdentity, boot_id
 
-Role = Literal["engine", "gateway"]
+Role = Literal["engine", "gateway", "service"]
 _Record = TypeVar("_Record")
 
 
@@ -52,6 +53,7 @@ class ChildRecord:
     members: tuple[ProcessIdentity, ...]
     container: str | None = None
     """The container the child runs in, if it is a `docker run`."""
+    stop_signal: int = signal.SIGTERM
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The process tree: starts gateway and engines, watches them, keeps the gateway's table, drains and stops."""
+"""The process tree: starts gateway, engines and services, keeps the gateway's table, drains and stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from dreamseed_cli.supervisor.gateway_process import GatewayProcess
 from dreamseed_cli.supervisor.logfile import bound_log
 from dreamseed_cli.supervisor.replica import Replica, ReplicaState
 from dreamseed_cli.supervisor.replica_runner import ReplicaRunner
-from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, ReplicaSnapshot
+from dreamseed_cli.supervisor.service_group import ServiceGroup
+from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, ReplicaSnapshot, ServiceSnapshot
 from dreamseed_cli.supervisor.stack import StackPlan
 from dreamseed_cli.supervisor.state import write_atomically, write_children
 from dreamseed_cli.supervisor.stopping import StopWish
@@ -55,6 +56,7 @@ class Supervisor:
             )
             for replica in plan.replicas
         ]
+        self._services = ServiceGroup(plan.services, on_start=self._record_children)
 
     async def run(self, stop: StopWish) -> None:
         """Until a stop is wished, then drain and stop everything, within bounds.
@@ -69,6 +71,7 @@ class Supervisor:
         self._spawn(self._gateway.run())
         for runner in self._runners:
             self._spawn(runner.run())
+        self._services.start()
         self._spawn(self._tick_forever())
         wished: asyncio.Future[Any] = asyncio.ensure_future(stop.requested.wait())
         try:
@@ -86,12 +89,18 @@ class Supervisor:
         replicas = tuple(runner.snapshot(self._gateway.counts(runner.plan.name)) for runner in self._runners)
         return self._gateway.snapshot(), replicas
 
+    def services(self) -> tuple[ServiceSnapshot, ...]:
+        """The services as they stand now."""
+        return self._services.snapshot()
+
     async def _shut_down(self, hasten: asyncio.Event) -> None:
         self._on_activity("draining: the gateway finishes running calls and takes no more")
         survivors = await self._gateway.stop(hasten)
         self._on_activity("stopping the engines")
         for left in await asyncio.gather(*(runner.stop(hasten) for runner in self._runners)):
             survivors += left
+        self._on_activity("stopping the services")
+        survivors += await self._services.stop(hasten)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -114,7 +123,7 @@ class Supervisor:
         children = self._children()
         if await asyncio.to_thread(_refresh_all, children):
             self._record_children()
-        for child in children:
+        for child in (*children, *self._services.children()):
             await asyncio.to_thread(bound_log, child.spec.log)
 
     def _replica_changed(self, before: Replica, after: Replica) -> None:
@@ -139,12 +148,14 @@ class Supervisor:
             self._on_activity(f"serving; {waiting} still starting" if waiting else "serving")
 
     def _children(self) -> list[Child]:
+        """Those whose families are on record. A service's helpers come and go, and end with it."""
         owners = [self._gateway.child, *(runner.child for runner in self._runners)]
         return [child for child in owners if child is not None]
 
     def _record_children(self) -> None:
         try:
-            write_children(self._state, [child.record() for child in self._children()])
+            children = (*self._children(), *self._services.children())
+            write_children(self._state, [child.record() for child in children])
         except OSError as error:
             # A full disk must not take a running service down. The next start may then miss an orphan.
             log.warning("children_not_recorded", cause=str(error))

@@ -1,4 +1,4 @@
-"""A snapshot for people: one panel with the gateway and a table of replicas."""
+"""A snapshot for people: one panel with the gateway, a table of replicas and one of services."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from dreamseed_cli.core.result import Provenance
-from dreamseed_cli.supervisor.snapshot import ReplicaSnapshot, StackSnapshot
+from dreamseed_cli.supervisor.snapshot import ReplicaSnapshot, ServiceSnapshot, StackSnapshot
 
-_STYLES = {"ready": "green", "starting": "yellow", "draining": "yellow", "failed": "bold red"}
+_STYLES = {
+    **dict.fromkeys(("starting", "draining", "restarting", "unusable", "stopping"), "yellow"),
+    **dict.fromkeys(("failed", "hung", "unreachable"), "bold red"),
+    **dict.fromkeys(("off", "outbox", "stopped"), "dim"),
+    "ready": "green",
+}
 _NOTHING = "-"
 
 
@@ -23,6 +28,9 @@ def stack_view(snapshot: StackSnapshot, *, spinner: Spinner | None = None) -> Re
     if snapshot.replicas:
         parts.append(_replica_table(snapshot))
     parts.extend(line for replica in snapshot.replicas for line in _remarks(replica))
+    if snapshot.services:
+        parts.append(_service_table(snapshot))
+    parts.extend(line for service in snapshot.services for line in _service_remarks(service))
     parts.extend(Text(note, style="yellow") for note in snapshot.notes)
     return Panel(
         Group(*parts), title=title, title_align="left", border_style="magenta" if simulated else "blue"
@@ -86,6 +94,33 @@ def _row(replica: ReplicaSnapshot, now: float) -> list[RenderableType]:
         str(replica.finished),
         str(replica.failed),
     ]
+
+
+def _service_table(snapshot: StackSnapshot) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("service", "state", "for", "mode"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("at", overflow="fold")
+    for service in snapshot.services:
+        table.add_row(
+            service.name,
+            Text(service.state, style=_STYLES.get(service.state, "")),
+            _NOTHING if service.since is None else clock(snapshot.taken_at - service.since),
+            service.mode,
+            service.endpoint or _NOTHING,
+        )
+    return table
+
+
+def _service_remarks(service: ServiceSnapshot) -> list[Text]:
+    """What is missing without it, and why it is away."""
+    style = _STYLES.get(service.state, "")
+    remarks = (
+        [Text(f"{service.name} {service.reason}: {service.detail}", style=style)] if service.detail else []
+    )
+    if service.means:
+        remarks.append(Text(f"{service.name}: {service.means}", style="dim" if style == "dim" else "yellow"))
+    return remarks
 
 
 def _count(value: int | None) -> str:

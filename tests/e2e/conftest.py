@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,29 +49,53 @@ class Stack:
         data: dict[str, Any] = json.loads(done.stdout)["data"]
         return data
 
+    def kill(self) -> None:
+        """kill -9 of the supervisor alone."""
+        self.process.kill()
+        self.process.wait()
+
     def ready(self) -> bool:
-        """Whether every replica is."""
+        """Whether every replica is, and every service that is not off."""
         done = self.run("status", "--json")
         if done.returncode != 0:
             return False
-        replicas = json.loads(done.stdout)["data"]["replicas"]
-        return bool(replicas) and all(replica["state"] == "ready" for replica in replicas)
+        data = json.loads(done.stdout)["data"]
+        states = {part["state"] for part in (*data["replicas"], *data["services"])}
+        return bool(data["replicas"]) and states <= {"ready", "off", "outbox"}
 
 
-def own_copy(profile: str, folder: Path) -> Path:
-    """A shipped profile on a free port, so that tests never meet a running service."""
+SERVICES_OFF = """
+[services.postgres]
+mode = "off"
+[services.redis]
+mode = "off"
+[services.kafka]
+mode = "off"
+"""
+
+
+def own_copy(profile: str, folder: Path, *, services: bool = False) -> Path:
+    """A shipped profile on a free port, so that tests never meet a running service.
+
+    services: with those of the profile, or with none of them, which is quicker.
+    """
     text = (ROOT / "profiles" / f"{profile}.toml").read_text(encoding="utf-8")
     assert "port = " not in text or "port = 50051" in text
     text = text.replace("port = 50051", "port = 0")
     if "port = 0" not in text:
-        text += "\n[gateway]\nport = 0\n"
+        text = "\n[gateway]\nport = 0\n[services.".join(text.split("[services.", 1))
+    if not services:
+        text = text.partition("[services.")[0] + SERVICES_OFF
     path = folder / f"{profile}.toml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def serving(profile: Path, state_dir: Path, *, ready_within_s: float) -> Iterator[Stack]:
-    """Run `dreamseed serve`, ready, for as long as the caller needs it; it must then end cleanly."""
+    """Run `dreamseed serve`, ready, for as long as the caller needs it; it must then end cleanly.
+
+    Unless the caller killed it (`Stack.kill`): then what it left is ended.
+    """
     log = (state_dir.parent / "serve.log").open("wb")
     process = subprocess.Popen(
         [*DREAMSEED, "serve", "--profile", str(profile), "--state-dir", str(state_dir)],
@@ -86,12 +111,14 @@ def serving(profile: Path, state_dir: Path, *, ready_within_s: float) -> Iterato
             assert time.monotonic() < deadline, Path(log.name).read_text()
             time.sleep(0.5)
         yield stack
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0, Path(log.name).read_text()
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 0, Path(log.name).read_text()
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.wait() != 0:
+            stack.run("stop")
         log.close()
 
 
@@ -104,9 +131,29 @@ def vllm_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def emulated_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The `emulated-rtx5090x3` profile, shared by the tests that change nothing in it."""
+    """The `emulated-rtx5090x3` profile without services, for tests that change nothing in it."""
     folder = tmp_path_factory.mktemp("emulated")
     yield from serving(own_copy("emulated-rtx5090x3", folder), folder / "state", ready_within_s=60)
+
+
+@pytest.fixture(scope="session")
+def full_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The same with a PostgreSQL and a Valkey cluster of its own, all of them ready."""
+    folder = tmp_path_factory.mktemp("full")
+    profile = own_copy("emulated-rtx5090x3", folder, services=True)
+    yield from serving(profile, folder / "state", ready_within_s=90)
+
+
+@pytest.fixture
+def serve_profile(tmp_path: Path) -> Callable[[str], AbstractContextManager[Stack]]:
+    """Serve the profile of a text, ready; every time in the same state folder."""
+
+    def serve(text: str) -> AbstractContextManager[Stack]:
+        profile = tmp_path / "profile.toml"
+        profile.write_text(text, encoding="utf-8")
+        return contextmanager(serving)(profile, tmp_path / "s", ready_within_s=90)
+
+    return serve
 
 
 _REMOTE = """
@@ -131,7 +178,7 @@ def remote_stack(tmp_path: Path) -> Iterator[Stack]:
     config.write_text(load_profile("emulated-rtx5090x3").engine.model_dump_json())
     engine = [sys.executable, "-m", "dreamseed_cli.engine.emulated", "--config", str(config)]
     profile = tmp_path / "far.toml"
-    profile.write_text(_REMOTE.format(port=port))
+    profile.write_text(_REMOTE.format(port=port) + SERVICES_OFF)
     with subprocess.Popen([*engine, "--host", "127.0.0.1", "--port", str(port)]) as process:
         try:
             _wait_for_port(port)

@@ -46,6 +46,10 @@ kv_cache_tokens = {kv_cache_tokens}
 port = {port}
 default_timeout_s = 300.0
 drain_timeout_s = {drain_timeout_s}
+[services.postgres]
+mode = "off"
+[services.redis]
+mode = "off"
 """
 
 
@@ -159,7 +163,9 @@ def test_from_start_to_stop_nothing_is_left(serve: Serve) -> None:
     host, port = status["gateway"]["address"].split(":")
     socket.create_connection((host, int(port)), timeout=5).close()
     assert len(serve.seen) >= 3
-    assert "SIMULATED" in serve.run("status").stdout
+    shown = serve.run("status").stdout
+    assert "SIMULATED" in shown
+    assert "no answer cache" in " ".join(shown.split())
 
     stopped = serve.run("stop")
     assert stopped.returncode == 0

@@ -21,7 +21,7 @@ from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.engine.types import Command
 from dreamseed_cli.profile.load import load_profile, parse_profile
-from dreamseed_cli.profile.schema import Profile
+from dreamseed_cli.profile.schema import Postgres, Profile, Redis, Services
 from dreamseed_cli.supervisor.orphans import end_orphans, find_orphans
 from dreamseed_cli.supervisor.snapshot import ReplicaSnapshot
 from dreamseed_cli.supervisor.stack import StackPlan, plan_stack
@@ -30,6 +30,7 @@ from dreamseed_cli.supervisor.stopping import StopWish
 from dreamseed_cli.supervisor.supervise import Supervisor
 
 _BOUND_S = 60.0
+NO_SERVICES = Services(postgres=Postgres(mode="off"), redis=Redis(mode="off"))
 
 # A stand-in for Docker's command: `run` starts the container in a session of its own, as the daemon
 # would, and waits for it; `rm --force NAME` kills it. A killed `run` leaves its container running.
@@ -66,7 +67,13 @@ def _profile(**engine: Any) -> Profile:
     profile = load_profile("emulated-rtx5090x3")
     gateway = profile.gateway.model_copy(update={"port": 0, "drain_timeout_s": 1.0})
     values = {"replicas": 1, "shutdown_timeout_s": 1, "start_timeout_s": 30.0, **engine}
-    return profile.model_copy(update={"gateway": gateway, "engine": profile.engine.model_copy(update=values)})
+    return profile.model_copy(
+        update={
+            "gateway": gateway,
+            "engine": profile.engine.model_copy(update=values),
+            "services": NO_SERVICES,
+        }
+    )
 
 
 def _with_command(plan: StackPlan, index: int, argv: tuple[str, ...]) -> StackPlan:
@@ -151,8 +158,9 @@ async def test_a_remote_engine_that_refuses_the_model(state: StateDir) -> None:
     assert site.name
     engine = {"kind": "remote", "urls": [site.name], "model": "m", "start_timeout_s": 600.0}
     data = {"name": "far", "description": "x", "engine": engine, "gateway": {"port": 0}}
+    profile = parse_profile(data, source="test").model_copy(update={"services": NO_SERVICES})
     try:
-        async with _running(plan_stack(parse_profile(data, source="test"), state), state) as (_, running):
+        async with _running(plan_stack(profile, state), state) as (_, running):
             async with asyncio.timeout(_BOUND_S):
                 with pytest.raises(FailedError, match="no model 'm' here"):
                     await running
@@ -213,7 +221,9 @@ def _docker_plan(state: StateDir) -> StackPlan:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     return plan_stack(
-        profile.model_copy(update={"engine": engine, "gateway": gateway}), state, free_ports=[port]
+        profile.model_copy(update={"engine": engine, "gateway": gateway, "services": NO_SERVICES}),
+        state,
+        free_ports=[port],
     )
 
 

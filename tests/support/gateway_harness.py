@@ -20,7 +20,7 @@ from dreamseed_cli.engine.types import Command
 from dreamseed_cli.gateway.command import gateway_command
 from dreamseed_cli.gateway.server import GatewayServer
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
-from dreamseed_cli.profile.schema import EmulatedCard, EmulatedEngine, Gateway
+from dreamseed_cli.profile.schema import Cache, EmulatedCard, EmulatedEngine, Gateway
 
 MODEL = "emulated"
 _START_TIMEOUT_S = 30.0
@@ -39,9 +39,12 @@ def target(name: str, socket: Path, *, ready: bool = True) -> ReplicaTarget:
 
 
 def settings(folder: Path, *targets: ReplicaTarget, **gateway: Any) -> GatewaySettings:
-    """Settings of a gateway on a free port, before emulated engines."""
+    """Settings of a gateway on a free port, before emulated engines: every call reaches an engine, unless
+    `cache` says otherwise.
+    """
+    defaults: dict[str, Any] = {"port": 0, "drain_timeout_s": 10.0, "cache": Cache(enabled=False)}
     return GatewaySettings(
-        gateway=Gateway(**({"port": 0, "drain_timeout_s": 10.0} | gateway)),
+        gateway=Gateway(**(defaults | gateway)),
         served_name="served",
         api="chat",
         max_model_len=4096,

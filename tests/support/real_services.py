@@ -10,16 +10,18 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import confluent_kafka
 import psycopg
 import redis
 
 from dreamseed_cli.services.postgres import EmbeddedPostgres
-from dreamseed_cli.services.valkey import NODES, ValkeyNode, create_cluster
+from dreamseed_cli.services.valkey import NODES, NodeView, ValkeyNode, formation
 
 _BOUND_S = 30.0
 PASSWORD = "a-test-password"
@@ -36,9 +38,7 @@ class RunningPostgres:
 
     def start(self) -> None:
         """Start, and wait until it takes connections."""
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen(self.server.server(), stdout=output, stderr=output)
-        _wait(self._answers, self.log.read_text)
+        _wait(self._starts, self.log.read_text)
 
     def kill(self) -> None:
         """kill -9, as a power cut would."""
@@ -69,6 +69,14 @@ class RunningPostgres:
         with psycopg.connect(self.server.dsn("postgres"), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.server.dsn(name)
+
+    def _starts(self) -> bool:
+        # The backends of a killed server outlive it for a moment, and a new one ends at once when it finds
+        # their shared memory.
+        if self.process is None or self.process.poll() is not None:
+            with self.log.open("ab") as output:
+                self.process = subprocess.Popen(self.server.server(), stdout=output, stderr=output)
+        return self._answers()
 
     def _answers(self) -> bool:
         try:
@@ -136,6 +144,13 @@ class RunningCluster:
     def addresses(self) -> tuple[str, ...]:
         return tuple(running.node.address for running in self.nodes)
 
+    def form(self) -> None:
+        """Make the nodes one cluster, and wait until each of them says that it is."""
+        for node, command in formation([running.node for running in self.nodes]):
+            _command(node, *command)
+        for running in self.nodes:
+            _wait(partial(_is_whole, running.node), lambda: "the nodes do not become one cluster")
+
     def flush(self) -> None:
         """Forget every key."""
         for running in self.nodes:
@@ -158,12 +173,7 @@ def valkey_cluster(folder: Path) -> Iterator[RunningCluster]:
             cluster.nodes.append(running)
             running.start()
             stack.callback(_end, running)
-        subprocess.run(
-            create_cluster([running.node for running in cluster.nodes]),
-            env={**os.environ, "REDISCLI_AUTH": PASSWORD},
-            check=True,
-            capture_output=True,
-        )
+        cluster.form()
         yield cluster
 
 
@@ -222,6 +232,18 @@ class MockKafka:
             function.restype, function.argtypes = result, arguments
 
 
+def _command(node: ValkeyNode, *command: str) -> Any:
+    client = redis.Redis(port=node.port, password=PASSWORD, decode_responses=True)
+    try:
+        return cast("Any", client).execute_command(*command)
+    finally:
+        client.close()
+
+
+def _is_whole(node: ValkeyNode) -> bool:
+    return NodeView.parse(_command(node, "CLUSTER", "INFO")).whole
+
+
 def free_ports(count: int) -> list[int]:
     """Loopback ports nobody listens on at this moment."""
     with ExitStack() as stack:
@@ -245,7 +267,8 @@ def _signal_family(process: subprocess.Popen[bytes] | None, signum: signal.Signa
     assert process is not None
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     for pid in (process.pid, *map(int, children)):
-        os.kill(pid, signum)
+        with suppress(ProcessLookupError):  # the resumed server collects backends whose client has gone
+            os.kill(pid, signum)
 
 
 def _wait(condition: Callable[[], bool], explain: Callable[[], str]) -> None:

@@ -79,3 +79,27 @@ def test_a_family_holds_the_descendants() -> None:
         assert {member.pid for member in family} == {process.pid, grandchild}
         assert end_all(family, grace_s=5) == []
     assert identity.family() == []
+
+
+def test_a_stopped_process_is_paused_until_it_goes_on(sleeper: subprocess.Popen[bytes]) -> None:
+    """It is alive and does nothing; a dead one is not paused."""
+    identity = ProcessIdentity.of(sleeper.pid)
+    assert identity is not None
+    assert not identity.paused()
+    sleeper.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED)
+    assert identity.paused()
+    sleeper.send_signal(signal.SIGCONT)
+    os.waitid(os.P_PID, sleeper.pid, os.WCONTINUED)
+    assert not identity.paused()
+    sleeper.kill()
+    sleeper.wait()
+    assert not identity.paused()
+
+
+def test_a_process_can_be_asked_with_the_signal_it_expects(sleeper: subprocess.Popen[bytes]) -> None:
+    """PostgreSQL's orderly end is SIGINT."""
+    identity = ProcessIdentity.of(sleeper.pid)
+    assert identity is not None
+    assert end_all([identity], grace_s=5.0, ask=signal.SIGINT) == []
+    assert sleeper.wait() == -signal.SIGINT

@@ -3,7 +3,7 @@
 import pytest
 
 from dreamseed_cli.core.errors import ErrorGroup
-from dreamseed_cli.plan.check import check_profile, require_startable
+from dreamseed_cli.plan.check import check_profile, require_none, start_errors
 from dreamseed_cli.plan.fit import fit, kv_bytes_per_token
 from dreamseed_cli.plan.tables import cards, models
 from dreamseed_cli.profile.load import load_profile, parse_profile
@@ -37,7 +37,7 @@ def test_the_small_models_kv_agrees_with_what_vllm_reports() -> None:
 def test_the_document_profile_cannot_start_because_of_its_heads() -> None:
     """3 does not divide 40, and the remedy computes the sizes that do."""
     with pytest.raises(ErrorGroup) as caught:
-        require_startable(load_profile("rtx5090x3-document"))
+        require_none(start_errors(load_profile("rtx5090x3-document")))
     message = str(caught.value)
     assert "3 does not divide the model's 40 attention heads" in message
     assert "with 1 it does not fit" in message
@@ -70,7 +70,7 @@ def test_a_length_beyond_the_models_positions_is_a_finding() -> None:
 def test_every_shipped_profile_but_the_documents_can_start() -> None:
     """What we ship, starts."""
     for name in ("laptop", "rtx5090x1", "rtx5090x3", "emulated-rtx5090x3"):
-        require_startable(load_profile(name))
+        require_none(start_errors(load_profile(name)))
 
 
 def test_unknown_models_and_cards_are_said_to_be_unchecked() -> None:

@@ -116,6 +116,28 @@ def test_what_ignores_sigterm_is_killed(state: StateDir, stubborn: Family) -> No
     assert not stubborn.helper.alive()
 
 
+def test_a_service_is_asked_with_its_own_signal(state: StateDir, tmp_path: Path) -> None:
+    """PostgreSQL's leader ends its helpers itself if it gets SIGINT, and waits for clients on SIGTERM."""
+    code = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGINT, lambda *_: (pathlib.Path(sys.argv[1]).touch(), sys.exit(0)))\n"
+        "print('up', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    marker = tmp_path / "ended-in-order"
+    with subprocess.Popen([sys.executable, "-c", code, str(marker)], stdout=subprocess.PIPE) as server:
+        assert server.stdout
+        server.stdout.readline()
+        leader = ProcessIdentity.of(server.pid)
+        assert leader
+        record = ChildRecord("postgres", "service", "x", leader, (leader,), stop_signal=signal.SIGINT)
+        write_children(state, [record])
+        end_orphans(find_orphans(state))
+        assert server.wait() == 0
+    assert marker.exists()
+
+
 def test_a_recycled_pid_is_never_touched(state: StateDir, family: Family) -> None:
     """The recorded pid belongs to another process by now: its start time differs, so it is left alone."""
     stranger = ProcessIdentity(family.leader.pid, family.leader.started - 100.0)

@@ -9,15 +9,23 @@ from typing import Any
 import pytest
 
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
+from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.profile.load import load_profile, parse_profile
-from dreamseed_cli.profile.schema import Gateway, Profile, RemoteEngine
+from dreamseed_cli.profile.schema import Gateway, Postgres, Profile, Redis, RemoteEngine, Services
 from dreamseed_cli.supervisor import preflight
 from dreamseed_cli.supervisor.preflight import require_everything, require_port, require_reachable
 
 
+def _require(profile: Profile) -> None:
+    require_everything(profile, StateDir(Path("/state")))
+
+
 def _laptop(**engine: Any) -> Profile:
+    """Without services, which are asked for in tests of their own."""
     profile = load_profile("laptop")
-    return profile.model_copy(update={"engine": profile.engine.model_copy(update=engine)})
+    services = Services(postgres=Postgres(mode="off"), redis=Redis(mode="off"))
+    changed = profile.engine.model_copy(update=engine)
+    return profile.model_copy(update={"engine": changed, "services": services})
 
 
 def _remote(*urls: str, **engine: Any) -> RemoteEngine:
@@ -29,35 +37,41 @@ def _remote(*urls: str, **engine: Any) -> RemoteEngine:
 
 def test_the_default_profile_passes_where_vllm_is_installed() -> None:
     """Nothing is missing for the CPU, nor for emulated cards."""
-    require_everything(load_profile("laptop"))
-    require_everything(load_profile("emulated-rtx5090x3"))
+    _require(load_profile("laptop"))
+    _require(load_profile("emulated-rtx5090x3"))
 
 
 def test_vllm_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The remedy is the extra for this device."""
+    """The remedy is the extra for this device; services that are not installed are told in the same round."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingError, match=r"dreamseed\[cpu\]"):
-        require_everything(load_profile("laptop"))
+    with pytest.raises(ErrorGroup, match=r"dreamseed\[cpu\]") as refusal:
+        _require(load_profile("laptop"))
+    assert {error.place for error in refusal.value.causes()} == {
+        "vllm",
+        "services.postgres",
+        "services.redis",
+    }
+    assert refusal.value.exit_code == 3
 
 
 def test_a_model_folder_that_is_not_there() -> None:
     """The message holds the path as the profile has it."""
     with pytest.raises(MissingError, match=r"\./no/such/model"):
-        require_everything(_laptop(model="./no/such/model"))
+        _require(_laptop(model="./no/such/model"))
 
 
 def test_a_model_folder_that_is_there(tmp_path: Path) -> None:
     """A folder with a config.json is taken for a model."""
     (tmp_path / "config.json").write_text("{}")
-    require_everything(_laptop(model=str(tmp_path)))
+    _require(_laptop(model=str(tmp_path)))
 
 
 def test_docker_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Only the docker launcher needs it."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    require_everything(_laptop())
+    _require(_laptop())
     with pytest.raises(MissingError, match="docker"):
-        require_everything(_laptop(launcher="docker"))
+        _require(_laptop(launcher="docker"))
 
 
 def test_all_that_is_missing_for_cards_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +79,7 @@ def test_all_that_is_missing_for_cards_at_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("importlib.metadata.version", lambda _: "0.32.0")
     monkeypatch.setattr(preflight, "visible_cards", list)
     with pytest.raises(ErrorGroup) as refusal:
-        require_everything(load_profile("rtx5090x3"))
+        _require(load_profile("rtx5090x3"))
     said = str(refusal.value)
     assert "build for processors" in said
     assert "needs 3 cards" in said
@@ -75,7 +89,7 @@ def test_all_that_is_missing_for_cards_at_once(monkeypatch: pytest.MonkeyPatch) 
 def test_the_document_profile_is_refused_with_its_arithmetic() -> None:
     """Tensor parallel 3 cannot divide 40 heads: said before vLLM has loaded for a minute."""
     with pytest.raises(DreamseedError, match="40"):
-        require_everything(load_profile("rtx5090x3-document"))
+        _require(load_profile("rtx5090x3-document"))
 
 
 def test_an_api_key_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,9 +103,23 @@ def test_an_api_key_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         source="test",
     )
     with pytest.raises(MissingError, match="DS_TEST_KEY"):
-        require_everything(profile)
+        _require(profile)
     monkeypatch.setenv("DS_TEST_KEY", "secret")
-    require_everything(profile)
+    _require(profile)
+
+
+def test_a_connection_string_that_is_not_set_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is named; of its value, which may hold a password, nothing is quoted."""
+    services = Services(postgres=Postgres(mode="external", dsn_env="DS_TEST_DSN"), redis=Redis(mode="off"))
+    profile = _laptop().model_copy(update={"services": services})
+    with pytest.raises(MissingError, match="DS_TEST_DSN"):
+        _require(profile)
+    monkeypatch.setenv("DS_TEST_DSN", "post gres secret")
+    with pytest.raises(UsageError, match="DS_TEST_DSN") as refusal:
+        _require(profile)
+    assert "secret" not in str(refusal.value)
+    monkeypatch.setenv("DS_TEST_DSN", "host=/tmp user=x")
+    _require(profile)
 
 
 async def test_remote_engines_of_which_none_can_be_reached() -> None:

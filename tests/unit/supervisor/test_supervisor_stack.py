@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,15 @@ from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.gateway.settings import GatewaySettings
 from dreamseed_cli.profile.load import load_profile, parse_profile, shipped_names
 from dreamseed_cli.profile.schema import Profile
-from dreamseed_cli.supervisor.stack import StackPlan, plan_stack, ports_needed
+from dreamseed_cli.supervisor.stack import StackPlan, ports_needed
+from dreamseed_cli.supervisor.stack import plan_stack as _plan_stack
 
 _STATE = StateDir(Path("/state"))
+
+
+def plan_stack(profile: Profile, state: StateDir, **rest: Any) -> StackPlan:
+    """A plan with ports for the embedded services."""
+    return _plan_stack(profile, state, valkey_ports=range(9000, 9006), **rest)
 
 
 def _remote() -> Profile:

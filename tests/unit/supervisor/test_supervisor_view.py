@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from dreamseed_cli.core.result import Provenance
-from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, ReplicaSnapshot, StackSnapshot
+from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, ReplicaSnapshot, ServiceSnapshot, StackSnapshot
 from dreamseed_cli.supervisor.view import clock, stack_view
 
 _READY = ReplicaSnapshot(
@@ -70,6 +70,31 @@ def test_a_failed_replica_says_why() -> None:
     assert "r0 exited: exited with code 1" in text
     assert "oom" in text
     assert "killed run" in text
+
+
+def test_services_say_what_is_missing_without_them() -> None:
+    """A ready one is a line; one that is away, its cause and its consequence as well."""
+    ready = ServiceSnapshot("postgres", "embedded", "ready", "answered", since=1030.0, endpoint="unix:/s/run")
+    away = ServiceSnapshot(
+        "valkey-1",
+        "embedded",
+        "restarting",
+        "exited",
+        "was killed by signal 9 without a word",
+        "a third of the answer cache is away",
+        since=1088.0,
+    )
+    outbox = ServiceSnapshot("kafka", "embedded", "outbox", means="events stay in the outbox")
+    text = _text(replace(_STACK, services=(ready, away, outbox)))
+    line = next(line for line in text.splitlines() if "unix:/s/run" in line)
+    assert "1m00s" in line
+    for words in (
+        "valkey-1 exited: was killed by signal 9",
+        "a third of the answer cache",
+        "stay in the out",
+    ):
+        assert words in text
+    assert [service.away for service in (ready, away, outbox)] == [False, True, False]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0s"), (59.9, "59s"), (187, "3m07s"), (7500, "2h05m")])

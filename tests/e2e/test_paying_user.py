@@ -1,0 +1,271 @@
+"""The whole request path of §A2 as a paying user sees it: TLS, keys and tiers, the cache, events, the HTTP
+front; on the real PostgreSQL, a real Valkey cluster, brokers that speak Kafka's protocol.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import openai
+import pytest
+from confluent_kafka import Consumer
+from grpc import StatusCode
+from real_services import MockKafka, free_ports
+
+from dreamseed_cli.gateway.proto.llm_pb2 import PREMIUM, STANDARD, GenerateRequest, GenerateResponse
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Stack
+
+DREAMSEED = (sys.executable, "-m", "dreamseed_cli")
+_BOUND_S = 30.0
+_PROFILE = """
+name = "paid"
+description = "TLS, accounts and events before one small emulated engine"
+[engine]
+kind = "emulated"
+served_name = "test-model"
+shutdown_timeout_s = 1
+[engine.card]
+source = "made up for this test"
+prefill_tokens_per_s = 100000.0
+decode_step_ms = 2.0
+decode_step_ms_per_seq = 0.01
+kv_cache_tokens = 5000
+[gateway]
+port = 0
+drain_timeout_s = 2.0
+[gateway.security]
+require_authentication = true
+service_tokens_file = "{tokens}"
+[gateway.security.tls]
+certificate = "{certs}/server.crt"
+key = "{certs}/server.key"
+[services.kafka]
+mode = "external"
+brokers = {brokers}
+"""
+
+
+@dataclass(frozen=True)
+class Paid:
+    """A running stack, the keys of its users, and its front."""
+
+    stack: Stack
+    address: str
+    service_token: str
+    ca: bytes
+    keys: dict[str, str]
+    front: str
+    kafka: MockKafka
+
+    @contextmanager
+    def method(self, name: str) -> Iterator[Any]:
+        """One of LLMService's methods, as the document's client calls it, over TLS."""
+        credentials = grpc.ssl_channel_credentials(self.ca)
+        with grpc.secure_channel(self.address, credentials) as channel:
+            kind = channel.unary_unary if name == "Generate" else channel.unary_stream
+            yield kind(f"/LLMService/{name}")
+
+    def openai(self, user: str) -> openai.OpenAI:
+        """The vendor's own client, as a user has it."""
+        return openai.OpenAI(base_url=f"{self.front}/v1", api_key=self.keys[user], max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paid]:
+    """A stack with TLS and everything behind it, a paying and a free user, and `dreamseed api` before it."""
+    from tests.e2e.conftest import serving
+
+    folder = tmp_path_factory.mktemp("paid")
+    certs, kafka = folder / "certs", MockKafka()
+    kafka.create_topic("dreamseed.requests")
+    _run("certs", "create", "--name", "localhost", "--name", "127.0.0.1", "--dir", str(certs))
+    _run("certs", "token", "--dir", str(certs))
+    tokens = next(certs.glob("*token*"))
+    profile = folder / "paid.toml"
+    profile.write_text(
+        _PROFILE.format(certs=certs, tokens=tokens, brokers=json.dumps(kafka.brokers.split(",")))
+    )
+    with contextmanager(serving)(profile, folder / "s", ready_within_s=90) as stack:
+        address = str(stack.json("status")["gateway"]["address"])
+        keys = {user: _register(stack, user, tier) for user, tier in {"ann": "paid", "bob": "free"}.items()}
+        token = tokens.read_text().split()[-1]
+        with _front(address, certs / "ca.crt", token) as front:
+            yield Paid(stack, address, token, (certs / "ca.crt").read_bytes(), keys, front, kafka)
+    kafka.close()
+
+
+def _run(*arguments: str) -> None:
+    subprocess.run([*DREAMSEED, *arguments], check=True, capture_output=True)
+
+
+def _register(stack: Stack, user: str, tier: str) -> str:
+    stack.json("user", "add", user, "--tier", tier)
+    return str(stack.json("user", "key", "create", user)["key"]["text"])
+
+
+@contextmanager
+def _front(address: str, ca: Path, token: str) -> Iterator[str]:
+    (port,) = free_ports(1)
+    environment = {
+        **os.environ,
+        "GPU_ENDPOINT": address,
+        "GATEWAY_CA_FILE": str(ca),
+        "GATEWAY_TOKEN": token,
+        "PORT": str(port),
+    }
+    with subprocess.Popen([*DREAMSEED, "api"], env=environment) as process:
+        base = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_ready(base, process)
+            yield base
+        finally:
+            process.terminate()
+
+
+def _wait_until_ready(base: str, process: subprocess.Popen[bytes]) -> None:
+    client = openai.OpenAI(base_url=base, api_key="x", max_retries=0)
+    deadline = time.monotonic() + _BOUND_S
+    while True:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        try:
+            client.get("/readyz", cast_to=str)
+        except openai.APIError:
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _ask(paid: Paid, token: str | None, **fields: Any) -> GenerateResponse:
+    message = GenerateRequest(**({"prompt": "Why?", "max_tokens": 8, "priority": PREMIUM} | fields))
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    with paid.method("Generate") as generate:
+        answer = generate(message.SerializeToString(), metadata=metadata, timeout=20)
+        return GenerateResponse.FromString(answer)
+
+
+def test_a_paying_user_gets_premium_and_a_free_one_what_its_tier_allows(paid: Paid) -> None:
+    """The key says who it is, the tier bounds the priority, and the answer says what was granted."""
+    assert _ask(paid, paid.keys["ann"]).granted_priority == PREMIUM
+    assert _ask(paid, paid.keys["bob"]).granted_priority == STANDARD
+
+
+@pytest.mark.parametrize(
+    ("token", "fields", "status"),
+    [
+        (None, {}, StatusCode.UNAUTHENTICATED),
+        ("dss_" + "x" * 40, {}, StatusCode.UNAUTHENTICATED),
+        ("ds_" + "x" * 40, {}, StatusCode.UNAUTHENTICATED),
+        ("ann", {"user_id": "bob"}, StatusCode.PERMISSION_DENIED),
+        ("ann", {"max_tokens": -1}, StatusCode.INVALID_ARGUMENT),
+    ],
+)
+def test_whoever_may_not_is_told_so(
+    paid: Paid, token: str | None, fields: dict[str, Any], status: StatusCode
+) -> None:
+    """No token, a wrong one, a key that nobody has, another user's name: each its status."""
+    with pytest.raises(grpc.RpcError) as caught:
+        _ask(paid, paid.keys.get(token or "", token), **fields)
+    assert caught.value.code() is status
+
+
+def test_a_disabled_user_is_refused(paid: Paid) -> None:
+    """Its key is known, and opens nothing."""
+    key = _register(paid.stack, "carl", "free")
+    paid.stack.json("user", "disable", "carl")
+    with pytest.raises(grpc.RpcError) as caught:
+        _ask(paid, key)
+    assert caught.value.code() is StatusCode.PERMISSION_DENIED
+
+
+def test_plaintext_gets_nothing_from_a_tls_gateway(paid: Paid) -> None:
+    """A client without TLS cannot even ask."""
+    with grpc.insecure_channel(paid.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/LLMService/Generate")(b"", timeout=10)
+    assert caught.value.code() is StatusCode.UNAVAILABLE
+
+
+def test_the_openai_client_gets_answers_through_the_front(paid: Paid) -> None:
+    """Whole and streamed, chat and plain, with the user's own key; the second time from the cache."""
+    client = paid.openai("ann")
+    chat: dict[str, Any] = {
+        "model": "test-model",
+        "messages": [{"role": "user", "content": "An openai question"}],
+        "max_tokens": 12,
+    }
+    first = client.chat.completions.with_raw_response.create(**chat)
+    again = client.chat.completions.with_raw_response.create(**chat)
+    text = first.parse().choices[0].message.content
+    assert text
+    assert (first.headers["x-dreamseed-cache"], again.headers["x-dreamseed-cache"]) == ("miss", "hit")
+    assert again.parse().choices[0].message.content == text
+    assert first.headers["x-dreamseed-provenance"] == "simulated"
+    chunks = client.chat.completions.create(**chat, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == text
+    plain = client.completions.create(model="test-model", prompt="Once upon", max_tokens=5)
+    assert plain.usage is not None
+    assert plain.usage.completion_tokens == 5
+    assert [model.id for model in client.models.list()] == ["test-model"]
+
+
+def test_the_openai_client_is_told_what_is_wrong(paid: Paid) -> None:
+    """A key that nobody has, a model that is not there: the client's own error classes."""
+    stranger = openai.OpenAI(base_url=f"{paid.front}/v1", api_key="ds_" + "x" * 43, max_retries=0)
+    message: Any = [{"role": "user", "content": "?"}]
+    with pytest.raises(openai.AuthenticationError):
+        stranger.chat.completions.create(model="test-model", messages=message)
+    with pytest.raises(openai.NotFoundError):
+        paid.openai("ann").chat.completions.create(model="gpt-9", messages=message)
+
+
+def test_every_request_becomes_an_event_of_its_user(paid: Paid) -> None:
+    """Finished and rejected ones reach Kafka, keyed by user, without a word of the prompt."""
+    _ask(paid, paid.keys["ann"], request_id="event-1", prompt="a secret prompt")
+    with pytest.raises(grpc.RpcError):
+        _ask(paid, paid.keys["ann"], request_id="event-2", user_id="bob")
+    consumer = Consumer(
+        {"bootstrap.servers": paid.kafka.brokers, "group.id": "t", "auto.offset.reset": "earliest"}
+    )
+    consumer.subscribe(["dreamseed.requests"])
+    found: dict[str, tuple[bytes | str | None, dict[str, Any]]] = {}
+    deadline = time.monotonic() + _BOUND_S
+    try:
+        while not {"event-1", "event-2"} <= found.keys():
+            assert time.monotonic() < deadline, found.keys()
+            message = consumer.poll(0.5)
+            value = message.value() if message is not None and message.error() is None else None
+            if message is not None and value is not None:
+                assert b"secret" not in value
+                event = json.loads(value)
+                found[event["request_id"]] = message.key(), event
+    finally:
+        consumer.close()
+    key, event = found["event-1"]
+    assert (key, event["user_id"], event["outcome"], event["priority"]) == (
+        b"ann",
+        "ann",
+        "finished",
+        "premium",
+    )
+    assert found["event-2"][1]["reason"] == "not_permitted"
+
+
+def test_events_tail_shows_the_last_requests(paid: Paid) -> None:
+    """The operator sees them without a Kafka client."""
+    _ask(paid, paid.keys["bob"], request_id="tail-1")
+    deadline = time.monotonic() + _BOUND_S
+    while "tail-1" not in json.dumps(paid.stack.json("events", "tail", "--last", "50")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
