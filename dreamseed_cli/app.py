@@ -11,13 +11,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from dreamseed_cli import __version__
+from dreamseed_cli.commands.api import api
 from dreamseed_cli.commands.ask import ask
+from dreamseed_cli.commands.certs import certs_app
+from dreamseed_cli.commands.db import db_app
 from dreamseed_cli.commands.demo import demo
+from dreamseed_cli.commands.events import events_app
 from dreamseed_cli.commands.logs import logs
 from dreamseed_cli.commands.profile import profile_app
 from dreamseed_cli.commands.serve import serve
 from dreamseed_cli.commands.status import status
 from dreamseed_cli.commands.stop import stop
+from dreamseed_cli.commands.user import user_app
 from dreamseed_cli.core.errors import DreamseedError, FailedError, InterruptedByUser, UsageError
 from dreamseed_cli.core.result import Result
 
@@ -28,10 +33,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-_VERBS: tuple[Callable[..., Result], ...] = (serve, status, stop, logs, ask, demo)
+_VERBS: tuple[Callable[..., Result], ...] = (serve, status, stop, logs, ask, api, demo)
+_GROUPS = {"profile": profile_app, "user": user_app, "db": db_app, "events": events_app, "certs": certs_app}
 for _verb in _VERBS:
     app.command(_verb.__name__)(_verb)
-app.add_typer(profile_app, name="profile")
+for _name, _group in _GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def _print_version(wanted: bool) -> None:
@@ -120,8 +127,10 @@ def _explain_system(error: OSError) -> DreamseedError:
 
 
 def _command_name(arguments: Sequence[str]) -> str:
-    """The verb with its sub-verb, as the JSON envelope names it: `profile show`."""
+    """The verb with its sub-verbs, as the JSON envelope names it: `profile show`, `user key create`."""
     words = [word for word in arguments if not word.startswith("-")]
     if not words:
         return "dreamseed"
-    return " ".join(words[:2]) if words[0] == "profile" else words[0]
+    if words[0] not in _GROUPS:
+        return words[0]
+    return " ".join(words[: 3 if words[:2] == ["user", "key"] else 2])

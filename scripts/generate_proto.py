@@ -1,6 +1,6 @@
-"""Make the Python beside `llm.proto`: `python scripts/generate_proto.py [OUTPUT_ROOT]`.
+"""Make the Python beside the `.proto` files: `python scripts/generate_proto.py [OUTPUT_ROOT]`.
 
-The include root is the repository, so that the module's place in the package is also its name in protobuf's
+The include root is the repository, so that a module's place in the package is also its name in protobuf's
 descriptor pool and clashes with no other `llm.proto`.
 """
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
-PROTO = "dreamseed_cli/gateway/proto/llm.proto"
+PROTOS = ("dreamseed_cli/gateway/proto/llm.proto", "dreamseed_cli/gateway/proto/front.proto")
 
 
 def generate(output_root: Path) -> None:
-    """Write llm_pb2.py and llm_pb2.pyi below `output_root`; RuntimeError if protoc fails."""
-    arguments = ["protoc", f"-I{ROOT}", f"--python_out={output_root}", f"--pyi_out={output_root}", PROTO]
+    """Write a `_pb2.py` and a `_pb2.pyi` for each below `output_root`; RuntimeError if protoc fails."""
+    arguments = ["protoc", f"-I{ROOT}", f"--python_out={output_root}", f"--pyi_out={output_root}", *PROTOS]
     status = protoc.main(arguments)
     if status:
         raise RuntimeError(f"protoc ended with status {status}")

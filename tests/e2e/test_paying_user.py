@@ -149,7 +149,8 @@ def _wait_until_ready(base: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def _ask(paid: Paid, token: str | None, **fields: Any) -> GenerateResponse:
-    message = GenerateRequest(**({"prompt": "Why?", "max_tokens": 8, "priority": PREMIUM} | fields))
+    defaults: dict[str, Any] = {"prompt": "Why?", "max_tokens": 8, "priority": PREMIUM}
+    message = GenerateRequest(**(defaults | fields))
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with paid.method("Generate") as generate:
         answer = generate(message.SerializeToString(), metadata=metadata, timeout=20)
@@ -192,8 +193,10 @@ def test_a_disabled_user_is_refused(paid: Paid) -> None:
 
 def test_plaintext_gets_nothing_from_a_tls_gateway(paid: Paid) -> None:
     """A client without TLS cannot even ask."""
-    with grpc.insecure_channel(paid.address) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary("/LLMService/Generate")(b"", timeout=10)
+    with grpc.insecure_channel(paid.address) as channel:
+        generate: Any = channel.unary_unary("/LLMService/Generate")
+        with pytest.raises(grpc.RpcError) as caught:
+            generate(b"", timeout=10)
     assert caught.value.code() is StatusCode.UNAVAILABLE
 
 

@@ -16,9 +16,9 @@ _PACKAGE = Path("dreamseed_cli/gateway/proto")
 
 
 def test_the_generated_code_is_what_the_proto_says(tmp_path: Path) -> None:
-    """The committed Python is what `scripts/generate_proto.py` makes now."""
+    """The committed Python of both contracts is what `scripts/generate_proto.py` makes now."""
     subprocess.run([sys.executable, _ROOT / "scripts/generate_proto.py", tmp_path], check=True)
-    for name in ("llm_pb2.py", "llm_pb2.pyi"):
+    for name in ("llm_pb2.py", "llm_pb2.pyi", "front_pb2.py", "front_pb2.pyi"):
         fresh, committed = tmp_path / _PACKAGE / name, _ROOT / _PACKAGE / name
         assert fresh.read_text() == committed.read_text(), "run scripts/generate_proto.py"
 

@@ -1,0 +1,172 @@
+"""One completion on its way to its response, streamed or whole, from the gateway or its stand-in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+
+import grpc
+
+from dreamseed_cli.api.caller import Caller
+from dreamseed_cli.api.desk import Desk
+from dreamseed_cli.api.errors import ApiError, Failure, explain
+from dreamseed_cli.api.fallback.answers import AnswerCut, Fallback
+from dreamseed_cli.api.http import (
+    JSON,
+    PRIVATE,
+    Header,
+    Receive,
+    Send,
+    respond,
+    start,
+    while_connected,
+    write,
+)
+from dreamseed_cli.api.line import GatewayAway, GatewayFailed, LiveAnswer
+from dreamseed_cli.api.responses import DONE, Chunks, Dialect, Facts, event
+from dreamseed_cli.api.translate import Asked
+from dreamseed_cli.gateway.proto.llm_pb2 import GenerateResponse
+
+_EVENTS: tuple[Header, ...] = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    # Proxies like nginx would otherwise collect an answer before they pass it on.
+    (b"x-accel-buffering", b"no"),
+)
+_FROM_GATEWAY: Header = (b"x-dreamseed-source", b"gateway")
+_FROM_FALLBACK: Header = (b"x-dreamseed-source", b"fallback")
+_UNFINISHED = Failure(grpc.StatusCode.UNAVAILABLE, "the answer has no end")
+
+
+class Exchange:
+    """status: what was sent, 0 before. source: who answered. first_text_s: a stream's, in seconds."""
+
+    def __init__(self, desk: Desk, dialect: Dialect, receive: Receive, send: Send, request_id: str) -> None:
+        self._desk = desk
+        self._dialect = dialect
+        self._receive = receive
+        self._send = send
+        self._request_id = request_id
+        self._began = time.perf_counter()
+        self.status = 0
+        self.source = "front"
+        self.first_text_s: float | None = None
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._began
+
+    async def answer(self, caller: Caller, asked: Asked) -> None:
+        """Ask the gateway, else the fallback. Raises ApiError as long as nothing was sent, or ClientLeft."""
+        asked.message.request_id = self._request_id
+        if caller.fresh:
+            asked.message.bypass_cache = True
+        if caller.key is not None:
+            # The key says who asks. `user` is any label to OpenAI's clients, and the gateway refuses
+            # a user_id that is not the key's.
+            asked.message.ClearField("user_id")
+        try:
+            await (self._stream if asked.streamed else self._whole)(caller, asked)
+            self._desk.note(caller)
+        except GatewayAway as away:
+            fallback = self._desk.fallback_for(caller, away)
+            await (self._fallback_stream if asked.streamed else self._fallback_whole)(fallback, asked)
+        except GatewayFailed as failed:
+            self._desk.note(caller, failed)
+            raise explain(failed.failure) from failed
+
+    async def refuse(self, error: ApiError) -> None:
+        """An error response, unless another one has begun."""
+        if not self.status:
+            self.status = error.status
+            await respond(self._send, error.status, self._headers(JSON, *error.headers()), error.body())
+
+    async def _whole(self, caller: Caller, asked: Asked) -> None:
+        async with while_connected(self._receive):
+            answer, simulated = await self._desk.line.generate(asked.message, caller.key)
+        self.status, self.source = 200, "gateway"
+        headers = self._headers(JSON, *Facts.of(answer, simulated=simulated).headers())
+        body = self._dialect.answer(self._request_id, asked.request.model, answer)
+        await respond(self._send, 200, headers, body)
+
+    async def _stream(self, caller: Caller, asked: Asked) -> None:
+        chunks = self._dialect.stream(self._request_id, asked.request.model)
+        emitted: list[GenerateResponse] = []
+        try:
+            async with while_connected(self._receive):
+                live = await self._desk.line.stream(asked.message, caller.key)
+                try:
+                    await self._begin("gateway", _FROM_GATEWAY)
+                    last = await self._relay(live, chunks, emitted)
+                    facts = Facts.of(last, simulated=await live.simulated())
+                    ending = chunks.last(last, facts, with_usage=asked.include_usage)
+                finally:
+                    live.close()
+        except GatewayFailed as failed:
+            if not self.status:
+                raise
+            ending = self._cut("gateway", explain(failed.failure).cause, emitted)
+        except asyncio.CancelledError:
+            if self.status:
+                await write(self._send, self._cut("gateway", "the front is ending", emitted), more=False)
+            raise
+        await write(self._send, ending, more=False)
+
+    async def _relay(
+        self, live: LiveAnswer, chunks: Chunks, emitted: list[GenerateResponse]
+    ) -> GenerateResponse:
+        """Pass the texts on; the gateway's last message, once it said that the answer is complete."""
+        send, encode = self._send, chunks.first
+        message: GenerateResponse | None = live.first
+        while message is not None and not message.HasField("finish_reason"):
+            await write(send, encode(message.text), more=True)
+            encode = chunks.next
+            emitted.append(message)
+            message = await live.next()
+        if message is None or await live.next() is not None:
+            raise GatewayFailed(_UNFINISHED)
+        if message.text or not emitted:
+            await write(send, encode(message.text), more=True)
+        return message
+
+    async def _fallback_whole(self, fallback: Fallback, asked: Asked) -> None:
+        async with while_connected(self._receive):
+            body = await fallback.whole(asked)
+        self.status, self.source = 200, "fallback"
+        await respond(self._send, 200, self._headers(JSON, _FROM_FALLBACK), body)
+
+    async def _fallback_stream(self, fallback: Fallback, asked: Asked) -> None:
+        ending = DONE
+        async with while_connected(self._receive), aclosing(fallback.stream(asked)) as events:
+            try:
+                async for data in events:
+                    if not self.status:
+                        await self._begin("fallback", _FROM_FALLBACK)
+                    await write(self._send, data, more=True)
+            except AnswerCut:
+                ending = self._cut("fallback", "the fallback failed", None)
+        if not self.status:
+            await self._begin("fallback", _FROM_FALLBACK)
+        await write(self._send, ending, more=False)
+
+    async def _begin(self, source: str, label: Header) -> None:
+        self.status, self.source = 200, source
+        self.first_text_s = self.elapsed_s
+        await start(self._send, 200, self._headers(*_EVENTS, label))
+
+    def _cut(self, source: str, why: str, emitted: list[GenerateResponse] | None) -> bytes:
+        """The event that ends an answer which another model must not finish: with what there is of it."""
+        self._desk.metrics.cut.labels(source).inc()
+        error: dict[str, object] = {
+            "message": f"the answer broke off: {why}",
+            "type": "server_error",
+            "param": None,
+            "code": "answer_cut",
+        }
+        if emitted is not None:
+            error["emitted_tokens"] = emitted[-1].tokens_generated if emitted else 0
+            error["emitted_text"] = "".join(message.text for message in emitted)
+        return event({"error": error})
+
+    def _headers(self, *headers: Header) -> list[Header]:
+        return [*headers, *PRIVATE, (b"x-request-id", self._request_id.encode())]

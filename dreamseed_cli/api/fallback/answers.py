@@ -1,0 +1,194 @@
+"""Answers of the fallback: paid from the wallet, passed on under their own model's name."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, contextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from dreamseed_cli.api.errors import ApiError
+from dreamseed_cli.api.fallback.keeper import month, utc_now
+from dreamseed_cli.api.fallback.prices import Prices
+from dreamseed_cli.api.fallback.provider import Provider, ProviderFailed
+from dreamseed_cli.api.fallback.wallet import Wallet
+from dreamseed_cli.api.metrics import ApiMetrics
+from dreamseed_cli.api.protocol import ChatRequest
+from dreamseed_cli.api.settings import ApiSettings
+from dreamseed_cli.api.translate import Asked, for_fallback
+from dreamseed_cli.engine.sse import EventTooLong, SseDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = structlog.get_logger(__name__)
+_DEFAULT_MAX_TOKENS = 200  # §D1
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What is read of the fallback's JSON; the rest is passed on unread."""
+
+    usage: _Usage | None = None
+    choices: tuple[msgspec.Raw, ...] = ()
+    error: Any = None
+
+
+class _Bill:
+    """What one answer costs; all that was set aside, until the fallback tells the truth."""
+
+    def __init__(self, prices: Prices, reserved: Decimal) -> None:
+        self._prices = prices
+        self.cost = reserved
+
+    def note(self, told: _Told) -> None:
+        if told.usage is not None:
+            self.cost = self._prices.cost(told.usage.prompt_tokens, told.usage.completion_tokens)
+
+    def cancel(self) -> None:
+        """Nothing was generated."""
+        self.cost = Decimal(0)
+
+
+class AnswerCut(Exception):
+    """The fallback's stream ended before its answer."""
+
+
+class Fallback:
+    """spent: called when an answer was paid for. All methods raise ApiError 503 with the reason."""
+
+    def __init__(
+        self,
+        settings: ApiSettings,
+        wallet: Wallet,
+        metrics: ApiMetrics,
+        *,
+        spent: Callable[[], None],
+        now: Callable[[], dt.datetime] = utc_now,
+    ) -> None:
+        key = settings.fallback_api_key
+        self.provider = Provider(
+            settings.fallback_url or "", key.get_secret_value() if key else None, settings.fallback_timeout_s
+        )
+        self._settings = settings
+        self._prices = Prices(
+            settings.fallback_input_usd_per_mtok or Decimal(0),
+            settings.fallback_output_usd_per_mtok or Decimal(0),
+        )
+        self._wallet = wallet
+        self._metrics = metrics
+        self._spent = spent
+        self._now = now
+
+    async def whole(self, asked: Asked) -> bytes:
+        """The answer's JSON, as the fallback wrote it."""
+        body = self._body(asked)
+        with self._paying(body, asked) as bill:
+            answer = await self.provider.whole(_path(asked), body)
+            bill.note(_read(answer))
+            return answer
+
+    async def stream(self, asked: Asked) -> AsyncGenerator[bytes, None]:
+        """The answer's events as the fallback wrote them, up to [DONE], which is left out.
+
+        Raises ApiError before the first event, AnswerCut after it.
+        """
+        begun = False
+        body = self._body(asked)
+        try:
+            with self._paying(body, asked) as bill:
+                async with (
+                    self.provider.stream(_path(asked), body) as data,
+                    aclosing(_payloads(data)) as payloads,
+                ):
+                    async for payload in payloads:
+                        told = _read(payload)
+                        bill.note(told)
+                        if told.error is not None:
+                            raise ProviderFailed("it broke its answer off", billed=True)
+                        # A chunk without choices holds the usage, which we asked for and the client may not.
+                        if told.choices or asked.include_usage:
+                            begun = True
+                            yield b"data: %b\n\n" % payload
+        except ApiError as error:
+            if begun:
+                raise AnswerCut from error
+            raise
+
+    @contextmanager
+    def _paying(self, body: dict[str, Any], asked: Asked) -> Iterator[_Bill]:
+        """Set money aside, and settle at the end, however it comes."""
+        amount = self._prices.at_most(_texts(body), _max_tokens(asked))
+        reservation = self._wallet.reserve(amount, month(self._now()))
+        if reservation is None:
+            self._metrics.fallback.labels("no_money").inc()
+            raise _unavailable("the fallback has no money left that covers this request")
+        bill = _Bill(self._prices, amount)
+        outcome = "cut"
+        try:
+            yield bill
+            outcome = "answered"
+        except (ProviderFailed, EventTooLong) as failed:
+            outcome = "failed"
+            if isinstance(failed, ProviderFailed) and not failed.billed:
+                bill.cancel()
+            _log.warning("fallback failed", cause=str(failed))
+            raise _unavailable("the fallback failed as well") from failed
+        finally:
+            self._wallet.settle(reservation, bill.cost)
+            self._metrics.fallback.labels(outcome).inc()
+            self._metrics.fallback_spent.inc(float(bill.cost))
+            self._metrics.fallback_left.set(float(self._wallet.left(month(self._now()))))
+            self._spent()
+
+    def _body(self, asked: Asked) -> dict[str, Any]:
+        return for_fallback(
+            asked,
+            model=self._settings.fallback_model,
+            tokens_field=self._settings.fallback_tokens_field,
+            max_tokens=_max_tokens(asked),
+        )
+
+
+async def _payloads(data: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The events' payloads up to [DONE]. Raises ProviderFailed if that does not come."""
+    decoder = SseDecoder()
+    async for piece in data:
+        for payload in decoder.feed(piece):
+            if payload == b"[DONE]":
+                return
+            yield payload
+    raise ProviderFailed("its answer broke off", billed=True)
+
+
+def _unavailable(why: str) -> ApiError:
+    return ApiError(
+        503, f"the service cannot reach its engines, and {why}", code="unavailable", retry_after_s=5
+    )
+
+
+def _read(payload: bytes) -> _Told:
+    try:
+        return msgspec.json.decode(payload, type=_Told)
+    except msgspec.MsgspecError as error:
+        raise ProviderFailed("what it answered is not OpenAI's JSON", billed=True) from error
+
+
+def _path(asked: Asked) -> str:
+    return "/chat/completions" if isinstance(asked.request, ChatRequest) else "/completions"
+
+
+def _max_tokens(asked: Asked) -> int:
+    return asked.message.max_tokens or _DEFAULT_MAX_TOKENS
+
+
+def _texts(body: dict[str, Any]) -> list[str]:
+    return [message["content"] for message in body.get("messages", ())] or [body["prompt"]]

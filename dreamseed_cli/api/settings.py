@@ -1,0 +1,181 @@
+"""What the front is told, from environment variables as Cloud Run gives them; the unsafe is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
+from dreamseed_cli.gateway.address import is_local_target, is_loopback
+
+Money = Annotated[Decimal, Field(ge=0, lt=1_000_000, decimal_places=6)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class ApiSettings(BaseModel):
+    """Each field is the environment variable of its name in capitals; empty is unset."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    gpu_endpoint: Annotated[str, Field(min_length=1)]
+    """HOST:PORT of the gateway (§C1). Beyond loopback TLS is spoken, always."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Where to listen (§C1); 0 takes a free port."""
+    host: str = "127.0.0.1"
+    """Where to listen; 0.0.0.0 on Cloud Run, which sets K_SERVICE and terminates TLS before the container."""
+    allow_anonymous: bool = False
+    """Whether requests without a key are passed on; on loopback only."""
+    gateway_token: SecretStr | None = None
+    """The front's own service token."""
+    gateway_token_file: Path | None = None
+    gateway_ca_file: Path | None = None
+    """The authority of the gateway's certificate (PEM); unset: the public ones."""
+    gateway_certificate_file: Path | None = None
+    gateway_key_file: Path | None = None
+    gateway_server_name: str | None = None
+    """The name in the gateway's certificate, if GPU_ENDPOINT has another."""
+    gateway_timeout_s: Seconds = 30.0
+    """How long an answer may take, attempts and waiting between them included (§D1)."""
+    gateway_retries: Annotated[int, Field(ge=0, le=10)] = 3
+    """Further attempts after a failure (§H2)."""
+    fallback_url: str | None = None
+    """Base address of an OpenAI-compatible service, such as https://api.openai.com/v1 (§H2)."""
+    fallback_model: str = ""
+    fallback_api_key: SecretStr | None = None
+    fallback_api_key_file: Path | None = None
+    fallback_input_usd_per_mtok: Money | None = None
+    """US dollars for a million tokens of prompt."""
+    fallback_output_usd_per_mtok: Money | None = None
+    """US dollars for a million tokens of answer."""
+    fallback_monthly_cap_usd: Money | None = None
+    """The most that all fronts together spend on the fallback in a calendar month (UTC)."""
+    fallback_lease_usd: Annotated[Money, Field(gt=0)] = Decimal("0.50")
+    """How much of it one front borrows ahead; all of a lease counts as spent if the front dies with it."""
+    fallback_timeout_s: Seconds = 30.0
+    fallback_for: Literal["seen_keys", "any_key"] = "seen_keys"
+    """Whom the fallback answers: bearers of keys that the gateway accepted from this front in the last 24
+    hours, or of any key, since nobody can check it while the gateway is away."""
+    fallback_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How the fallback's model calls the longest answer."""
+    metrics_token: SecretStr | None = None
+    """The bearer token for /metrics; without it /metrics is there on loopback only."""
+    drain_timeout_s: Seconds = 8.0
+    """How long running requests may finish after SIGTERM; Cloud Run kills 10 s after it."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the front."""
+        return is_loopback(self.host)
+
+
+def read_settings(
+    environment: Mapping[str, str],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    allow_anonymous: bool = False,
+) -> ApiSettings:
+    """The environment's settings, with the command line's over them; secret files are read.
+
+    Raises UsageError, or several as an ErrorGroup, naming variables; MissingError for a file.
+    """
+    given: dict[str, object] = {
+        name: environment[name.upper()]
+        for name in ApiSettings.model_fields
+        if name not in _NOT_FROM_ENVIRONMENT and environment.get(name.upper())
+    }
+    if "K_SERVICE" in environment:
+        given["host"] = "0.0.0.0"  # noqa: S104 - Cloud Run's contract: it reaches the container so
+    chosen = {"host": host, "port": port, "allow_anonymous": allow_anonymous or None}
+    given |= {name: value for name, value in chosen.items() if value is not None}
+    try:
+        settings = _with_files(ApiSettings.model_validate(given))
+    except ValidationError as error:
+        raise ErrorGroup([_explain(single["loc"], single["msg"]) for single in error.errors()]) from error
+    problems = [*_unsafe(settings), *_incomplete_fallback(settings)]
+    if problems:
+        raise ErrorGroup(problems)
+    return settings
+
+
+_NOT_FROM_ENVIRONMENT = {"host", "allow_anonymous"}
+
+
+def _explain(location: tuple[int | str, ...], message: str) -> DreamseedError:
+    name = f"${str(location[0]).upper()}"
+    if message == "Field required":
+        return UsageError("is not set", place=name, remedy=f"Set {name[1:]}: see docs/runbooks/api.md.")
+    return UsageError(message, place=name)
+
+
+def _with_files(settings: ApiSettings) -> ApiSettings:
+    """Secrets from their files, where a file is named."""
+    found = {
+        name: _read_secret(path)
+        for name, path in (
+            ("gateway_token", settings.gateway_token_file),
+            ("fallback_api_key", settings.fallback_api_key_file),
+        )
+        if path is not None
+    }
+    return settings.model_copy(update=found)
+
+
+def _read_secret(path: Path) -> SecretStr:
+    try:
+        return SecretStr(path.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise MissingError(f"cannot be read: {error}", place=str(path)) from error
+
+
+def _unsafe(settings: ApiSettings) -> list[DreamseedError]:
+    problems: list[DreamseedError] = []
+    if settings.allow_anonymous and not settings.on_loopback:
+        problems.append(
+            UsageError(
+                f"anybody on the network could use the cards through {settings.host}",
+                place="--allow-anonymous",
+                remedy="Use it on loopback only.",
+            )
+        )
+    known = settings.gateway_token or settings.gateway_certificate_file
+    if not known and not is_local_target(settings.gpu_endpoint):
+        problems.append(
+            UsageError(
+                "a gateway beyond loopback answers only to a front that it knows",
+                place="$GATEWAY_TOKEN",
+                remedy="Set GATEWAY_TOKEN (or GATEWAY_TOKEN_FILE), or GATEWAY_CERTIFICATE_FILE.",
+            )
+        )
+    return problems
+
+
+def _incomplete_fallback(settings: ApiSettings) -> list[DreamseedError]:
+    if settings.fallback_url is None:
+        return []
+    url = urlsplit(settings.fallback_url)
+    problems: list[DreamseedError] = []
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
+        cause = "prompts and the key would travel in clear, or nowhere"
+        problems.append(UsageError(cause, place="$FALLBACK_URL", remedy="Give an https:// address."))
+    needed = (
+        "fallback_model",
+        "fallback_input_usd_per_mtok",
+        "fallback_output_usd_per_mtok",
+        "fallback_monthly_cap_usd",
+    )
+    problems.extend(
+        UsageError("is not set, and FALLBACK_URL is", place=f"${name.upper()}", remedy=_WHY_PRICES)
+        for name in needed
+        if getattr(settings, name) in {None, ""}
+    )
+    return problems
+
+
+_WHY_PRICES = "Model, prices and cap are needed to know what an answer costs before it is asked for."

@@ -1,0 +1,123 @@
+"""Questions and fallback leases in PostgreSQL. Every call ends within the dependency's bound."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import uuid
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+from dreamseed_cli.core.dependency import Dependency
+from dreamseed_cli.gateway.front.money import grant
+
+_Result = TypeVar("_Result")
+_Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
+
+# Two fronts that ask at once must not both get the last dollar. The lock goes with the transaction.
+_LOCK_MONTH = "SELECT pg_advisory_xact_lock(hashtext('dreamseed fallback leases'), %s)"
+_COMMITTED = "SELECT coalesce(sum(coalesce(spent_usd, granted_usd)), 0) FROM fallback_leases WHERE month = %s"
+_FIND = "SELECT id, month, granted_usd, spent_usd FROM fallback_leases WHERE id = %s"
+_LEND = "INSERT INTO fallback_leases (id, month, holder, granted_usd) VALUES (%s, %s, %s, %s)"
+_SETTLE = "UPDATE fallback_leases SET spent_usd = %s, settled_at = now() WHERE id = %s AND spent_usd IS NULL"
+_QUESTION = (
+    "SELECT content::text, (extract(epoch FROM updated_at) * 1000000)::bigint FROM questions WHERE id = %s"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredQuestion:
+    """content: JSON text. updated_at_us: microseconds since the epoch."""
+
+    id: str
+    content: str
+    updated_at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLease:
+    """Money of one month, in dollars. granted 0: nothing was lent; spent None: not accounted for."""
+
+    id: uuid.UUID
+    month: dt.date
+    granted: Decimal
+    spent: Decimal | None = None
+
+
+class FrontStore:
+    """Asks through `pool`, behind `dependency`'s breaker and within its time.
+
+    All methods raise DependencyDown when PostgreSQL does not answer.
+    """
+
+    def __init__(self, pool: _Pool, dependency: Dependency) -> None:
+        self._pool = pool
+        self._dependency = dependency
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def question(self, question_id: str) -> StoredQuestion | None:
+        """One question; None if there is none."""
+
+        async def find() -> StoredQuestion | None:
+            async with self._pool.connection() as connection:
+                row = await (await connection.execute(_QUESTION, (question_id,))).fetchone()
+            return StoredQuestion(question_id, *row) if row is not None else None
+
+        return await self._dependency.call(lambda: self._bounded(find()))
+
+    async def take(self, wish: StoredLease, *, holder: str, cap: Decimal) -> StoredLease:
+        """Lend up to `wish.granted` within the month's `cap`; the lease of that id, if it was lent before."""
+
+        async def lend() -> StoredLease:
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(_LOCK_MONTH, (wish.month.year * 12 + wish.month.month,))
+                return await _find(connection, wish.id) or await _lend(connection, wish, holder, cap)
+
+        return await self._dependency.call(lambda: self._bounded(lend()))
+
+    async def settle(self, lease_id: uuid.UUID, spent: Decimal) -> StoredLease | None:
+        """Account for a lease, once; the lease as it stands then, None if there is none of that id."""
+
+        async def settle() -> StoredLease | None:
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(_SETTLE, (spent, lease_id))
+                return await _find(connection, lease_id)
+
+        return await self._dependency.call(lambda: self._bounded(settle()))
+
+    async def _bounded(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Cancelled, this returns at once: psycopg first waits for a server that may be hanging."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: whoever waited has left
+
+
+async def _find(connection: AsyncConnection[tuple[Any, ...]], lease_id: uuid.UUID) -> StoredLease | None:
+    row = await (await connection.execute(_FIND, (lease_id,))).fetchone()
+    return StoredLease(*row) if row is not None else None
+
+
+async def _lend(
+    connection: AsyncConnection[tuple[Any, ...]], wish: StoredLease, holder: str, cap: Decimal
+) -> StoredLease:
+    row = await (await connection.execute(_COMMITTED, (wish.month,))).fetchone()
+    committed = row[0] if row is not None else Decimal(0)
+    granted = grant(wanted=wish.granted, cap=cap, committed=committed)
+    if granted > 0:
+        await connection.execute(_LEND, (wish.id, wish.month, holder, granted))
+    return StoredLease(wish.id, wish.month, granted)

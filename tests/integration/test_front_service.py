@@ -1,0 +1,220 @@
+"""FrontService on a real PostgreSQL, over real gRPC: questions, and money lent within a cap."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import random
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psycopg
+import pytest
+import real_services
+from api_harness import front_service, scripted_gateway
+
+from dreamseed_cli.database.migrate import migrate
+from dreamseed_cli.gateway.front import GET_QUESTION, LIST_MODELS, SETTLE_LEASE, TAKE_LEASE
+from dreamseed_cli.gateway.front.service import FrontService
+from dreamseed_cli.gateway.proto.front_pb2 import (
+    GetQuestionRequest,
+    Lease,
+    ListModelsRequest,
+    ListModelsResponse,
+    Question,
+    SettleLeaseRequest,
+    TakeLeaseRequest,
+)
+
+_CODE = grpc.StatusCode
+_MONTH = "2026-11"
+_CAP = 10_000_000
+
+
+def _now() -> dt.datetime:
+    return dt.datetime(2026, 11, 15, 12, tzinfo=dt.UTC)
+
+
+class _Client:
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.models = channel.unary_unary(
+            LIST_MODELS, ListModelsRequest.SerializeToString, ListModelsResponse.FromString
+        )
+        self.question = channel.unary_unary(
+            GET_QUESTION, GetQuestionRequest.SerializeToString, Question.FromString
+        )
+        self.settle = channel.unary_unary(
+            SETTLE_LEASE, SettleLeaseRequest.SerializeToString, Lease.FromString
+        )
+        self.take_lease = channel.unary_unary(
+            TAKE_LEASE, TakeLeaseRequest.SerializeToString, Lease.FromString
+        )
+
+    async def take(self, amount: int, **fields: Any) -> Lease:
+        given: dict[str, Any] = {
+            "lease_id": str(uuid.uuid4()),
+            "month": _MONTH,
+            "holder": "f1",
+            "cap_micro_usd": _CAP,
+        }
+        return await self.take_lease(TakeLeaseRequest(amount_micro_usd=amount, **(given | fields)))
+
+
+@asynccontextmanager
+async def _client(service: FrontService) -> AsyncIterator[_Client]:
+    async with (
+        scripted_gateway(front=service) as gateway,
+        grpc.aio.insecure_channel(f"127.0.0.1:{gateway.port}") as channel,
+    ):
+        yield _Client(channel)
+
+
+@pytest.fixture
+def dsn(postgres_dsn: str) -> str:
+    """A migrated database."""
+    migrate(postgres_dsn)
+    return postgres_dsn
+
+
+@pytest.fixture
+async def client(dsn: str) -> AsyncIterator[_Client]:
+    """A client of the service in the middle of November 2026."""
+    async with front_service(dsn, now=_now) as service, _client(service) as made:
+        yield made
+
+
+async def _refused(call: Any) -> grpc.StatusCode:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code()
+
+
+async def test_a_question_comes_as_it_is_stored(client: _Client, dsn: str) -> None:
+    """Its JSON and its time; NOT_FOUND for one that is not there, INVALID_ARGUMENT for no id."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "INSERT INTO questions VALUES ('q/1', %s, '2026-11-10 01:02:03.000004+00')",
+            ('{"text": "수도는?", "options": [1, 2.50]}',),
+        )
+    question = await client.question(GetQuestionRequest(id="q/1"))
+    assert json.loads(question.content) == {"text": "수도는?", "options": [1, 2.5]}
+    moment = dt.datetime(2026, 11, 10, 1, 2, 3, tzinfo=dt.UTC)
+    assert question.updated_at_us == int(moment.timestamp()) * 1_000_000 + 4
+    assert await _refused(client.question(GetQuestionRequest(id="q2"))) is _CODE.NOT_FOUND
+    for wrong in ("", "x" * 257, "a\0b"):
+        assert await _refused(client.question(GetQuestionRequest(id=wrong))) is _CODE.INVALID_ARGUMENT
+
+
+async def test_no_more_is_lent_than_the_cap_leaves(client: _Client) -> None:
+    """What is lent counts until it is accounted for; what was not spent comes back."""
+    first = await client.take(6_000_000)
+    second = await client.take(6_000_000)
+    third = await client.take(1)
+    assert [lease.granted_micro_usd for lease in (first, second, third)] == [6_000_000, 4_000_000, 0]
+    settled = await client.settle(SettleLeaseRequest(lease_id=first.lease_id, spent_micro_usd=1_500_000))
+    assert settled.spent_micro_usd == 1_500_000
+    assert (await client.take(9_000_000)).granted_micro_usd == 4_500_000
+    assert (await client.take(1, month=_MONTH)).granted_micro_usd == 0
+
+
+async def test_asking_twice_lends_once_and_the_first_account_stands(client: _Client) -> None:
+    """An answer that got lost may be asked for again, with the same id and the same outcome."""
+    lease_id = str(uuid.uuid4())
+    assert await client.take(3_000_000, lease_id=lease_id) == await client.take(9_000_000, lease_id=lease_id)
+    assert (await client.take(_CAP)).granted_micro_usd == 7_000_000
+    for spent in (2_000_000, 5):
+        lease = await client.settle(SettleLeaseRequest(lease_id=lease_id, spent_micro_usd=spent))
+        assert lease.spent_micro_usd == 2_000_000
+    again = await client.take(3_000_000, lease_id=lease_id)
+    assert (again.granted_micro_usd, again.spent_micro_usd) == (3_000_000, 2_000_000)
+    unknown = SettleLeaseRequest(lease_id=str(uuid.uuid4()), spent_micro_usd=1)
+    assert await _refused(client.settle(unknown)) is _CODE.NOT_FOUND
+
+
+async def test_only_sensible_leases_are_lent(client: _Client) -> None:
+    """Wrong months, amounts and names are INVALID_ARGUMENT, and nothing is lent by them."""
+    wrong: list[dict[str, Any]] = [
+        {"month": "2026-10"},
+        {"month": "2026-12"},
+        {"month": "2026-13"},
+        {"month": "November"},
+        {"lease_id": "seven"},
+        {"amount_micro_usd": 0},
+        {"amount_micro_usd": -5},
+        {"amount_micro_usd": 10**15},
+        {"cap_micro_usd": -1},
+        {"holder": "h" * 300},
+    ]
+    for fields in wrong:
+        amount = fields.pop("amount_micro_usd", 1)
+        assert await _refused(client.take(amount, **fields)) is _CODE.INVALID_ARGUMENT, fields
+    assert (await client.take(_CAP)).granted_micro_usd == _CAP
+
+
+async def test_fronts_that_ask_at_once_never_get_more_than_the_cap(client: _Client, dsn: str) -> None:
+    """Sixty fronts take and settle at the same time, three times over: the table never holds more than the
+    cap, though more was lent in all, since what was not spent is lent again.
+    """
+    chance = random.Random(7)  # noqa: S311 - spreads the cases, hides nothing
+
+    async def front() -> None:
+        lease = await client.take(chance.randrange(1, 2_000_000))
+        if lease.granted_micro_usd and chance.random() < 0.7:
+            spent = chance.randrange(0, lease.granted_micro_usd + 1)
+            await client.settle(SettleLeaseRequest(lease_id=lease.lease_id, spent_micro_usd=spent))
+
+    for _ in range(3):
+        await asyncio.gather(*(front() for _ in range(60)))
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT sum(coalesce(spent_usd, granted_usd)), sum(granted_usd) FROM fallback_leases"
+        ).fetchone()
+    assert row is not None
+    assert row[0] <= 10 < row[1]
+
+
+async def test_callers_that_are_not_trusted_get_nothing(dsn: str) -> None:
+    """PERMISSION_DENIED for every method, before anything is looked up."""
+    async with front_service(dsn) as trusting:
+        service = FrontService(["m"], lambda _: False, trusting._store)
+        async with _client(service) as client:
+            for call in (
+                client.models(ListModelsRequest()),
+                client.question(GetQuestionRequest(id="q")),
+                client.take(5),
+                client.settle(SettleLeaseRequest(lease_id=str(uuid.uuid4()))),
+            ):
+                assert await _refused(call) is _CODE.PERMISSION_DENIED
+
+
+async def test_without_postgres_models_are_still_told() -> None:
+    """A stack without a database says that it has none; the models' names need none."""
+    async with _client(FrontService(["a", "b"], lambda _: True, None)) as client:
+        assert list((await client.models(ListModelsRequest())).names) == ["a", "b"]
+        call = client.question(GetQuestionRequest(id="q"))
+        assert await _refused(call) is _CODE.FAILED_PRECONDITION
+
+
+async def test_a_postgres_that_hangs_is_unavailable_in_bounded_time() -> None:
+    """A stopped server answers nobody: the call ends all the same, and works again afterwards."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ds-pf-") as folder,
+        real_services.postgres(Path(folder)) as server,
+    ):
+        dsn = server.new_database()
+        migrate(dsn)
+        async with front_service(dsn) as service, _client(service) as client:
+            request = GetQuestionRequest(id="q")
+            assert await _refused(client.question(request)) is _CODE.NOT_FOUND
+            server.pause()
+            try:
+                assert await _refused(client.question(request, timeout=20)) is _CODE.UNAVAILABLE
+            finally:
+                server.resume()
+            assert await _refused(client.question(request)) is _CODE.NOT_FOUND
