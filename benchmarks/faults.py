@@ -230,10 +230,14 @@ class Run:
             )
         order, send = self.brokers.order, self.brokers.signal
         works = self._kafka_works
-        yield Fault("one broker down", lambda: order("down", 1), 5, lambda: order("up", 1), works)
-        yield Fault(
-            "all brokers down", lambda: order("down", 1, 2, 3), 5, lambda: order("up", 1, 2, 3), works
-        )
+        for name, which in (("one broker", (1,)), ("all brokers", (1, 2, 3))):
+            yield Fault(
+                f"{name} down",
+                partial(order, "down", *which),
+                lasts_s=5,
+                undo=partial(order, "up", *which),
+                recovered=works,
+            )
         yield Fault(
             "all brokers paused (SIGSTOP)",
             partial(send, signal.SIGSTOP),

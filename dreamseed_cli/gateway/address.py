@@ -8,16 +8,20 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, FailedError, UsageError
-from dreamseed_cli.profile.schema import Profile, Security, Tls
+
+if TYPE_CHECKING:
+    # The front, whose start is waited for, needs none of the profile.
+    from dreamseed_cli.profile.schema import Profile, Security, Tls
 
 _HOST, _TLS, _SECURITY = "gateway.host", "gateway.security.tls", "gateway.security"
 
 
-def listen_address(host: str, port: int, security: Security | None = None, *, accounts: bool = False) -> str:
+def listen_address(host: str, port: int, security: Security, *, accounts: bool = False) -> str:
     """`HOST:PORT` in gRPC's notation. Raises listen_errors(), if there are any."""
-    _raise(listen_errors(host, security or Security(), accounts=accounts))
+    _raise(listen_errors(host, security, accounts=accounts))
     return _joined(host, port)
 
 

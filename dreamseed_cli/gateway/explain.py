@@ -77,9 +77,9 @@ def explain(error: grpc.aio.AioRpcError, address: str, *, encrypted: bool = Fals
         remedy = "Ask as yourself and within your tier, or show another key."
         return UsageError(f"this caller may not do that: {said}", place=address, remedy=remedy)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # A gateway of ours says itself when; another one may say it in RetryInfo alone.
-        remedy = "" if "Try again in" in said else _patience(error)
-        return FailedError(f"{code.name}: {said}", place=address, remedy=remedy)
+        # The gateway says in words what is in RetryInfo too, for clients that look at the words alone.
+        said = said.partition(". Try again in ")[0]
+        return FailedError(f"{code.name}: {said}", place=address, remedy=_patience(error))
     cause, remedy = _CALL.get(code, (None, "Look at the gateway's log: dreamseed logs."))
     return FailedError(cause or f"{code.name}: {said}", place=address, remedy=remedy)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from dreamseed_cli.gateway.accounts.gate import Gate
+from dreamseed_cli.gateway.accounts.limits import estimate_tokens
 from dreamseed_cli.gateway.call import Call
 from dreamseed_cli.gateway.journey import Journey
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
+from dreamseed_cli.gateway.security.caller import CallerCheck
 from dreamseed_cli.gateway.validation import InvalidArgument, Validator
 
 Context = grpc.aio.ServicerContext[bytes, GenerateResponse]
@@ -19,28 +23,42 @@ Context = grpc.aio.ServicerContext[bytes, GenerateResponse]
 class Intake:
     """default_timeout_s: the deadline of a call that brings none, in seconds."""
 
-    def __init__(self, validator: Validator, *, default_timeout_s: float) -> None:
+    def __init__(
+        self, callers: CallerCheck, validator: Validator, gate: Gate, *, default_timeout_s: float
+    ) -> None:
+        self._callers = callers
         self._validator = validator
+        self._gate = gate
         self._default_timeout_s = default_timeout_s
 
     async def let_in(self, message: bytes, context: Context, journey: Journey) -> Call:
-        """The call, noted in the journey step by step. Raises InvalidArgument or a Refusal."""
-        journey.traceparent = _value(context, "traceparent")
-        try:
-            parsed = GenerateRequest.FromString(message)
-        except DecodeError as error:
-            raise InvalidArgument("the message", "is not a GenerateRequest") from error
-        wish = journey.wish = self._validator.check(parsed)
-        call = Call(
+        """The call, noted in the journey step by step. Raises InvalidArgument or a Refusal.
+
+        Once it returned, `settle` must follow when the call has ended.
+        """
+        metadata = context.invocation_metadata() or ()
+        journey.traceparent = _traceparent(metadata)
+        deadline = time.monotonic() + self._budget_s(context)
+        credentials = self._callers.credentials(context, metadata)
+        wish = journey.wish = self._validator.check(_parsed(message))
+        tokens = estimate_tokens(wish.request)
+        grant = await self._gate.admit(credentials, wish.user_id, wish.priority, tokens=tokens)
+        journey.grant = grant
+        journey.call = Call(
             request=wish.request,
-            priority=wish.priority,
-            deadline=time.monotonic() + self._budget_s(context),
-            user_id=wish.user_id,
+            priority=grant.priority,
+            deadline=deadline,
+            user_id=grant.user_id,
             workload=wish.workload,
             use_cache=wish.use_cache,
         )
-        journey.call = call
-        return call
+        return journey.call
+
+    def settle(self, journey: Journey) -> None:
+        """The request has ended, however it did: its user pays for the tokens the engines spent on it."""
+        if journey.grant is not None:
+            used = 0 if journey.cache_hit else journey.tokens + (journey.prompt_tokens or 0)
+            self._gate.settle(journey.grant, used)
 
     def _budget_s(self, context: Context) -> float:
         """What the caller's deadline leaves, in seconds; the profile's default for one without."""
@@ -48,9 +66,16 @@ class Intake:
         return remaining if remaining is not None and math.isfinite(remaining) else self._default_timeout_s
 
 
-def _value(context: Context, wanted: str) -> str | None:
-    """One key of the call's metadata."""
-    for key, value in context.invocation_metadata() or ():
-        if key == wanted:
+def _parsed(message: bytes) -> GenerateRequest:
+    try:
+        return GenerateRequest.FromString(message)
+    except DecodeError as error:
+        raise InvalidArgument("the message", "is not a GenerateRequest") from error
+
+
+def _traceparent(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
+    """The caller's trace, by the W3C's Trace Context."""
+    for key, value in metadata:
+        if key == "traceparent":
             return value if isinstance(value, str) else None
     return None

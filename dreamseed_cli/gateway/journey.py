@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from dreamseed_cli.gateway.accounts.types import Grant
 from dreamseed_cli.gateway.call import Call, Delta
 from dreamseed_cli.gateway.events.record import Outcome, RequestRecord
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateResponse
@@ -21,6 +22,7 @@ class Journey:
         "call",
         "event_id",
         "finish_reason",
+        "grant",
         "prompt_tokens",
         "queue_s",
         "replica",
@@ -36,6 +38,7 @@ class Journey:
         self.arrived_at = time.time()
         self.wish: Wish | None = None
         """What was asked, once it was found in order."""
+        self.grant: Grant | None = None
         self.call: Call | None = None
         """What was granted, once it was let in."""
         self.event_id = ""

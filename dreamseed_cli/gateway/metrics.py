@@ -64,6 +64,12 @@ class GatewayMetrics:
         self.rejections = Counter(
             "dreamseed_rejections", "Requests that were not let in", ["priority", "reason"], registry=registry
         )
+        self.grants = Counter(
+            "dreamseed_grants",
+            "Requests that were let in, by tier, how it is known, and whether it lowered the priority",
+            ["tier", "known", "clamped"],
+            registry=registry,
+        )
         self.retries = Counter(
             "dreamseed_retries", "Requests moved to another replica", ["replica", "kind"], registry=registry
         )
@@ -92,6 +98,11 @@ class GatewayMetrics:
         )
         self.events_lost = Counter(
             "dreamseed_events_lost", "Events that found no place: the journal was full", registry=registry
+        )
+        self.events_refused = Counter(
+            "dreamseed_events_refused",
+            "Events that PostgreSQL did not take for what was in them: set aside beside the journal",
+            registry=registry,
         )
 
     def set_replicas(self, replicas: Iterable[Mapping[str, Any]]) -> None:

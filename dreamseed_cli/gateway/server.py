@@ -1,8 +1,7 @@
-"""The gateway's server: LLMService with health and reflection on one loopback port."""
+"""The gateway's server: LLMService, what the API front asks for, health; on loopback, or with TLS."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,17 +11,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest
 
-from dreamseed_cli.gateway.address import explain_bind_failure, listen_address
-from dreamseed_cli.gateway.dispatch import Dispatcher
-from dreamseed_cli.gateway.intake import Intake
-from dreamseed_cli.gateway.metrics import GatewayMetrics
+from dreamseed_cli.gateway.address import explain_bind_failure, is_loopback, listen_address
+from dreamseed_cli.gateway.assembly import Assembly
 from dreamseed_cli.gateway.proto import SERVICE
-from dreamseed_cli.gateway.replicas import Replicas
-from dreamseed_cli.gateway.reporter import Reporter
-from dreamseed_cli.gateway.service import LLMService
+from dreamseed_cli.gateway.security.server import ServerCertificates
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
-from dreamseed_cli.gateway.tracing import Tracing
-from dreamseed_cli.gateway.validation import Validator
 from dreamseed_cli.profile.schema import Gateway
 
 _log = structlog.get_logger(__name__)
@@ -34,10 +27,13 @@ class GatewayServer:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
-        self._address = listen_address(settings.gateway.host, settings.gateway.port)
-        self._metrics = GatewayMetrics()
-        self._tracing = Tracing.from_environment(settings.served_name)
-        self._replicas = Replicas(settings)
+        gateway, services = settings.gateway, settings.services
+        accounts = services is not None and bool(services.postgres_dsn or services.postgres_dsn_env)
+        self._address = listen_address(gateway.host, gateway.port, gateway.security, accounts=accounts)
+        tls = gateway.security.tls
+        self._certificates = ServerCertificates(tls) if tls is not None else None
+        self._assembly = Assembly(settings)
+        self._replicas = self._assembly.replicas
         self._health = health.aio.HealthServicer()
         self._server = self._build()
         self.port = 0
@@ -46,12 +42,19 @@ class GatewayServer:
         """Listen, and take `port`. FailedError if another process has it."""
         gateway = self._settings.gateway
         try:
-            self.port = self._server.add_insecure_port(self._address)
+            self.port = self._listen()
         except RuntimeError as error:
             raise explain_bind_failure(gateway.host, gateway.port) from error
+        await self._assembly.open()
         await self._tell_health()
         await self._server.start()
-        _log.info("gateway listens", host=gateway.host, port=self.port, simulated=self._settings.simulated)
+        tls = self._certificates is not None
+        _log.info("gateway listens", host=gateway.host, port=self.port, tls=tls)
+
+    def _listen(self) -> int:
+        if self._certificates is None:
+            return self._server.add_insecure_port(self._address)
+        return self._server.add_secure_port(self._address, self._certificates.credentials())
 
     async def set_replicas(self, targets: Sequence[ReplicaTarget]) -> None:
         """Take a new table of replicas; requests under way go on. UsageError if two have one name."""
@@ -70,27 +73,25 @@ class GatewayServer:
 
     def metrics_text(self) -> bytes:
         """Everything the gateway counts, in Prometheus's text format."""
-        self._metrics.set_replicas(self._replicas.stats())
-        return generate_latest(self._metrics.registry)
+        metrics = self._assembly.metrics
+        metrics.set_replicas(self._replicas.stats())
+        return generate_latest(metrics.registry)
 
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new calls, give running ones for `drain_timeout_s`, cancel the rest."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._settings.gateway.drain_timeout_s)
-        await self._replicas.close()
-        if self._tracing is not None:
-            await asyncio.to_thread(self._tracing.close)
+        await self._assembly.close()
 
     def _build(self) -> grpc.aio.Server:
-        settings = self._settings
-        intake = Intake(Validator(settings), default_timeout_s=settings.gateway.default_timeout_s)
-        reporter = Reporter(settings.served_name, self._metrics, None, self._tracing)
-        service = LLMService(intake, Dispatcher(self._replicas), reporter, simulated=settings.simulated)
-        server = grpc.aio.server(options=_options(settings.gateway))
-        server.add_generic_rpc_handlers((service.handler(),))
+        gateway = self._settings.gateway
+        server = grpc.aio.server(options=_options(gateway))
+        server.add_generic_rpc_handlers(self._assembly.handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        if is_loopback(gateway.host):
+            # Beyond loopback nobody needs to be told what there is to call.
+            names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, server)
         return server
 
     async def _tell_health(self) -> None:
@@ -101,7 +102,7 @@ class GatewayServer:
 
 
 def _options(gateway: Gateway) -> list[tuple[str, int]]:
-    return [
+    options = [
         # Two servers on one port would share its calls without a word.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", gateway.max_message_bytes),
@@ -111,3 +112,7 @@ def _options(gateway: Gateway) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
+    if not is_loopback(gateway.host):
+        # An expired or revoked client certificate must not live on in a connection that never ends.
+        options += [("grpc.max_connection_age_ms", 3_600_000), ("grpc.max_concurrent_streams", 1024)]
+    return options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 import grpc
@@ -16,7 +16,7 @@ from dreamseed_cli.gateway.call import Answers, Delta
 from dreamseed_cli.gateway.events.record import Outcome
 from dreamseed_cli.gateway.intake import Context, Intake
 from dreamseed_cli.gateway.journey import Journey
-from dreamseed_cli.gateway.proto import PROVENANCE_KEY, REQUEST_ID_KEY, SERVICE
+from dreamseed_cli.gateway.proto import PROVENANCE_KEY, REASON_KEY, REQUEST_ID_KEY, SERVICE
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateResponse
 from dreamseed_cli.gateway.refusals import Refusal
 from dreamseed_cli.gateway.reporter import Reporter
@@ -24,6 +24,7 @@ from dreamseed_cli.gateway.status import grpc_status, reason, retry_details
 from dreamseed_cli.gateway.validation import InvalidArgument
 
 _log = structlog.get_logger(__name__)
+Metadata = Sequence[tuple[str, str | bytes]]
 _REJECTIONS = (InvalidArgument, Refusal, EngineRefused)
 
 
@@ -105,12 +106,16 @@ class LLMService:
         else:
             self._reporter.end(journey, Outcome.FINISHED)
             context.set_trailing_metadata(self._trailer(journey))
+        finally:
+            self._intake.settle(journey)
 
     async def _abort(
         self, context: Context, journey: Journey, outcome: Outcome, error: DreamseedError
     ) -> None:
-        self._reporter.end(journey, outcome, reason(error))
-        await context.abort(*grpc_status(error), (*self._trailer(journey), *retry_details(error)))
+        label = reason(error)
+        self._reporter.end(journey, outcome, label)
+        trailer: Metadata = (*self._trailer(journey), (REASON_KEY, label), *retry_details(error))
+        await context.abort(*grpc_status(error), trailer)
 
     def _trailer(self, journey: Journey) -> tuple[tuple[str, str], ...]:
         simulated = self._simulated or journey.simulated

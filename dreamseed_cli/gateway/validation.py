@@ -60,7 +60,7 @@ class Validator:
         )
 
     def check(self, message: GenerateRequest) -> Wish:
-        """The request with its defaults filled in. Raises InvalidArgument with the field, its value and its range.
+        """The request with its defaults filled in. Raises InvalidArgument with field, value and range.
 
         NUL characters pass: engines accept them. Whether the prompt fits the context only the engine's
         tokenizer knows, and it says so itself.

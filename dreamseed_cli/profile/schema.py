@@ -296,8 +296,12 @@ class Kafka(Part):
     """HOST:PORT of some brokers (mode `external`)."""
     topic: str = "dreamseed.requests"
     security_protocol: Literal["plaintext", "ssl", "sasl_ssl"] = "plaintext"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """How the brokers check the password (`sasl_ssl`)."""
     username_env: str | None = None
     password_env: str | None = None
+    ca_file: str | None = None
+    """The authority of the brokers' certificates (PEM); None: those this system trusts."""
 
     @model_validator(mode="after")
     def _external_has_brokers(self) -> Self:

@@ -148,7 +148,7 @@ async def test_when_to_try_again_is_told() -> None:
     code, said = grpc_status(full)
     error = await _refused_with(_Refusing(code, said, retry_details(full)))
     assert isinstance(error, FailedError)
-    assert (error.cause, error.remedy) == (f"RESOURCE_EXHAUSTED: {said}", "Try again in 2.3 s.")
+    assert (error.cause, error.remedy) == ("RESOURCE_EXHAUSTED: the queue is full", "Try again in 2.3 s.")
     broken = (("grpc-status-details-bin", b"\xff\xff"),)
     for trailer in ((), broken):
         error = await _refused_with(_Refusing(code, said, trailer))

@@ -26,7 +26,7 @@ from gateway_harness import (
     until,
 )
 
-from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
+from dreamseed_cli.core.errors import ErrorGroup, FailedError, MissingError
 from dreamseed_cli.gateway.client import GatewayClient
 from dreamseed_cli.gateway.command import gateway_command
 from dreamseed_cli.gateway.server import GatewayServer
@@ -66,7 +66,7 @@ def test_a_process_that_cannot_listen_exits_with_its_errors_code(folder: Path) -
 
 async def test_a_public_address_is_refused_before_anything_listens(folder: Path) -> None:
     """Without TLS only loopback is served."""
-    with pytest.raises(UsageError, match="loopback only"):
+    with pytest.raises(ErrorGroup, match="loopback only"):
         GatewayServer(settings(folder, host="192.168.0.9"))
 
 
@@ -95,6 +95,7 @@ def test_the_admin_interface_sets_replicas_and_tells_the_state(folder: Path) -> 
         "failed": 0,
         "refused": 0,
         "cancelled": 0,
+        "busy": 0,
     }
 
 

@@ -40,7 +40,7 @@ def _places(host: str, security: Security, *, accounts: bool = False) -> list[st
 )
 def test_loopback_is_allowed(host: str, expected: str) -> None:
     """Every way to say loopback is taken, with and without TLS."""
-    assert listen_address(host, 1) == expected
+    assert listen_address(host, 1, Security()) == expected
     assert listen_address(host, 1, Security(tls=TLS)) == expected
 
 

@@ -1,0 +1,142 @@
+"""The gateway's parts, put together from its settings, opened and closed in order.
+
+Nothing here waits for a service: what is away at the start is found when it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import grpc
+from psycopg_pool import AsyncConnectionPool
+
+from dreamseed_cli.core.dependency import Dependency
+from dreamseed_cli.database.address import resolve_dsn
+from dreamseed_cli.gateway.accounts.directory import Directory
+from dreamseed_cli.gateway.accounts.gate import Gate
+from dreamseed_cli.gateway.accounts.limits import UserLimits
+from dreamseed_cli.gateway.accounts.memory import Memory
+from dreamseed_cli.gateway.accounts.store import AccountStore
+from dreamseed_cli.gateway.address import is_loopback
+from dreamseed_cli.gateway.cache.answers import CachedAnswers
+from dreamseed_cli.gateway.cache.store import AnswerStore
+from dreamseed_cli.gateway.dispatch import Dispatcher
+from dreamseed_cli.gateway.events.log import EventLog
+from dreamseed_cli.gateway.front.service import FrontService
+from dreamseed_cli.gateway.front.store import FrontStore
+from dreamseed_cli.gateway.intake import Intake
+from dreamseed_cli.gateway.metrics import GatewayMetrics
+from dreamseed_cli.gateway.refusals import Unauthenticated
+from dreamseed_cli.gateway.replicas import Replicas
+from dreamseed_cli.gateway.reporter import Reporter
+from dreamseed_cli.gateway.security.caller import CallerCheck
+from dreamseed_cli.gateway.service import LLMService
+from dreamseed_cli.gateway.settings import GatewaySettings
+from dreamseed_cli.gateway.tracing import Tracing
+from dreamseed_cli.gateway.validation import Validator
+
+_FRONT_CALL_S = 1.0
+_FRONT_POOL: dict[str, Any] = {
+    # Longer than any call: the call's own bound ends the wait.
+    "timeout": 2 * _FRONT_CALL_S,
+    "reconnect_timeout": 1.0,
+    "kwargs": {"autocommit": True, "connect_timeout": 2, "application_name": "dreamseed-front"},
+}
+
+
+class Assembly:
+    """Make it inside a running event loop; open() it before the first call, close() it after the last.
+
+    Raises UsageError or MissingError for settings that cannot work.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._services = services = settings.services
+        self._dsn = resolve_dsn(services.postgres_dsn, services.postgres_dsn_env) if services else None
+        self._closing = AsyncExitStack()
+        self.metrics = metrics = GatewayMetrics()
+        self.replicas = Replicas(settings)
+        self._callers = CallerCheck(settings.gateway.security, loopback=is_loopback(settings.gateway.host))
+        self._tracing = Tracing.from_environment(settings.served_name)
+        self._events = EventLog(services, metrics, simulated=settings.simulated) if services else None
+        self._kept = AnswerStore.from_addresses(services, metrics.watch_dependency) if services else None
+        self._accounts = (
+            AccountStore(self._dsn, on_state=metrics.watch_dependency("postgres")) if self._dsn else None
+        )
+        self._directory = self._make_directory()
+        self._front_pool = self._make_front_pool()
+        self._dispatcher = Dispatcher(self.replicas, settings.gateway.admission, metrics)
+        self._answers = CachedAnswers(self._dispatcher, self._kept, settings, metrics)
+
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """What the server offers beside health and reflection."""
+        settings = self._settings
+        accounts = settings.gateway.accounts
+        gate = Gate(accounts, self._directory, UserLimits.of(accounts), self.metrics)
+        intake = Intake(
+            self._callers, Validator(settings), gate, default_timeout_s=settings.gateway.default_timeout_s
+        )
+        reporter = Reporter(settings.served_name, self.metrics, self._events, self._tracing)
+        llm = LLMService(intake, self._answers, reporter, simulated=settings.simulated)
+        return llm.handler(), self._front().handler()
+
+    async def open(self) -> None:
+        """Begin to connect. FailedError if the journal of events is held by another gateway."""
+        closing = self._closing
+        if self._tracing is not None:
+            closing.push_async_callback(asyncio.to_thread, self._tracing.close)
+        if self._events is not None:
+            await self._events.open()
+            closing.push_async_callback(self._events.close)
+        if self._accounts is not None and self._directory is not None:
+            await self._accounts.open()
+            closing.push_async_callback(self._accounts.close)
+            closing.push_async_callback(self._directory.close)
+        if self._front_pool is not None:
+            await self._front_pool.open()
+            closing.push_async_callback(self._front_pool.close, 1.0)
+        if self._callers.tokens is not None:
+            closing.push_async_callback(_end, asyncio.create_task(self._callers.tokens.watch()))
+        if self._kept is not None:
+            self._kept.start()
+            closing.push_async_callback(self._kept.close)
+
+    async def close(self) -> None:
+        """End what is left under way, store what can be stored, close every connection."""
+        await self._answers.close()
+        await self.replicas.close()
+        await self._closing.aclose()
+
+    def _make_directory(self) -> Directory | None:
+        if self._accounts is None:
+            return None
+        accounts = self._settings.gateway.accounts
+        return Directory(self._accounts, Memory(cache_s=accounts.cache_s, stale_s=accounts.stale_s))
+
+    def _make_front_pool(self) -> AsyncConnectionPool[Any] | None:
+        if self._dsn is None:
+            return None
+        return AsyncConnectionPool(self._dsn, min_size=0, max_size=4, open=False, **_FRONT_POOL)
+
+    def _front(self) -> FrontService:
+        store = None
+        if self._front_pool is not None:
+            state = self.metrics.watch_dependency("postgres-front")
+            dependency = Dependency("postgres-front", timeout_s=_FRONT_CALL_S, on_state=state)
+            store = FrontStore(self._front_pool, dependency)
+        return FrontService((self._settings.served_name,), self._trusts, store)
+
+    def _trusts(self, context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+        try:
+            return self._callers.credentials(context, context.invocation_metadata()).trusted
+        except Unauthenticated:
+            return False
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
