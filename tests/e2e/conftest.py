@@ -126,7 +126,7 @@ def serving(profile: Path, state_dir: Path, *, ready_within_s: float) -> Iterato
 def vllm_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The `laptop` profile with the real vLLM: a minute to start, so there is one for all tests."""
     folder = tmp_path_factory.mktemp("vllm")
-    yield from serving(own_copy("laptop", folder), folder / "state", ready_within_s=400)
+    yield from serving(own_copy("laptop", folder, services=True), folder / "state", ready_within_s=400)
 
 
 @pytest.fixture(scope="session")

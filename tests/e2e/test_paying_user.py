@@ -5,22 +5,21 @@ front; on the real PostgreSQL, a real Valkey cluster, brokers that speak Kafka's
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import openai
 import pytest
+from api_harness import front_process
 from confluent_kafka import Consumer
 from grpc import StatusCode
-from real_services import MockKafka, free_ports
+from real_services import MockKafka
 
 from dreamseed_cli.gateway.proto.llm_pb2 import PREMIUM, STANDARD, GenerateRequest, GenerateResponse
 
@@ -101,7 +100,12 @@ def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paid]:
         address = str(stack.json("status")["gateway"]["address"])
         keys = {user: _register(stack, user, tier) for user, tier in {"ann": "paid", "bob": "free"}.items()}
         token = tokens.read_text().split()[-1]
-        with _front(address, certs / "ca.crt", token) as front:
+        environment = {
+            "GPU_ENDPOINT": address,
+            "GATEWAY_CA_FILE": str(certs / "ca.crt"),
+            "GATEWAY_TOKEN": token,
+        }
+        with front_process(environment, folder / "front.log") as (_, front):
             yield Paid(stack, address, token, (certs / "ca.crt").read_bytes(), keys, front, kafka)
     kafka.close()
 
@@ -113,39 +117,6 @@ def _run(*arguments: str) -> None:
 def _register(stack: Stack, user: str, tier: str) -> str:
     stack.json("user", "add", user, "--tier", tier)
     return str(stack.json("user", "key", "create", user)["key"]["text"])
-
-
-@contextmanager
-def _front(address: str, ca: Path, token: str) -> Iterator[str]:
-    (port,) = free_ports(1)
-    environment = {
-        **os.environ,
-        "GPU_ENDPOINT": address,
-        "GATEWAY_CA_FILE": str(ca),
-        "GATEWAY_TOKEN": token,
-        "PORT": str(port),
-    }
-    with subprocess.Popen([*DREAMSEED, "api"], env=environment) as process:
-        base = f"http://127.0.0.1:{port}"
-        try:
-            _wait_until_ready(base, process)
-            yield base
-        finally:
-            process.terminate()
-
-
-def _wait_until_ready(base: str, process: subprocess.Popen[bytes]) -> None:
-    client = openai.OpenAI(base_url=base, api_key="x", max_retries=0)
-    deadline = time.monotonic() + _BOUND_S
-    while True:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        try:
-            client.get("/readyz", cast_to=str)
-        except openai.APIError:
-            time.sleep(0.1)
-        else:
-            return
 
 
 def _ask(paid: Paid, token: str | None, **fields: Any) -> GenerateResponse:
