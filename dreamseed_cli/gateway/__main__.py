@@ -58,6 +58,7 @@ async def _serve(settings: GatewaySettings) -> None:
         # milliseconds.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
         await stopping.wait()
         structlog.get_logger().info("gateway drains", timeout_s=settings.gateway.drain_timeout_s)
     finally:

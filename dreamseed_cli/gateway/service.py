@@ -16,6 +16,7 @@ from dreamseed_cli.gateway.call import Answers, Delta
 from dreamseed_cli.gateway.events.record import Outcome
 from dreamseed_cli.gateway.intake import Context, Intake
 from dreamseed_cli.gateway.journey import Journey
+from dreamseed_cli.gateway.pace import Pace
 from dreamseed_cli.gateway.proto import PROVENANCE_KEY, REASON_KEY, REQUEST_ID_KEY, SERVICE
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateResponse
 from dreamseed_cli.gateway.refusals import Refusal
@@ -36,6 +37,7 @@ class LLMService:
         self._answers = answers
         self._reporter = reporter
         self._simulated = simulated
+        self._pace = Pace()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server registers. Requests arrive as bytes, so that garbage gets a status of ours."""
@@ -62,19 +64,18 @@ class LLMService:
         return journey.whole("".join(parts))
 
     async def generate_stream(self, message: bytes, context: Context) -> None:
-        """The answer as it arrives. While a write waits for a slow client, the engine's chunks pile up and
-        come out as one.
+        """The answer as it arrives. While a write waits for a slow client, or the stream for its turn, the
+        engine's chunks pile up and come out as one.
         """
         journey = Journey()
 
         async def relay(deltas: AsyncIterator[Delta]) -> None:
-            async for delta in deltas:
-                if journey.started:
-                    # An engine's step wakes all its streams at once; first tokens overtake the others.
-                    await asyncio.sleep(0)
-                journey.add(delta)
-                if delta.text:
-                    await context.write(journey.part(delta.text))
+            with self._pace.stream():
+                async for delta in deltas:
+                    journey.add(delta)
+                    if delta.text:
+                        await context.write(journey.part(delta.text))
+                        await self._pace.wait()
 
         await self._answer(message, context, journey, relay)
         await context.write(journey.whole(""))
