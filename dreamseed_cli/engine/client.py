@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 import aiohttp
@@ -12,7 +12,7 @@ from yarl import URL
 
 from dreamseed_cli.engine.http_stream import ConnectionCut, HttpConnection, HttpPool
 from dreamseed_cli.engine.metrics import EngineMetrics, parse_metrics
-from dreamseed_cli.engine.openai_api import DONE, PATHS, Api, BodyEncoder, error_message, merge_events
+from dreamseed_cli.engine.openai_api import DONE, Api, BodyEncoder, error_message, merge_events
 from dreamseed_cli.engine.sse import EventTooLong, SseDecoder
 from dreamseed_cli.engine.types import (
     Chunk,
@@ -53,11 +53,10 @@ class EngineClient:
         """Whether its last answer said that the engine is an emulated one, wherever it runs."""
         self._loop = asyncio.get_running_loop()
         self._place = str(endpoint)
-        self._encode = BodyEncoder(model=model, api=api, usage_per_chunk=usage_per_chunk).encode
+        self._encoder = BodyEncoder(model=model, api=api, usage_per_chunk=usage_per_chunk)
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._pool = HttpPool(
             endpoint,
-            PATHS[api],
             {"Content-Type": "application/json", "Accept": "text/event-stream", **authorization},
         )
         self._base = URL((endpoint.url or "http://engine").rstrip("/"))
@@ -69,14 +68,23 @@ class EngineClient:
             timeout=aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S),
         )
 
-    async def stream(self, request: GenerationRequest, *, timeout_s: float) -> AsyncGenerator[Chunk, None]:
+    async def stream(
+        self,
+        request: GenerationRequest,
+        *,
+        timeout_s: float,
+        more_time: Callable[[], float] | None = None,
+        on_complete: Callable[[], None] | None = None,
+    ) -> AsyncGenerator[Chunk, None]:
         """The answer as it arrives; ends only when the engine said that it is complete.
 
         All events that wait when the next chunk is asked for become one chunk. Closing the iterator early
         (`contextlib.aclosing`) closes the connection, upon which the engine aborts the generation and frees
         its slot.
 
-        timeout_s: the budget for the whole answer, in seconds.
+        timeout_s: the budget for the whole answer, in seconds. more_time: asked when it is used up; so many
+        seconds more are given if that is above 0. on_complete: called as soon as the whole response of an
+        engine that accepted the request has arrived, read or not.
         Raises EngineRefused, EngineBusy, EngineUnavailable or EngineTimeout.
         """
         if timeout_s <= 0:
@@ -85,7 +93,10 @@ class EngineClient:
         connection: HttpConnection | None = None
         satisfied = False
         try:
-            connection = await self._pool.post(self._encode(request), deadline)
+            connection = await self._pool.post(
+                self._encoder.path(request), self._encoder.encode(request), deadline
+            )
+            connection.more_time, connection.on_complete = more_time, on_complete
             await connection.response_started()
             self.simulated = connection.simulated
             await self._check(connection)

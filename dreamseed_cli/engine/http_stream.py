@@ -37,6 +37,8 @@ class HttpConnection(asyncio.Protocol):
     status, content_type: of the response, once `response_started` returned.
     simulated: whether the response says that it comes from an emulated engine.
     complete: whether the response has arrived to its end.
+    more_time: asked at the deadline for further seconds. on_complete: called when a response with status 200
+    has arrived to its end. Both belong to one request.
     """
 
     _transport: asyncio.Transport
@@ -60,6 +62,8 @@ class HttpConnection(asyncio.Protocol):
         self.content_type = ""
         self.simulated = False
         self.idle_since = 0.0
+        self.more_time: Callable[[], float] | None = None
+        self.on_complete: Callable[[], None] | None = None
 
     def send(self, data: bytes, deadline: float) -> None:
         """Send a request; its response must be complete at `deadline` (loop time) or TimeoutError follows."""
@@ -95,6 +99,7 @@ class HttpConnection(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self._keep = keep
+        self.more_time = self.on_complete = None
         self._forget_body()
         if not self.complete and satisfied and self.usable():
             self._deadline = self._loop.call_later(_LONGEST_END_WAIT_S, self._expire)
@@ -170,8 +175,14 @@ class HttpConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self.complete = True
         self._lasting = self._parser.should_keep_alive()
+        if self.on_complete is not None and self.status == 200:
+            self.on_complete()
 
     def _expire(self) -> None:
+        further_s = self.more_time() if self.more_time is not None else 0.0
+        if further_s > 0:
+            self._deadline = self._loop.call_later(further_s, self._expire)
+            return
         self._fail(TimeoutError())
         self.close()
 
@@ -204,7 +215,7 @@ class HttpPool:
     headers: sent with every request.
     """
 
-    def __init__(self, endpoint: Endpoint, path: str, headers: dict[str, str]) -> None:
+    def __init__(self, endpoint: Endpoint, headers: dict[str, str]) -> None:
         self._loop = asyncio.get_running_loop()
         self._endpoint = endpoint
         self._base = URL((endpoint.url or "http://engine").rstrip("/"))
@@ -213,16 +224,18 @@ class HttpPool:
         # Reading the certificate authorities takes longer than an answer's first token: once, not each time.
         self._tls = ssl.create_default_context() if self._base.scheme == "https" else None
         lines = {"Host": self._base.authority, **headers}
-        head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        self._head = f"POST {self._base.path.rstrip('/')}{path} HTTP/1.1\r\n{head}Content-Length: ".encode()
+        self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        self._heads: dict[str, bytes] = {}
 
-    async def post(self, body: bytes, deadline: float) -> HttpConnection:
-        """Send `body`; the connection its response arrives on. Give it back with release().
+    async def post(self, path: str, body: bytes, deadline: float) -> HttpConnection:
+        """Send `body` to one of a few paths; the connection its response arrives on. Give it back with
+        release().
 
         deadline: loop time. Raises OSError or TimeoutError if there is no connection.
         """
         connection = self._take_idle() or await self._connect(deadline)
-        connection.send(b"%b%d\r\n\r\n%b" % (self._head, len(body), body), deadline)
+        head = self._heads.get(path) or self._make_head(path)
+        connection.send(b"%b%d\r\n\r\n%b" % (head, len(body), body), deadline)
         return connection
 
     def release(self, connection: HttpConnection, *, satisfied: bool) -> None:
@@ -234,6 +247,10 @@ class HttpPool:
         for connection in list(self._all):
             connection.close()
         self._idle.clear()
+
+    def _make_head(self, path: str) -> bytes:
+        line = f"POST {self._base.path.rstrip('/')}{path} HTTP/1.1\r\n{self._lines}Content-Length: "
+        return self._heads.setdefault(path, line.encode())
 
     def _take_idle(self) -> HttpConnection | None:
         oldest_allowed = self._loop.time() - _KEEP_IDLE_S

@@ -46,16 +46,21 @@ _encode = msgspec.json.Encoder().encode
 class BodyEncoder:
     """Encodes requests for one engine.
 
-    usage_per_chunk: whether the engine knows vLLM's extensions, `continuous_usage_stats` and `priority`.
+    usage_per_chunk: whether the engine knows vLLM's extensions: `continuous_usage_stats`, `priority`,
+    `continue_final_message`.
     """
 
     def __init__(self, *, model: str, api: Api, usage_per_chunk: bool) -> None:
-        self._chat = api == "chat"
+        self._api = api
         self._extended = usage_per_chunk
         options: dict[str, bool] = {"include_usage": True}
         if usage_per_chunk:
             options["continuous_usage_stats"] = True
         self._fixed: dict[str, Any] = {"model": model, "stream": True, "stream_options": options}
+
+    def path(self, request: GenerationRequest) -> str:
+        """Where this request goes: a raw prompt has no turns."""
+        return PATHS["completions" if request.raw else self._api]
 
     def encode(self, request: GenerationRequest) -> bytes:
         """The JSON body of a streamed generation."""
@@ -65,10 +70,15 @@ class BodyEncoder:
             "temperature": request.temperature,
             "top_p": request.top_p,
         }
-        if self._chat:
-            body["messages"] = _messages(request)
+        if request.raw:
+            body["prompt"] = request.prompt + request.emitted
+        elif self._api == "completions":
+            body["prompt"] = _plain_prompt(request) + request.emitted
         else:
-            body["prompt"] = _plain_prompt(request)
+            body["messages"] = _messages(request)
+            if request.emitted:
+                body["continue_final_message"] = True
+                body["add_generation_prompt"] = False
         if request.seed is not None:
             body["seed"] = request.seed
         if request.stop:
@@ -80,15 +90,24 @@ class BodyEncoder:
 
 
 def _messages(request: GenerationRequest) -> list[dict[str, str]]:
-    user = {"role": "user", "content": request.prompt}
-    if not request.system_prompt:
-        return [user]
-    return [{"role": "system", "content": request.system_prompt}, user]
+    messages = [{"role": "user", "content": request.prompt}]
+    if request.history:
+        messages[:0] = [{"role": turn.role, "content": turn.content} for turn in request.history]
+    if request.system_prompt:
+        messages.insert(0, {"role": "system", "content": request.system_prompt})
+    if request.emitted:
+        messages.append({"role": "assistant", "content": request.emitted})
+    return messages
 
 
 def _plain_prompt(request: GenerationRequest) -> str:
-    """A base model has no roles: the system prompt stands before the prompt, a blank line between."""
-    return f"{request.system_prompt}\n\n{request.prompt}" if request.system_prompt else request.prompt
+    """A base model has no roles: system prompt, turns and prompt stand one after the other, a blank line
+    between.
+    """
+    if not request.system_prompt and not request.history:
+        return request.prompt
+    before = [request.system_prompt] if request.system_prompt else []
+    return "\n\n".join([*before, *(turn.content for turn in request.history), request.prompt])
 
 
 def merge_events(payloads: Sequence[bytes], place: str) -> Chunk:

@@ -1,14 +1,11 @@
-"""From a valid request to its answer: choose a replica, relay its stream, go elsewhere if it fails early.
-
-Whatever stands between a request and an engine (a queue, a cache, another attempt in mid-answer) belongs
-here: callers see one stream of deltas, wherever they come from.
-"""
+"""From a valid call to its answer: wait for a place, relay the engine's stream, go elsewhere if it fails."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 import structlog
 
@@ -20,12 +17,23 @@ from dreamseed_cli.engine.types import (
     EngineUnavailable,
     GenerationRequest,
 )
+from dreamseed_cli.gateway.admission.affinity import prefix_keys
+from dreamseed_cli.gateway.admission.queue import AdmissionQueue
+from dreamseed_cli.gateway.admission.scheduler import Scheduler
+from dreamseed_cli.gateway.admission.ticket import Ticket
 from dreamseed_cli.gateway.balancer import Outcome, Slot
-from dreamseed_cli.gateway.call import Call, Delta
-from dreamseed_cli.gateway.replicas import Replicas, Seat
+from dreamseed_cli.gateway.call import Call, Delta, PriorityClass
+from dreamseed_cli.gateway.continuation import Progress
+from dreamseed_cli.gateway.metrics import GatewayMetrics
+from dreamseed_cli.gateway.replicas import Replicas
+from dreamseed_cli.profile.schema import Admission
 
 _log = structlog.get_logger(__name__)
-_CHARACTERS_PER_TOKEN = 4
+_BY_FAILURE: tuple[tuple[type[EngineError], Outcome], ...] = (
+    (EngineBusy, Outcome.BUSY),
+    (EngineRefused, Outcome.REFUSED),
+    (EngineUnavailable, Outcome.FAILED),
+)
 
 
 class NoReplica(EngineUnavailable):
@@ -33,82 +41,180 @@ class NoReplica(EngineUnavailable):
 
 
 class AnswerCut(EngineUnavailable):
-    """The engine failed after a part of the answer was delivered."""
+    """The engine failed after a part of the answer was delivered, and no other one could go on.
+
+    emitted: the text that was delivered. tokens: how many that were, as far as known.
+    """
+
+    def __init__(self, cause: str, *, place: str = "", emitted: str = "", tokens: int = 0) -> None:
+        super().__init__(cause, place=place)
+        self.emitted = emitted
+        self.tokens = tokens
 
 
 class Dispatcher:
-    """Relays requests to replicas."""
+    """Answers calls from the replicas. Make it inside a running event loop."""
 
-    def __init__(self, replicas: Replicas) -> None:
+    def __init__(self, replicas: Replicas, rules: Admission, metrics: GatewayMetrics) -> None:
         self._replicas = replicas
+        self._balancer = replicas.balancer
+        self._metrics = metrics
+        self._queue = AdmissionQueue(Scheduler(rules, replicas.balancer))
+        self._waits = {cls: metrics.queue_wait.labels(cls.label) for cls in PriorityClass}
+        self._under_way: dict[int, Ticket] = {}
+        for cls in PriorityClass:
+            # Read when Prometheus asks: nothing to keep up to date on the way.
+            metrics.queue_length.labels(cls.label).set_function(partial(self._queue.length, cls))
+        replicas.on_change = self._queue.table_changed
 
     async def answer(self, call: Call) -> AsyncGenerator[Delta, None]:
-        """The answer's deltas; ends only with a complete answer. Close it early to stop the engine.
+        """The answer's deltas; ends only with a complete answer. Close it early to free place or engine.
 
         An engine that fails before its first token is passed over for another ready replica, each at most
-        once, before the call's deadline. After the first token a failure is AnswerCut.
-        Raises NoReplica, EngineBusy (all queues full), EngineRefused, EngineTimeout or EngineUnavailable.
+        once, and the call goes before all of its class that wait; one that is full is asked again when it
+        has room. After the first token a greedy or seeded answer goes on at another replica with the same
+        model; any other ends with AnswerCut.
+        Raises NoReplica, QueueFull, DeadlineUnmeetable, EngineRefused, EngineTimeout or EngineUnavailable.
         """
-        request, deadline = call.request, call.deadline
-        tried: list[Slot] = []
-        failure: EngineError | None = None
-        while (seat := self._replicas.take(_estimate(request), tried)) is not None:
-            tried.append(seat.lease.slot)
-            delivered = False
-            try:
-                async with aclosing(self._relay(seat, request, deadline)) as deltas:
-                    async for delta in deltas:
-                        delivered = True
-                        yield delta
-            except (EngineUnavailable, EngineBusy) as error:
-                _log.warning(
-                    "engine failed", replica=seat.replica, request_id=request.request_id, cause=error.cause
-                )
-                if delivered:
-                    raise AnswerCut(
-                        f"replica {seat.replica} failed in mid-answer: {error.cause}", place=error.place
-                    ) from error
-                failure = _graver(failure, error)
-            else:
-                return
-        raise failure or NoReplica("no replica is ready", remedy="Try again shortly.")
-
-    async def _relay(
-        self, seat: Seat, request: GenerationRequest, deadline: float
-    ) -> AsyncGenerator[Delta, None]:
-        outcome = Outcome.CANCELLED
-        replica = seat.replica
-        tokens = 0
+        ticket, progress = _ticket(call), Progress(call.request)
+        self._under_way[id(call)] = ticket
         try:
-            async with aclosing(seat.client.stream(request, timeout_s=deadline - time.monotonic())) as chunks:
-                async for chunk in chunks:
-                    tokens = chunk.completion_tokens or tokens
-                    yield Delta(
-                        chunk.text,
-                        replica,
-                        chunk.finish_reason,
-                        chunk.prompt_tokens,
-                        chunk.completion_tokens,
-                        seat.client.simulated,
+            slot = await self._enter(call, ticket)
+            while True:
+                try:
+                    async with aclosing(self._relay(ticket, slot, progress)) as deltas:
+                        async for delta in deltas:
+                            yield delta
+                except (EngineBusy, EngineRefused, EngineUnavailable) as error:
+                    if progress.finished:
+                        return  # only the end of the transfer was lost
+                    _log.warning(
+                        "engine failed",
+                        replica=slot.name,
+                        request_id=call.request.request_id,
+                        cause=error.cause,
                     )
+                    if progress.started and progress.tokens_left <= 0:
+                        yield _end_by_length(progress, slot.name)
+                        return
+                    slot = await self._go_elsewhere(ticket, slot, progress, error)
+                else:
+                    return
+        finally:
+            self._under_way.pop(id(call), None)
+            self._queue.leave(ticket, Outcome.CANCELLED)
+
+    def hasten(self, call: Call, *, priority: PriorityClass, deadline: float) -> None:
+        """Somebody with more rights waits for the same answer: while `call` is queued it moves up to the end
+        of that class (unless that is full), and it has until `deadline` at least. Does nothing after its end.
+
+        deadline: time.monotonic() seconds.
+        """
+        ticket = self._under_way.get(id(call))
+        if ticket is not None:
+            self._queue.hasten(ticket, priority, deadline)
+
+    async def _enter(self, call: Call, ticket: Ticket) -> Slot:
+        if not self._replicas.any_ready():
+            raise NoReplica("no replica is ready", remedy="Try again shortly.")
+        await self._queue.enter(ticket)
+        self._waits[call.priority].observe(ticket.waited_s)
+        return _replica_of(ticket)
+
+    async def _relay(self, ticket: Ticket, slot: Slot, progress: Progress) -> AsyncGenerator[Delta, None]:
+        client = self._replicas.client(slot)
+        outcome = Outcome.CANCELLED
+        try:
+            stream = client.stream(
+                progress.request(ticket.engine_priority),
+                timeout_s=_time_left(ticket),
+                more_time=lambda: _time_left(ticket),
+                on_complete=lambda: self._queue.vacate(ticket),
+            )
+            async with aclosing(stream) as chunks:
+                async for chunk in chunks:
+                    delta = progress.add(
+                        chunk, slot.name, simulated=client.simulated, queue_s=ticket.waited_s
+                    )
+                    self._queue.progress(ticket, progress.tokens_here)
+                    yield delta
             outcome = Outcome.FINISHED
-        except EngineTimeout:
-            raise
-        except EngineRefused:
-            outcome = Outcome.REFUSED
-            raise
-        except EngineError:
-            outcome = Outcome.FAILED
+        except EngineError as error:
+            outcome = next((found for kind, found in _BY_FAILURE if isinstance(error, kind)), outcome)
+            if progress.finished:
+                outcome = Outcome.FINISHED
             raise
         finally:
-            self._replicas.give_back(seat, outcome, tokens)
+            self._queue.leave(ticket, outcome, progress.tokens_here)
+            self._replicas.request_ended()
+
+    async def _go_elsewhere(self, ticket: Ticket, slot: Slot, progress: Progress, error: EngineError) -> Slot:
+        """Wait for another place; raises what the caller is told if there is none to wait for."""
+        kind = "busy" if isinstance(error, EngineBusy) else "failed"
+        if progress.started:
+            if isinstance(error, EngineRefused) or not progress.may_continue():
+                raise _cut(slot, progress, error) from error
+            if progress.tokens_here:
+                kind = "continued"
+                ticket.model = slot.model
+                ticket.prompt_tokens += progress.tokens_here
+                ticket.answer_tokens = progress.tokens_left
+                progress.continue_elsewhere()
+        elif isinstance(error, EngineRefused):
+            raise error
+        if not isinstance(error, EngineBusy):
+            ticket.excluded |= {slot.name}
+            if not self._balancer.ready_for(ticket):
+                raise _cut(slot, progress, error) if progress.started else error
+        self._metrics.retries.labels(slot.name, kind).inc()
+        try:
+            await self._queue.enter_again(ticket)
+        except EngineTimeout as timeout:
+            raise _cut(slot, progress, error) if progress.started else timeout from error
+        return _replica_of(ticket)
 
 
-def _estimate(request: GenerationRequest) -> int:
-    """The request's work in tokens, before anybody has counted them."""
-    return request.max_tokens + len(request.prompt) // _CHARACTERS_PER_TOKEN
+def _ticket(call: Call) -> Ticket:
+    request = call.request
+    return Ticket(
+        priority=call.priority,
+        prompt_tokens=_prompt_tokens(request),
+        answer_tokens=request.max_tokens,
+        deadline=call.deadline,
+        user_id=call.user_id,
+        prefixes=prefix_keys(request),
+    )
 
 
-def _graver(known: EngineError | None, new: EngineError) -> EngineError:
-    """What to tell the caller after several failures: a full queue is worth waiting for, so it wins."""
-    return known if isinstance(known, EngineBusy) else new
+def _prompt_tokens(request: GenerationRequest) -> int:
+    """An estimate, before anybody has counted: four letters of English a token, two of other scripts."""
+    tokens = _tokens(request.prompt) + _tokens(request.system_prompt or "")
+    return max(1, tokens + sum(_tokens(turn.content) for turn in request.history))
+
+
+def _tokens(text: str) -> int:
+    return len(text) // (4 if text.isascii() else 2)
+
+
+def _time_left(ticket: Ticket) -> float:
+    return ticket.deadline - time.monotonic()
+
+
+def _replica_of(ticket: Ticket) -> Slot:
+    if ticket.slot is None:
+        raise RuntimeError("a ticket left the queue without a replica")
+    return ticket.slot
+
+
+def _end_by_length(progress: Progress, replica: str) -> Delta:
+    """All allowed tokens had come when the engine failed: only the word that they are all was missing."""
+    return Delta("", replica, "length", progress.prompt_tokens, progress.tokens, progress.simulated)
+
+
+def _cut(slot: Slot, progress: Progress, error: EngineError) -> AnswerCut:
+    return AnswerCut(
+        f"replica {slot.name} failed in mid-answer: {error.cause}",
+        place=error.place,
+        emitted=progress.emitted,
+        tokens=progress.tokens,
+    )

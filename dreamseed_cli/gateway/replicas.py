@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dreamseed_cli.core.errors import MissingError, UsageError
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.types import Endpoint
-from dreamseed_cli.gateway.balancer import Balancer, Lease, Outcome, Slot
+from dreamseed_cli.gateway.balancer import Balancer, Slot
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
 
 
@@ -22,26 +22,18 @@ class _Entry:
     client: EngineClient
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Seat:
-    """A request's lease and the engine it was given."""
-
-    lease: Lease
-    client: EngineClient
-
-    @property
-    def replica(self) -> str:
-        return self.lease.slot.name
-
-
 class Replicas:
     """Make it inside a running event loop; close it at the end."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._api_key = _api_key(settings.api_key_env)
-        self._balancer = Balancer()
+        self.balancer = Balancer(settings.gateway.admission)
+        """The table itself: who has which place."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after every change of the table."""
         self._entries: dict[Slot, _Entry] = {}
+        self._clients: dict[Slot, EngineClient] = {}
         self._retired: set[asyncio.Task[None]] = set()
         self._drained = asyncio.Event()
         self.update(settings.replicas)
@@ -61,41 +53,43 @@ class Replicas:
         for slot in left:
             self._retire(self._entries[slot])
         self._entries = {entry.slot: entry for entry in entries}
-        self._balancer.replace(entry.slot for entry in entries)
+        self._clients.update((entry.slot, entry.client) for entry in entries)
+        self.balancer.replace(entry.slot for entry in entries)
+        self.on_change()
 
     def any_ready(self) -> bool:
-        return self._balancer.any_ready()
+        return self.balancer.any_ready()
 
-    def take(self, estimated_tokens: int, excluding: Collection[Slot]) -> Seat | None:
-        """A seat on the ready replica with the least outstanding work; None if there is none left."""
-        lease = self._balancer.pick(estimated_tokens, excluding)
-        return None if lease is None else Seat(lease, self._entries[lease.slot].client)
+    def client(self, slot: Slot) -> EngineClient:
+        """The engine behind a replica that has requests; it may have left the table."""
+        return self._clients[slot]
 
-    def give_back(self, seat: Seat, outcome: Outcome, tokens: int) -> None:
-        """End a seat, exactly once."""
-        self._balancer.finish(seat.lease, outcome, tokens)
+    def request_ended(self) -> None:
+        """Some replica has one request less: a vanished one may be done."""
         if self._retired:
             self._drained.set()
 
     def stats(self) -> list[dict[str, Any]]:
         """Each replica's state and counts since it joined, JSON-able; outstanding tokens are estimates."""
-        return [{"name": slot.name, "ready": slot.ready, **slot.to_data()} for slot in self._balancer.slots]
+        return [{"name": slot.name, "ready": slot.ready, **slot.to_data()} for slot in self.balancer.slots]
 
     def totals(self) -> dict[str, int]:
         """The sums over all replicas since the start, those that vanished included."""
-        return self._balancer.totals.to_data()
+        return self.balancer.totals.to_data()
 
     async def close(self) -> None:
         """Close every client; requests still under way end with EngineUnavailable."""
         for task in self._retired:
             task.cancel()
         await asyncio.gather(*self._retired, return_exceptions=True)
-        await asyncio.gather(*(entry.client.close() for entry in self._entries.values()))
+        # Those of retired replicas too: a task that had not begun when it was cancelled closed nothing.
+        await asyncio.gather(*(client.close() for client in self._clients.values()))
 
     def _renew(self, entry: _Entry | None, target: ReplicaTarget) -> _Entry:
         if entry and (entry.target.endpoint, entry.target.model) == (target.endpoint, target.model):
             entry.target = target
             entry.slot.ready = target.ready
+            entry.slot.places = target.places
             return entry
         client = EngineClient(
             Endpoint.parse(target.endpoint),
@@ -104,7 +98,7 @@ class Replicas:
             usage_per_chunk=self._settings.usage_per_chunk,
             api_key=self._api_key,
         )
-        return _Entry(target, Slot(target.name, target.ready), client)
+        return _Entry(target, Slot(target.name, target.ready, target.places, target.model), client)
 
     def _retire(self, entry: _Entry) -> None:
         task = asyncio.get_running_loop().create_task(self._close_when_idle(entry))
@@ -117,6 +111,7 @@ class Replicas:
                 self._drained.clear()
                 await self._drained.wait()
         finally:
+            self._clients.pop(entry.slot, None)
             await entry.client.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from dreamseed_cli.profile.schema import Gateway, Part
+from dreamseed_cli.profile.schema import Count, Gateway, Part
 
 
 class ReplicaTarget(Part):
@@ -18,6 +18,8 @@ class ReplicaTarget(Part):
     """The model's name in requests to this engine."""
     ready: bool
     """Whether new requests may go there."""
+    places: Count = 32
+    """Requests it gets at a time: its `max_num_seqs`, or a guess for an engine that runs elsewhere."""
 
 
 class ServiceAddresses(Part):
@@ -36,6 +38,8 @@ class ServiceAddresses(Part):
     """The folder of the local journal that every event is written to first."""
     keep_events: bool = True
     """Whether events go to the outbox; False records requests only."""
+    events_relayed: bool = True
+    """Whether a relay publishes them to Kafka; False: the outbox is where they end, kept for some days."""
 
 
 class GatewaySettings(Part):

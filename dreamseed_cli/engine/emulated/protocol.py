@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import msgspec
@@ -88,6 +88,8 @@ class ChatBody(GenerationBody, kw_only=True):
 
     messages: list[Message]
     max_completion_tokens: int | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool = False
 
 
 class TokenizeBody(msgspec.Struct):
@@ -110,6 +112,8 @@ class Job:
     stream: bool
     include_usage: bool
     usage_per_chunk: bool
+    emitted: str = ""
+    """The end of `prompt` that is the beginning of the answer."""
 
     def blocks(self) -> tuple[int, ...]:
         """The prompt's whole blocks for the prefix cache."""
@@ -157,8 +161,15 @@ def chat_job(body: ChatBody, engine: EmulatedEngine) -> Job:
     if not body.messages:
         raise ApiError("Cannot apply chat template to an empty conversation. Provide at least one message.")
     asked = body.max_completion_tokens if body.max_completion_tokens is not None else body.max_tokens
-    prompt = render_chat(body.messages)
-    return _job(body, engine, prompt, asked, default=engine.max_model_len, chat=True)
+    if not body.continue_final_message:
+        prompt = render_chat(body.messages)
+        return _job(body, engine, prompt, asked, default=engine.max_model_len, chat=True)
+    if body.add_generation_prompt:
+        raise ApiError("Cannot set both `continue_final_message` and `add_generation_prompt` to True.")
+    *before, last = body.messages
+    prompt = render_chat(before) + last.text()
+    job = _job(body, engine, prompt, asked, default=engine.max_model_len, chat=True)
+    return replace(job, emitted=last.text())
 
 
 def check_model(name: str | None, engine: EmulatedEngine) -> None:

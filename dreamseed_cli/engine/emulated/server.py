@@ -31,7 +31,7 @@ from dreamseed_cli.engine.emulated.protocol import (
 )
 from dreamseed_cli.engine.emulated.scheduler import Scheduler, Sequence
 from dreamseed_cli.engine.emulated.stepper import Stepper
-from dreamseed_cli.engine.emulated.text import Answer, token_ids, write_answer
+from dreamseed_cli.engine.emulated.text import Answer, continue_answer, token_ids, write_answer
 from dreamseed_cli.profile.schema import EmulatedEngine
 
 PROVENANCE_HEADER = "x-dreamseed-provenance"
@@ -118,7 +118,7 @@ class EmulatedServer:
 
     async def _generate(self, request: web.Request, job: Job) -> web.StreamResponse:
         self._check_room()
-        answer = write_answer(self._engine.seed, job.prompt, job.sampling)
+        answer = self._write(job)
         sequence = Sequence(
             prompt_tokens=job.prompt_tokens,
             wanted_tokens=len(answer.pieces),
@@ -130,6 +130,12 @@ class EmulatedServer:
             return await self._stream(request, sequence, answer, ChunkWriter(job, stamp))
         await self._run(sequence, Outlet(answer, asyncio.get_running_loop()))
         return _json_bytes(GARBAGE if self._faults.garbage else whole_response(job, answer, stamp))
+
+    def _write(self, job: Job) -> Answer:
+        if not job.emitted:
+            return write_answer(self._engine.seed, job.prompt, job.sampling)
+        prompt = job.prompt.removesuffix(job.emitted)
+        return continue_answer(self._engine.seed, prompt, job.emitted, job.sampling)
 
     async def _stream(
         self, request: web.Request, sequence: Sequence, answer: Answer, writer: ChunkWriter

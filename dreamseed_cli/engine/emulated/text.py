@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
+from dataclasses import dataclass, replace
+from itertools import accumulate, cycle, islice
 
 import msgspec
 
@@ -105,6 +105,25 @@ def write_answer(engine_seed: int, prompt: str, sampling: Sampling) -> Answer:
     if stopped is not None:
         return stopped
     return Answer((*pieces, ""), "stop") if ends else Answer(tuple(pieces), "length")
+
+
+def continue_answer(engine_seed: int, prompt: str, emitted: str, sampling: Sampling) -> Answer:
+    """What the answer to `prompt` goes on with after `emitted`, up to `max_tokens` more; if `emitted` is not
+    its beginning, an answer to both together, as of a model that goes on from what it is given.
+    """
+    ample = replace(sampling, max_tokens=sampling.max_tokens + len(emitted))
+    count = _pieces_of(emitted, write_answer(engine_seed, prompt, ample).pieces)
+    if count is None:
+        return write_answer(engine_seed, prompt + emitted, sampling)
+    whole = write_answer(engine_seed, prompt, replace(sampling, max_tokens=sampling.max_tokens + count))
+    return replace(whole, pieces=whole.pieces[count:])
+
+
+def _pieces_of(emitted: str, pieces: Sequence[str]) -> int | None:
+    """How many pieces `emitted` is made of; None if it ends elsewhere."""
+    ends = accumulate(map(len, pieces))
+    count = next((number for number, end in enumerate(ends, start=1) if end == len(emitted)), None)
+    return count if count is not None and "".join(pieces[:count]) == emitted else None
 
 
 def _request_seed(engine_seed: int, prompt: str, sampling: Sampling) -> int:

@@ -264,6 +264,31 @@ async def test_the_budget_ends_a_hanging_answer_and_its_connection(socket_dir: P
         assert len(server.requests) == 1
 
 
+async def test_more_time_is_given_when_it_is_asked_for(socket_dir: Path) -> None:
+    """When the budget is used up the caller is asked once more for every extension, then the call ends."""
+    further = [0.05, 0.05, 0.0]
+    async with _talk(socket_dir, [_CHUNKED, _frame(_event("a")), _HANG]) as (server, client):
+        stream = client.stream(_REQUEST, timeout_s=0.05, more_time=lambda: further.pop(0))
+        with pytest.raises(EngineTimeout):
+            assert [chunk.text async for chunk in stream] == ["a"]
+        assert further == []
+        await asyncio.wait_for(server.gone.wait(), 5)
+
+
+async def test_an_answer_that_has_arrived_is_told_before_it_is_read(socket_dir: Path) -> None:
+    """Whoever counts the engine's places learns of the end at once; a refusal is no answer."""
+    refusal = b"HTTP/1.1 503 X\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\nbusy"
+    arrived = asyncio.Event()
+    async with _talk(socket_dir, [_CHUNKED, *_GOOD], [refusal]) as (_, client):
+        async with aclosing(client.stream(_REQUEST, timeout_s=5, on_complete=arrived.set)) as chunks:
+            await anext(chunks)
+            await asyncio.wait_for(arrived.wait(), 5)
+        arrived.clear()
+        with pytest.raises(EngineBusy):
+            await anext(client.stream(_REQUEST, timeout_s=5, on_complete=arrived.set))
+        assert not arrived.is_set()
+
+
 async def test_leaving_early_closes_the_connection(socket_dir: Path) -> None:
     """Closing the iterator after the first chunk is seen by the engine at once."""
     async with _talk(socket_dir, [_CHUNKED, _frame(_event("a")), _HANG]) as (server, client):

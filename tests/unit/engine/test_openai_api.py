@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamseed_cli.engine.openai_api import BodyEncoder, error_message, merge_events
-from dreamseed_cli.engine.types import Chunk, EngineUnavailable, GenerationRequest
+from dreamseed_cli.engine.types import Chunk, EngineUnavailable, GenerationRequest, Turn
 
 _REQUEST = GenerationRequest(
     "id-1", "Why?", 20, 0.5, 0.9, system_prompt="Be brief.", seed=-7, stop=("END",), priority=2
@@ -44,6 +45,38 @@ def test_other_engines_get_nothing_they_do_not_know() -> None:
     assert body["prompt"] == "Be brief.\n\nWhy?"
     assert body["stream_options"] == {"include_usage": True}
     assert not {"priority", "request_id", "messages"} & set(body)
+
+
+def test_a_conversation_is_sent_turn_by_turn() -> None:
+    """History stands between system prompt and prompt; a base model gets it as one text."""
+    turns = (Turn("user", "Hi"), Turn("assistant", "Hello."))
+    request = replace(_REQUEST, history=turns)
+    body = json.loads(BodyEncoder(model="m", api="chat", usage_per_chunk=True).encode(request))
+    assert [message["role"] for message in body["messages"]] == ["system", "user", "assistant", "user"]
+    assert [message["content"] for message in body["messages"]] == ["Be brief.", "Hi", "Hello.", "Why?"]
+    plain = json.loads(BodyEncoder(model="m", api="completions", usage_per_chunk=True).encode(request))
+    assert plain["prompt"] == "Be brief.\n\nHi\n\nHello.\n\nWhy?"
+
+
+def test_a_raw_prompt_is_sent_as_it_is() -> None:
+    """On a chat service too it goes to /v1/completions, without system prompt or template."""
+    encoder = BodyEncoder(model="m", api="chat", usage_per_chunk=True)
+    request = replace(_REQUEST, raw=True)
+    assert (encoder.path(request), encoder.path(_REQUEST)) == ("/v1/completions", "/v1/chat/completions")
+    body = json.loads(encoder.encode(request))
+    assert body["prompt"] == "Why?"
+    assert "messages" not in body
+    assert json.loads(encoder.encode(replace(request, emitted=" Since")))["prompt"] == "Why? Since"
+
+
+def test_a_continued_answer_is_the_open_last_turn() -> None:
+    """What was emitted is the assistant's unfinished message; a base model gets it behind the prompt."""
+    request = replace(_REQUEST, emitted="Because")
+    body = json.loads(BodyEncoder(model="m", api="chat", usage_per_chunk=True).encode(request))
+    assert body["messages"][-1] == {"role": "assistant", "content": "Because"}
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    plain = json.loads(BodyEncoder(model="m", api="completions", usage_per_chunk=True).encode(request))
+    assert plain["prompt"] == "Be brief.\n\nWhy?Because"
 
 
 def test_events_of_one_read_become_one_chunk() -> None:

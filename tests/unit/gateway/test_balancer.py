@@ -1,89 +1,108 @@
-"""The balancer's table under any sequence of picks, ends and changes."""
+"""Which replica a request goes to, and what its slot then knows."""
 
 from __future__ import annotations
 
-from collections import Counter
+import pytest
 
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
-from dreamseed_cli.gateway.balancer import Balancer, Lease, Outcome, Slot
-
-_NAMES = st.sampled_from(["r0", "r1", "r2", "r3"])
+from dreamseed_cli.gateway.admission.ticket import Ticket
+from dreamseed_cli.gateway.balancer import Balancer, Outcome, Slot
+from dreamseed_cli.gateway.call import PriorityClass
 
 
-class _BalancerMachine(RuleBasedStateMachine):
-    """Replicas come, go and change state while requests are under way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.balancer = Balancer()
-        self.leases: list[Lease] = []
-        self.ended: Counter[Outcome] = Counter()
-
-    @rule(wanted=st.dictionaries(_NAMES, st.booleans()))
-    def change_the_table(self, wanted: dict[str, bool]) -> None:
-        known = {slot.name: slot for slot in self.balancer.slots}
-        slots = []
-        for name, ready in wanted.items():
-            slot = known.get(name) or Slot(name, ready)
-            slot.ready = ready
-            slots.append(slot)
-        self.balancer.replace(slots)
-
-    @rule(tokens=st.integers(0, 5000), excluded=st.sets(_NAMES))
-    def pick(self, tokens: int, excluded: set[str]) -> None:
-        excluding = [slot for slot in self.balancer.slots if slot.name in excluded]
-        allowed = [slot for slot in self.balancer.slots if slot.ready and slot.name not in excluded]
-        before = {slot: (slot.outstanding_tokens, slot.outstanding, slot.last_picked) for slot in allowed}
-        lease = self.balancer.pick(tokens, excluding)
-        assert (lease is None) == (not allowed)
-        if lease is not None:
-            assert before[lease.slot] == min(before.values())
-            self.leases.append(lease)
-
-    @precondition(lambda self: self.leases)
-    @rule(data=st.data(), outcome=st.sampled_from(Outcome))
-    def finish(self, data: st.DataObject, outcome: Outcome) -> None:
-        lease = self.leases.pop(data.draw(st.integers(0, len(self.leases) - 1)))
-        self.balancer.finish(lease, outcome, tokens=3)
-        self.ended[outcome] += 1
-
-    @invariant()
-    def what_is_outstanding_is_what_was_picked_and_not_ended(self) -> None:
-        for slot in self.balancer.slots:
-            mine = [lease for lease in self.leases if lease.slot is slot]
-            assert slot.outstanding == len(mine)
-            assert slot.outstanding_tokens == sum(lease.estimated_tokens for lease in mine)
-
-    @invariant()
-    def totals_count_every_request_once(self) -> None:
-        totals = self.balancer.totals
-        assert totals.outstanding == len(self.leases)
-        assert totals.outstanding_tokens == sum(lease.estimated_tokens for lease in self.leases)
-        assert totals.outcomes == {outcome: self.ended[outcome] for outcome in Outcome}
-        assert totals.tokens == 3 * self.ended.total()
+def _ticket(tokens: int = 100, *prefixes: int) -> Ticket:
+    return Ticket(PriorityClass.STANDARD, 1, tokens - 1, 1e9, prefixes=prefixes)
 
 
-TestBalancer = _BalancerMachine.TestCase
+def _balancer(count: int) -> Balancer:
+    balancer = Balancer()
+    balancer.replace(Slot(f"r{index}", ready=True) for index in range(count))
+    return balancer
+
+
+def _seat(balancer: Balancer, ticket: Ticket) -> str:
+    slot = balancer.choose(ticket, 0.0)
+    assert slot is not None
+    balancer.seat(ticket, slot)
+    return slot.name
 
 
 def test_equal_replicas_take_turns() -> None:
     """On a tie the replica that was picked longest ago is next, so that idle ones share the work."""
-    balancer = Balancer()
-    balancer.replace([Slot("r0", ready=True), Slot("r1", ready=True), Slot("r2", ready=True)])
+    balancer = _balancer(3)
     picked = []
     for _ in range(6):
-        lease = balancer.pick(100)
-        assert lease is not None
-        balancer.finish(lease, Outcome.FINISHED, 100)
-        picked.append(lease.slot.name)
+        ticket = _ticket()
+        picked.append(_seat(balancer, ticket))
+        balancer.finish(ticket, Outcome.FINISHED, 100, 0.0)
     assert picked == ["r0", "r1", "r2", "r0", "r1", "r2"]
+    assert balancer.totals.tokens == 600
 
 
 def test_work_counts_in_tokens_not_in_requests() -> None:
     """Three short requests weigh less than one long one."""
-    balancer = Balancer()
-    balancer.replace([Slot("r0", ready=True), Slot("r1", ready=True)])
-    names = [lease.slot.name for tokens in (1000, 100, 100, 100) if (lease := balancer.pick(tokens))]
-    assert names == ["r0", "r1", "r1", "r1"]
+    balancer = _balancer(2)
+    assert [_seat(balancer, _ticket(tokens)) for tokens in (1000, 100, 100, 100)] == ["r0", "r1", "r1", "r1"]
+
+
+def test_premium_goes_where_the_fewest_prompts_are_before_it() -> None:
+    """Its first token comes after their prefill; how much is left to decode matters less."""
+    balancer = _balancer(2)
+    prompt = Ticket(PriorityClass.STANDARD, 400, 10, 1e9)
+    assert [_seat(balancer, prompt), _seat(balancer, _ticket(1000))] == ["r0", "r1"]
+    assert _seat(balancer, Ticket(PriorityClass.PREMIUM, 50, 50, 1e9)) == "r1"
+    balancer.progress(prompt, 1)
+    assert _seat(balancer, Ticket(PriorityClass.PREMIUM, 50, 50, 1e9)) == "r0"
+
+
+def test_work_shrinks_as_tokens_arrive() -> None:
+    """A long answer that is almost done weighs little; one longer than asked for is never negative."""
+    balancer = _balancer(2)
+    long = _ticket(1000)
+    _seat(balancer, long)
+    _seat(balancer, _ticket(500))
+    assert balancer.progress(long, 900)
+    assert not balancer.progress(long, 950)
+    assert _seat(balancer, _ticket(100)) == "r0"
+    balancer.progress(long, 5000)
+    assert balancer.totals.outstanding_tokens == 1 + 500 + 100
+
+
+def test_a_known_beginning_goes_where_it_is_cached() -> None:
+    """While the load stays even; then the least busy takes it, and holds it too from then on."""
+    balancer = _balancer(3)
+    assert [_seat(balancer, _ticket(100, 7)) for _ in range(4)] == ["r0", "r0", "r0", "r1"]
+    assert _seat(balancer, _ticket(100, 8)) == "r2"
+
+
+def test_a_restarted_replica_has_lost_its_cache() -> None:
+    """Readiness lost and won again: nothing is sent there for its cache."""
+    balancer = _balancer(2)
+    ticket = _ticket(100, 7)
+    assert _seat(balancer, ticket) == "r0"
+    balancer.finish(ticket, Outcome.FAILED, 0, 0.0)
+    first = next(iter(balancer.slots))
+    first.ready = False
+    balancer.replace(list(balancer.slots))
+    first.ready, first.paused_until = True, 0.0
+    balancer.replace(list(balancer.slots))
+    assert _seat(balancer, _ticket(100, 7)) == "r1"
+
+
+def test_a_replica_that_fails_is_left_alone_longer_each_time() -> None:
+    """The pause doubles up to two seconds and ends with the first token it gives."""
+    balancer = _balancer(1)
+    (slot,) = balancer.slots
+    pauses = []
+    for _ in range(8):
+        ticket = _ticket()
+        balancer.seat(ticket, slot)
+        balancer.finish(ticket, Outcome.FAILED, 0, 10.0)
+        pauses.append(slot.paused_until - 10.0)
+    assert pauses == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0])
+    assert balancer.choose(_ticket(), 11.9) is None
+    assert balancer.next_resume(11.9) == pytest.approx(12.0)
+    ticket = _ticket()
+    balancer.seat(ticket, slot)
+    balancer.progress(ticket, 1)
+    balancer.finish(ticket, Outcome.FAILED, 1, 20.0)
+    assert slot.paused_until == pytest.approx(20.05)

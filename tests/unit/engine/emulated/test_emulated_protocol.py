@@ -138,6 +138,17 @@ def test_content_parts_are_joined() -> None:
     assert chat(messages=[{"role": "user", "content": parts}]).prompt == chat().prompt
 
 
+def test_a_final_message_may_be_continued() -> None:
+    """With continue_final_message the last turn stays open; asking for a new one as well is refused."""
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hel"}]
+    job = chat(messages=turns, continue_final_message=True, add_generation_prompt=False)
+    assert job.prompt == chat().prompt + "Hel"
+    assert job.emitted == "Hel"
+    assert chat(messages=turns).emitted == ""
+    with pytest.raises(ApiError, match="Cannot set both"):
+        chat(messages=turns, continue_final_message=True, add_generation_prompt=True)
+
+
 def test_usage_per_chunk_needs_include_usage() -> None:
     """continuous_usage_stats counts only together with include_usage, as in vLLM."""
     options = {"continuous_usage_stats": True}

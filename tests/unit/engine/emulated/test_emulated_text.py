@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dreamseed_cli.engine.emulated.text import (
     VOCABULARY,
     Sampling,
+    continue_answer,
     count_tokens,
     json_string,
     token_ids,
@@ -109,3 +110,29 @@ def test_json_string(text: str) -> None:
     import json
 
     assert json.loads(json_string(text)) == text
+
+
+@given(
+    prompt=st.text(max_size=20),
+    limit=st.integers(2, 300),
+    cut=st.integers(1, 299),
+    stop=st.sampled_from([(), (" the",)]),
+)
+def test_a_continued_answer_is_the_uninterrupted_one(
+    prompt: str, limit: int, cut: int, stop: tuple[str, ...]
+) -> None:
+    """Whatever has been emitted of an answer, the rest is what would have come, and ends as it would have."""
+    sampling = Sampling(limit, stop=stop)
+    whole = write_answer(3, prompt, sampling)
+    cut = min(cut, len(whole.pieces) - 1)
+    emitted = "".join(whole.pieces[:cut])
+    if not emitted:
+        return
+    rest = continue_answer(3, prompt, emitted, replace(sampling, max_tokens=limit - cut))
+    assert emitted + "".join(rest.pieces) == "".join(whole.pieces)
+    assert (rest.finish_reason, rest.stop_reason) == (whole.finish_reason, whole.stop_reason)
+
+
+def test_a_foreign_beginning_is_part_of_the_prompt() -> None:
+    """Text that this engine would not have given is continued like any other prompt."""
+    assert continue_answer(3, "Hi", "Bonjour", FORCED) == write_answer(3, "HiBonjour", FORCED)
