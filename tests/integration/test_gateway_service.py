@@ -228,7 +228,7 @@ async def test_an_engine_that_is_gone_is_passed_over(folder: Path, good: Engines
 
 
 async def test_an_engine_that_is_full_is_asked_again(folder: Path, good: Engines) -> None:
-    """An engine with fewer places than the table says refuses some; they wait for a place and are answered."""
+    """An engine with fewer places than the table says refuses some; these wait and are answered."""
     async with _calling(folder, target("r0", good[0].socket)) as caller:
         request = GenerateRequest(prompt="Go on", max_tokens=50)
         answers = await asyncio.gather(*(caller.unary(request) for _ in range(30)))
