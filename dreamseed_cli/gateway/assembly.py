@@ -22,6 +22,7 @@ from dreamseed_cli.gateway.accounts.store import AccountStore
 from dreamseed_cli.gateway.address import is_loopback
 from dreamseed_cli.gateway.cache.answers import CachedAnswers
 from dreamseed_cli.gateway.cache.store import AnswerStore
+from dreamseed_cli.gateway.call import Call
 from dreamseed_cli.gateway.dispatch import Dispatcher
 from dreamseed_cli.gateway.events.log import EventLog
 from dreamseed_cli.gateway.front.service import FrontService
@@ -69,7 +70,9 @@ class Assembly:
         self._directory = self._make_directory()
         self._front_pool = self._make_front_pool()
         self._dispatcher = Dispatcher(self.replicas, settings.gateway.admission, metrics)
-        self._answers = CachedAnswers(self._dispatcher, self._kept, settings, metrics)
+        self._answers = CachedAnswers(
+            self._dispatcher, self._kept, settings, metrics, extend=self._give_more_time
+        )
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """What the server offers beside health and reflection."""
@@ -128,6 +131,9 @@ class Assembly:
             dependency = Dependency("postgres-front", timeout_s=_FRONT_CALL_S, on_state=state)
             store = FrontStore(self._front_pool, dependency)
         return FrontService((self._settings.served_name,), self._trusts, store)
+
+    def _give_more_time(self, call: Call, deadline: float) -> None:
+        self._dispatcher.hasten(call, priority=call.priority, deadline=deadline)
 
     def _trusts(self, context: grpc.aio.ServicerContext[Any, Any]) -> bool:
         try:

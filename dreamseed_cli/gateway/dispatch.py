@@ -21,11 +21,11 @@ from dreamseed_cli.gateway.admission.affinity import prefix_keys
 from dreamseed_cli.gateway.admission.queue import AdmissionQueue
 from dreamseed_cli.gateway.admission.scheduler import Scheduler
 from dreamseed_cli.gateway.admission.ticket import Ticket
-from dreamseed_cli.gateway.balancer import Outcome, Slot
 from dreamseed_cli.gateway.call import Call, Delta, PriorityClass
 from dreamseed_cli.gateway.continuation import Progress
 from dreamseed_cli.gateway.metrics import GatewayMetrics
 from dreamseed_cli.gateway.replicas import Replicas
+from dreamseed_cli.gateway.slot import Outcome, Slot
 from dreamseed_cli.profile.schema import Admission
 
 _log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""How often a stream sends: the more streams there are, the fewer and longer their messages."""
+"""How often a call takes a piece of its answer: the more calls there are, the fewer and longer the pieces."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _SHORTEST_PAUSE_S = 0.005
 
 
 class Pace:
-    """Shared by all streams of a gateway.
+    """Shared by all calls of a gateway.
 
-    A message costs the gateway far more than the tokens in it. With few streams every chunk is sent as it
-    comes; with many, each stream pauses after a message, so that all of them together send about 8,000 a
-    second, and what the engine generates meanwhile becomes one message. First tokens never wait.
+    A message costs the gateway far more than the tokens in it. With few calls every chunk is passed on as
+    it comes; with many, each pauses after a piece, so that all of them together pass on about 8,000 a
+    second, and what the engine generates meanwhile becomes one piece. First tokens never wait.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,6 @@ class Pace:
         pause_s = self._streams / _MESSAGES_PER_S
         return pause_s if pause_s >= _SHORTEST_PAUSE_S else 0.0
 
-    async def wait(self) -> None:
-        """After a message; gives way to the other streams' first tokens in any case."""
-        await asyncio.sleep(self.pause_s())
+    async def wait(self, *, last: bool) -> None:
+        """After a piece; gives way to the others' first tokens in any case. last: no other piece follows."""
+        await asyncio.sleep(0.0 if last else self.pause_s())

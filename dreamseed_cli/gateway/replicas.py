@@ -11,8 +11,9 @@ from typing import Any
 from dreamseed_cli.core.errors import MissingError, UsageError
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.types import Endpoint
-from dreamseed_cli.gateway.balancer import Balancer, Slot
+from dreamseed_cli.gateway.balancer import Balancer
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
+from dreamseed_cli.gateway.slot import Slot
 
 
 @dataclass(slots=True, eq=False)

@@ -56,9 +56,11 @@ class LLMService:
         parts: list[str] = []
 
         async def collect(deltas: AsyncIterator[Delta]) -> None:
-            async for delta in deltas:
-                journey.add(delta)
-                parts.append(delta.text)
+            with self._pace.stream():
+                async for delta in deltas:
+                    journey.add(delta)
+                    parts.append(delta.text)
+                    await self._pace.wait(last=delta.finish_reason is not None)
 
         await self._answer(message, context, journey, collect)
         return journey.whole("".join(parts))
@@ -75,7 +77,7 @@ class LLMService:
                     journey.add(delta)
                     if delta.text:
                         await context.write(journey.part(delta.text))
-                        await self._pace.wait()
+                    await self._pace.wait(last=delta.finish_reason is not None)
 
         await self._answer(message, context, journey, relay)
         await context.write(journey.whole(""))

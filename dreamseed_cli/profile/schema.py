@@ -175,12 +175,18 @@ class Admission(Part):
     """The same for BATCH."""
     reserved_for_premium: Annotated[int, Field(ge=0)] = 4
     """Places on every engine that only PREMIUM requests may take, so that one never waits for a place."""
-    prefill_ahead_tokens: Count = 2048
+    prefill_ahead_tokens: Count = 128
     """Prompt tokens that may wait for their prefill on one engine before STANDARD and BATCH requests are
     held back: what a PREMIUM request may find before it."""
     prefix_affinity: bool = True
     """Requests with the same beginning go to the same engine, whose KV cache holds it, while the engines'
     load stays even."""
+
+    @model_validator(mode="after")
+    def _premium_keeps_a_share(self) -> Self:
+        if self.share_standard + self.share_batch > 0.9:
+            raise ValueError("share_standard and share_batch leave PREMIUM less than a tenth: lower one")
+        return self
 
 
 class Cache(Part):

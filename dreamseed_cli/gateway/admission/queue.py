@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dreamseed_cli.engine.types import EngineTimeout
 from dreamseed_cli.gateway.admission.scheduler import Scheduler
 from dreamseed_cli.gateway.admission.ticket import Ticket, TicketState
-from dreamseed_cli.gateway.balancer import Outcome
 from dreamseed_cli.gateway.call import PriorityClass
+from dreamseed_cli.gateway.slot import Outcome
 
 
 class AdmissionQueue:

@@ -15,9 +15,10 @@ from dreamseed_cli.gateway.admission.deadlines import Deadlines
 from dreamseed_cli.gateway.admission.drain import DrainRate, Pace
 from dreamseed_cli.gateway.admission.shares import Shares
 from dreamseed_cli.gateway.admission.ticket import Ticket, TicketState
-from dreamseed_cli.gateway.balancer import Balancer, Outcome, Slot
+from dreamseed_cli.gateway.balancer import Balancer
 from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.gateway.refusals import DeadlineUnmeetable, QueueFull
+from dreamseed_cli.gateway.slot import Outcome, Slot
 from dreamseed_cli.profile.schema import Admission
 
 _ORDER = (PriorityClass.PREMIUM, PriorityClass.STANDARD, PriorityClass.BATCH)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dreamseed_cli.gateway.call import PriorityClass
 
 if TYPE_CHECKING:
-    from dreamseed_cli.gateway.balancer import Slot
+    from dreamseed_cli.gateway.slot import Slot
 
 
 class TicketState(Enum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 from prometheus_client import Counter
@@ -32,9 +32,16 @@ class CachedAnswers:
     """
 
     def __init__(
-        self, inner: Answers, store: AnswerStore | None, settings: GatewaySettings, metrics: GatewayMetrics
+        self,
+        inner: Answers,
+        store: AnswerStore | None,
+        settings: GatewaySettings,
+        metrics: GatewayMetrics,
+        *,
+        extend: Callable[[Call, float], None] = lambda call, deadline: None,
     ) -> None:
         self._inner = inner
+        self._extend = extend
         self._store = store
         self._enabled = settings.gateway.cache.enabled
         self._ttl_s = settings.gateway.cache.ttl_s
@@ -102,7 +109,9 @@ class CachedAnswers:
     def _board(self, key: str, call: Call) -> Passenger:
         flight = self._flights.get(key)
         if flight is None:
-            flight = Flight(self._inner.answer, self._spawn, lambda flight: self._ended(key, flight))
+            flight = Flight(
+                self._inner.answer, self._spawn, lambda flight: self._ended(key, flight), self._extend
+            )
             self._flights[key] = flight
         return flight.board(call)
 

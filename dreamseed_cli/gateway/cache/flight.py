@@ -18,8 +18,9 @@ class Flight:
     """A generation under way, in a task of its own, and its passengers.
 
     It goes on while anybody is aboard. While it has given nothing yet, a passenger of a higher class takes it
-    over: its call is generated instead, so nobody waits behind a lower class. `on_end` is called once, when
-    the flight has landed or the last passenger has left it; nobody may board after a failure.
+    over: its call is generated instead, so nobody waits behind a lower class. One that can wait for longer
+    extends the generation's time (`extend`: the call, its new deadline). `on_end` is called once, when the
+    flight has landed or the last passenger has left it; nobody may board after a failure.
     """
 
     def __init__(
@@ -27,12 +28,15 @@ class Flight:
         generate: Callable[[Call], AsyncGenerator[Delta, None]],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         on_end: Callable[[Flight], None],
+        extend: Callable[[Call, float], None],
     ) -> None:
         self.deltas: list[Delta] = []
         self.complete = False
         self.failure: Exception | None = None
         self.call: Call | None = None
-        """The call that is generated: of the highest class that boarded in time, the latest deadline."""
+        """The call that is generated: of the highest class that boarded in time."""
+        self.deadline = 0.0
+        """The latest of all who boarded, in time.monotonic() seconds."""
         self.pilot: Passenger | None = None
         """Whose call it is."""
         self._passengers: set[Passenger] = set()
@@ -41,6 +45,7 @@ class Flight:
         self._generate = generate
         self._spawn = spawn
         self._on_end = on_end
+        self._extend = extend
 
     def board(self, call: Call) -> Passenger:
         """Come along, from the answer's beginning."""
@@ -48,6 +53,9 @@ class Flight:
         self._passengers.add(passenger)
         if self.call is None or (self._waits and call.priority > self.call.priority):
             self._take_off(passenger)
+        elif call.deadline > self.deadline and not self._ended:
+            self.deadline = call.deadline
+            self._extend(self.call, call.deadline)
         return passenger
 
     def leave(self, passenger: Passenger) -> None:
@@ -73,9 +81,9 @@ class Flight:
     def _take_off(self, pilot: Passenger) -> None:
         if self._task is not None:
             self._task.cancel()
-        latest = max(passenger.call.deadline for passenger in self._passengers)
+        self.deadline = max(passenger.call.deadline for passenger in self._passengers)
         self.pilot = pilot
-        self.call = msgspec.structs.replace(pilot.call, deadline=latest)
+        self.call = msgspec.structs.replace(pilot.call, deadline=self.deadline)
         self._task = self._spawn(self._fly(self.call))
 
     async def _fly(self, call: Call) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dreamseed_cli.gateway.admission.ticket import Ticket
-from dreamseed_cli.gateway.balancer import Balancer, Outcome, Slot
+from dreamseed_cli.gateway.balancer import Balancer
 from dreamseed_cli.gateway.call import PriorityClass
+from dreamseed_cli.gateway.slot import Outcome, Slot
 
 
 def _ticket(tokens: int = 100, *prefixes: int) -> Ticket:

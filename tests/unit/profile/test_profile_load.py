@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
 from dreamseed_cli.profile.load import load_profile, parse_profile, shipped_names, with_gpus
+from dreamseed_cli.profile.schema import Admission
 
 MINIMAL: dict[str, Any] = {
     "name": "mine",
@@ -103,3 +105,9 @@ def test_gpus_respects_tensor_parallel_groups_and_profiles_without_cards() -> No
         with_gpus(load_profile("rtx5090x3-document"), 4)
     with pytest.raises(UsageError, match="uses no cards"):
         with_gpus(load_profile("laptop"), 1)
+
+
+def test_guaranteed_shares_must_leave_something_to_premium() -> None:
+    """Two shares that add up to everything would turn the order of the classes around."""
+    with pytest.raises(ValidationError, match="leave PREMIUM less than a tenth"):
+        Admission(share_standard=0.5, share_batch=0.45)

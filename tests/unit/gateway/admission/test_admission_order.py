@@ -6,9 +6,10 @@ import pytest
 
 from dreamseed_cli.gateway.admission.scheduler import Scheduler
 from dreamseed_cli.gateway.admission.ticket import Ticket, TicketState
-from dreamseed_cli.gateway.balancer import Balancer, Outcome, Slot
+from dreamseed_cli.gateway.balancer import Balancer
 from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.gateway.refusals import DeadlineUnmeetable, QueueFull
+from dreamseed_cli.gateway.slot import Outcome, Slot
 from dreamseed_cli.profile.schema import Admission
 
 _PREMIUM, _STANDARD, _BATCH = PriorityClass.PREMIUM, PriorityClass.STANDARD, PriorityClass.BATCH

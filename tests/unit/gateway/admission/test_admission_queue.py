@@ -12,9 +12,10 @@ from dreamseed_cli.engine.types import EngineTimeout
 from dreamseed_cli.gateway.admission.queue import AdmissionQueue
 from dreamseed_cli.gateway.admission.scheduler import Scheduler
 from dreamseed_cli.gateway.admission.ticket import Ticket, TicketState
-from dreamseed_cli.gateway.balancer import Balancer, Outcome, Slot
+from dreamseed_cli.gateway.balancer import Balancer
 from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.gateway.refusals import DeadlineUnmeetable
+from dreamseed_cli.gateway.slot import Outcome, Slot
 from dreamseed_cli.profile.schema import Admission
 
 

@@ -9,9 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dreamseed_cli.gateway.admission.scheduler import Scheduler
 from dreamseed_cli.gateway.admission.shares import MOST_CREDIT
 from dreamseed_cli.gateway.admission.ticket import Ticket, TicketState
-from dreamseed_cli.gateway.balancer import Balancer, Outcome, Slot
+from dreamseed_cli.gateway.balancer import Balancer
 from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.gateway.refusals import DeadlineUnmeetable, QueueFull
+from dreamseed_cli.gateway.slot import Outcome, Slot
 from dreamseed_cli.profile.schema import Admission
 
 _CLASSES = st.sampled_from(PriorityClass)

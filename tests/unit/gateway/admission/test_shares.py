@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from dreamseed_cli.gateway.admission.scheduler import Scheduler
 from dreamseed_cli.gateway.admission.ticket import Ticket
-from dreamseed_cli.gateway.balancer import Balancer, Outcome, Slot
+from dreamseed_cli.gateway.balancer import Balancer
 from dreamseed_cli.gateway.call import PriorityClass
+from dreamseed_cli.gateway.slot import Outcome, Slot
 from dreamseed_cli.profile.schema import Admission
 
 _PREMIUM, _STANDARD, _BATCH = PriorityClass.PREMIUM, PriorityClass.STANDARD, PriorityClass.BATCH
@@ -93,7 +94,7 @@ def test_batch_progresses_under_standard_alone() -> None:
 
 def test_a_class_that_nobody_waits_in_saves_nothing_up() -> None:
     """Credit is for those who wait: a class that comes back after a pause starts from nothing."""
-    rules = Admission(share_standard=0.5, share_batch=0.5, reserved_for_premium=0)
+    rules = Admission(share_standard=0.45, share_batch=0.45, reserved_for_premium=0)
     balancer = Balancer(rules)
     balancer.replace([Slot("r0", ready=True, places=1)])
     scheduler = Scheduler(rules, balancer)

@@ -58,7 +58,14 @@ class Room:
     def __init__(self, **cache: Any) -> None:
         self.inner = PlayedAnswers()
         self.metrics = GatewayMetrics()
-        self.answers = CachedAnswers(self.inner, None, cache_settings(**cache), self.metrics)
+        self.extended: list[tuple[Call, float]] = []
+        self.answers = CachedAnswers(
+            self.inner,
+            None,
+            cache_settings(**cache),
+            self.metrics,
+            extend=lambda call, deadline: self.extended.append((call, deadline)),
+        )
 
     async def join(self, call: Call | None = None) -> Reader:
         """A caller that has asked."""
@@ -215,6 +222,20 @@ async def test_the_last_deadline_ends_the_generation() -> None:
         await until(lambda: not generation.open)
         with pytest.raises(EngineTimeout):
             await anext(idle)
+
+
+async def test_whoever_can_wait_for_longer_gives_the_generation_more_time() -> None:
+    """A follower's later deadline holds for the generation too; an earlier one changes nothing."""
+    async with room() as here:
+        leader = await here.join(make_call(within_s=10))
+        await here.join(make_call(within_s=5))
+        assert here.extended == []
+        follower = await here.join(make_call(within_s=20))
+        (generation,) = here.inner.generations
+        assert here.extended == [(generation.call, follower.call.deadline)]
+        generation.play()
+        await until(lambda: leader.done and follower.done)
+        assert leader.text == follower.text == ANSWER
 
 
 async def test_a_premium_call_does_not_wait_behind_a_batch_one() -> None:
