@@ -179,12 +179,15 @@ def test_the_openai_client_gets_answers_through_the_front(paid: Paid) -> None:
         "messages": [{"role": "user", "content": "An openai question"}],
         "max_tokens": 12,
     }
-    first = client.chat.completions.with_raw_response.create(**chat)
-    again = client.chat.completions.with_raw_response.create(**chat)
+    ask = client.chat.completions.with_raw_response.create
+    first = ask(**chat)
     text = first.parse().choices[0].message.content
     assert text
-    assert (first.headers["x-dreamseed-cache"], again.headers["x-dreamseed-cache"]) == ("miss", "hit")
-    assert again.parse().choices[0].message.content == text
+    assert first.headers["x-dreamseed-cache"] == "miss"
+    # A machine under tests may miss the look-up's 20 ms: then the answer is generated again, the same.
+    again = [ask(**chat) for _ in range(10)]
+    assert {answer.parse().choices[0].message.content for answer in again} == {text}
+    assert "hit" in {answer.headers["x-dreamseed-cache"] for answer in again}
     assert first.headers["x-dreamseed-provenance"] == "simulated"
     chunks = client.chat.completions.create(**chat, stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == text

@@ -98,11 +98,12 @@ def test_the_openai_client_gets_the_same_answer_again_from_the_cache(door: Door)
     }
     stream = client.chat.completions.create(**asked, stream=True)
     streamed = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
-    again = client.chat.completions.with_raw_response.create(**asked)
     assert "Seoul" in streamed
-    assert again.parse().choices[0].message.content == streamed
-    assert again.headers["x-dreamseed-cache"] == "hit"
-    assert "x-dreamseed-provenance" not in again.headers
+    # A machine under tests may miss the look-up's 20 ms: then vLLM answers again, the same.
+    again = [client.chat.completions.with_raw_response.create(**asked) for _ in range(5)]
+    assert {answer.parse().choices[0].message.content for answer in again} == {streamed}
+    assert "hit" in {answer.headers["x-dreamseed-cache"] for answer in again}
+    assert not any("x-dreamseed-provenance" in answer.headers for answer in again)
 
 
 def test_every_turn_of_a_conversation_reaches_vllm(door: Door) -> None:

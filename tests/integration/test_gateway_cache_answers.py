@@ -27,11 +27,17 @@ ANSWER = "".join(WHOLE)
 class Place:
     """Played engines behind a cache."""
 
-    def __init__(self, cluster: RunningCluster, settings: GatewaySettings) -> None:
+    def __init__(self, cluster: RunningCluster, settings: GatewaySettings, read_s: float) -> None:
         nodes = [("127.0.0.1", running.node.port) for running in cluster.nodes]
         self.inner = PlayedAnswers()
         self.metrics = GatewayMetrics()
-        self.store = AnswerStore(nodes, password=PASSWORD, tls=False, watch=self.metrics.watch_dependency)
+        self.store = AnswerStore(
+            nodes,
+            password=PASSWORD,
+            tls=False,
+            watch=self.metrics.watch_dependency,
+            read_s=read_s,
+        )
         self.answers = CachedAnswers(self.inner, self.store, settings, self.metrics)
 
     def connected(self) -> bool:
@@ -57,9 +63,11 @@ class Place:
 
 
 @asynccontextmanager
-async def place(cluster: RunningCluster, settings: GatewaySettings | None = None) -> AsyncIterator[Place]:
+async def place(
+    cluster: RunningCluster, settings: GatewaySettings | None = None, *, read_s: float = 5.0
+) -> AsyncIterator[Place]:
     """One gateway's cache, connected to all nodes."""
-    here = Place(cluster, settings or cache_settings())
+    here = Place(cluster, settings or cache_settings(), read_s)
     here.store.start()
     try:
         await until(here.connected)
@@ -160,7 +168,7 @@ async def test_generation_goes_on_without_the_cluster() -> None:
         tempfile.TemporaryDirectory(prefix="ds-vk-") as folder,
         real_services.valkey_cluster(Path(folder)) as cluster,
     ):
-        async with place(cluster) as here:
+        async with place(cluster, read_s=0.020) as here:
             await here.generated(make_call("kept"))
             for running in cluster.nodes[:2]:
                 running.pause()

@@ -27,18 +27,27 @@ from dreamseed_cli.gateway.metrics import GatewayMetrics
 from dreamseed_cli.gateway.settings import ServiceAddresses
 
 ANSWER = CachedAnswer("Because of Rayleigh scattering.", "stop", 7, 6, simulated=True)
+_PATIENT_S = 5.0
+_BOUND_S = 0.020
 # Generous: the bound is 20 ms; a machine under tests may take longer to run us again.
 _AT_ONCE_S = 2.0
 
 
 @asynccontextmanager
 async def _store(
-    cluster: RunningCluster, metrics: GatewayMetrics | None = None, *, ready: bool = True
+    cluster: RunningCluster,
+    metrics: GatewayMetrics | None = None,
+    *,
+    ready: bool = True,
+    read_s: float = _PATIENT_S,
 ) -> AsyncIterator[AnswerStore]:
-    """A store on the cluster; `ready`: wait until it reaches all three nodes."""
+    """A store on the cluster; `ready`: wait until it reaches all three nodes.
+
+    read_s: patient, unless the test is about a node that does not answer: the machine may be busy.
+    """
     nodes = [("127.0.0.1", running.node.port) for running in cluster.nodes]
     metrics = metrics or GatewayMetrics()
-    store = AnswerStore(nodes, password=PASSWORD, tls=False, watch=metrics.watch_dependency)
+    store = AnswerStore(nodes, password=PASSWORD, tls=False, watch=metrics.watch_dependency, read_s=read_s)
     store.start()
     try:
         if ready:
@@ -204,7 +213,7 @@ async def test_a_cluster_that_comes_later_is_found(own_cluster: RunningCluster) 
 async def test_one_dead_node_takes_only_its_own_keys_with_it(own_cluster: RunningCluster) -> None:
     """The other two serve theirs; it is found again when it returns."""
     metrics = GatewayMetrics()
-    async with _store(own_cluster, metrics) as store:
+    async with _store(own_cluster, metrics, read_s=_BOUND_S) as store:
         dead, *alive = own_cluster.nodes
         lost = _keys(store, dead.node.port)
         safe = [key for running in alive for key in _keys(store, running.node.port)]
@@ -229,7 +238,7 @@ async def test_one_dead_node_takes_only_its_own_keys_with_it(own_cluster: Runnin
 async def test_a_node_that_hangs_delays_nobody_for_long(own_cluster: RunningCluster) -> None:
     """Its keys are misses, after one bounded wait at once; the others' stay hits; it comes back whole."""
     metrics = GatewayMetrics()
-    async with _store(own_cluster, metrics) as store:
+    async with _store(own_cluster, metrics, read_s=_BOUND_S) as store:
         stopped, *alive = own_cluster.nodes
         lost = _keys(store, stopped.node.port, 30)
         safe = [key for running in alive for key in _keys(store, running.node.port)]
@@ -253,7 +262,7 @@ async def test_a_node_that_hangs_delays_nobody_for_long(own_cluster: RunningClus
 
 async def test_a_late_reply_is_nobody_elses(own_cluster: RunningCluster) -> None:
     """A node that stutters answers look-ups that were given up; the others get their own answer or none."""
-    async with _store(own_cluster) as store:
+    async with _store(own_cluster, read_s=_BOUND_S) as store:
         stuttering = own_cluster.nodes[0]
         answers = {
             key: CachedAnswer(f"of {key}", "stop", 1, 1, simulated=False)

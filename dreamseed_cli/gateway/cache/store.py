@@ -51,13 +51,20 @@ class _Lanes:
 class AnswerStore:
     """Make it inside a running event loop; start() it, and close() it at the end.
 
-    nodes: (host, port) of some of the cluster's nodes. Nothing here waits for the cluster: one that comes
-    later, or comes back, is found in the background.
+    nodes: (host, port) of some of the cluster's nodes. read_s: the longest a look-up may take, in seconds.
+    Nothing here waits for the cluster: one that comes later, or comes back, is found in the background.
     """
 
     def __init__(
-        self, nodes: list[tuple[str, int]], *, password: str | None, tls: bool, watch: Watch
+        self,
+        nodes: list[tuple[str, int]],
+        *,
+        password: str | None,
+        tls: bool,
+        watch: Watch,
+        read_s: float = _READ_S,
     ) -> None:
+        self._read_s = read_s
         self._watch = watch
         self._lanes: dict[str, _Lanes] = {}
         self._waiting_bytes = 0
@@ -84,7 +91,7 @@ class AnswerStore:
         name = PREFIX + key
         lanes = self._of(name)
         try:
-            value = await lanes.reading.ask("GET", name, timeout_s=_READ_S)
+            value = await lanes.reading.ask("GET", name, timeout_s=self._read_s)
         except ResponseError as error:
             raise self._noted(error) from error
         if value is None:
@@ -176,7 +183,7 @@ class AnswerStore:
             if state == "opened":
                 self._map.doubt()
 
-        reading = Dependency(f"redis {node.name}", timeout_s=_READ_S, on_state=on_state)
+        reading = Dependency(f"redis {node.name}", timeout_s=self._read_s, on_state=on_state)
         writing = Dependency(f"redis {node.name} (writes)", timeout_s=_WRITE_S)
         return _Lanes(Lane(node, reading), Lane(node, writing))
 
