@@ -55,13 +55,14 @@ class Stack:
         self.process.wait()
 
     def ready(self) -> bool:
-        """Whether every replica is, and every service that is not off."""
+        """Whether the gateway serves, and every replica and every service that is not off is ready."""
         done = self.run("status", "--json")
         if done.returncode != 0:
             return False
         data = json.loads(done.stdout)["data"]
         states = {part["state"] for part in (*data["replicas"], *data["services"])}
-        return bool(data["replicas"]) and states <= {"ready", "off", "outbox"}
+        serving = data["gateway"]["state"] == "serving"
+        return serving and bool(data["replicas"]) and states <= {"ready", "off", "outbox"}
 
 
 SERVICES_OFF = """
