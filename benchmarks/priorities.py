@@ -44,7 +44,7 @@ from dreamseed_cli.profile.schema import EmulatedEngine
 
 RESULT = Path(__file__).parent / "results" / "priorities.json"
 AIMS = {"premium_ttft_p99_ratio": 1.2, "goodput_ratio": 0.97, "reject_latency_p99_ms": 5.0}
-VIRTUAL_RAMP_S, VIRTUAL_WINDOW_S = 60.0, 240.0
+VIRTUAL_RAMP_S, VIRTUAL_WINDOW_S = 60.0, 540.0
 
 
 async def measure(setting: Setting) -> dict[str, Any]:

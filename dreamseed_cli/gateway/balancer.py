@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import partial
 
 from dreamseed_cli.gateway.admission.affinity import Affinity
 from dreamseed_cli.gateway.admission.ticket import Ticket
@@ -12,6 +13,8 @@ from dreamseed_cli.profile.schema import Admission
 _MOST_PREFILL = 4096
 """Prompt tokens that wait for their prefill on one engine before it gets nothing more, PREMIUM neither: they
 fill two of vLLM's steps, and what waits here may still go elsewhere or in another order."""
+_QUIET_AFTER = 512
+"""STANDARD and BATCH requests placed since the last PREMIUM one, after which none is expected next."""
 _EVEN = 0.25
 """How far above the least outstanding work a replica may be and still be preferred for its cache."""
 
@@ -24,8 +27,10 @@ class Balancer:
         self._slots: dict[str, Slot] = {}
         self._reserved = rules.reserved_for_premium
         self._prefill_ahead = rules.prefill_ahead_tokens
+        self._prefill_quiet = max(rules.prefill_ahead_tokens, rules.prefill_ahead_quiet_tokens)
         self._affinity = Affinity() if rules.prefix_affinity else None
         self._picks = 0
+        self._since_premium = _QUIET_AFTER
         self.totals = Slot("", ready=False)
         """The sums over all replicas there ever were."""
 
@@ -65,21 +70,25 @@ class Balancer:
         ends = [slot.paused_until for slot in self._slots.values() if slot.ready and slot.paused_until > now]
         return min(ends, default=None)
 
-    def choose(self, ticket: Ticket, now: float, *, hold_back: bool = True) -> Slot | None:
+    def choose(
+        self, ticket: Ticket, now: float, *, hold_back: bool = True, reserve: bool = True
+    ) -> Slot | None:
         """The replica for it, or None while it has to wait.
 
-        Least outstanding tokens, then requests, then picked longest ago; for PREMIUM the one with the fewest
-        prompt tokens before its own. One whose cache holds the prompt's beginning is preferred while it has
-        little more to do than that one.
-        hold_back: whether `prefill_ahead_tokens` that wait for their prefill are a reason for STANDARD and
-        BATCH to wait.
+        Least outstanding tokens, then requests, then picked longest ago; for PREMIUM the one that will be
+        done soonest with the PREMIUM prompts before its own. One whose cache holds the prompt's beginning is
+        preferred while it has little more to do than that one.
+        hold_back: whether the prompt tokens that wait for their prefill are a reason for STANDARD and BATCH
+        to wait. reserve: whether the last free places are kept for PREMIUM.
         """
-        free = [slot for slot in self._slots.values() if self._has_place(slot, ticket, now, hold_back)]
+        free = [
+            slot for slot in self._slots.values() if self._has_place(slot, ticket, now, hold_back, reserve)
+        ]
         if not free:
             return None
         if len(free) == 1:
             return free[0]
-        least = min(free, key=_soonest if ticket.premium else _work)
+        least = min(free, key=partial(_soonest, now) if ticket.premium else _work)
         if self._affinity is not None and ticket.prefixes:
             return self._nearest(free, least, ticket)
         return least
@@ -93,18 +102,22 @@ class Balancer:
         ticket.prefilling = ticket.holds_place = True
         for counted in (slot, self.totals):
             counted.taken += 1
-            counted.taken_below += not ticket.premium
             counted.outstanding += 1
             counted.outstanding_tokens += ticket.remaining
             counted.prefill_tokens += ticket.prompt_tokens
+        if ticket.premium:
+            slot.premium_seated(ticket.prompt_tokens, ticket.seated_at)
+        self._since_premium = 0 if ticket.premium else self._since_premium + 1
         if self._affinity is not None:
             self._affinity.remember(ticket.prefixes, slot.name)
 
-    def progress(self, ticket: Ticket, tokens: int) -> bool:
+    def progress(self, ticket: Ticket, tokens: int, now: float) -> bool:
         """`tokens` of its answer have come in all; whether these were the first."""
         slot = ticket.slot
         if slot is None:
             return False
+        if ticket.prefilling and ticket.premium:
+            slot.premium_began(ticket.prompt_tokens, now - ticket.seated_at)
         first = self._end_prefill(ticket, slot)
         left = max(ticket.answer_tokens - tokens, 1)
         if left < ticket.remaining:
@@ -123,7 +136,6 @@ class Balancer:
         self._set_remaining(ticket, slot, 0)
         for counted in (slot, self.totals):
             counted.taken -= 1
-            counted.taken_below -= not ticket.premium
 
     def finish(self, ticket: Ticket, outcome: Outcome, tokens: int, now: float) -> None:
         """It left its replica, exactly once. tokens: generated for it there, as far as known."""
@@ -143,14 +155,19 @@ class Balancer:
         elif outcome is Outcome.FAILED:
             slot.pause(now)
 
-    def _has_place(self, slot: Slot, ticket: Ticket, now: float, hold_back: bool) -> bool:
+    def _has_place(self, slot: Slot, ticket: Ticket, now: float, hold_back: bool, reserve: bool) -> bool:
         room = slot.room()
-        if not slot.ready or slot.taken >= room or slot.paused_until > now or not ticket.accepts(slot):
+        if not slot.ready or slot.paused_until > now or not ticket.accepts(slot):
+            return False
+        kept = min(self._reserved, room // 2) if reserve and not ticket.premium else 0
+        if slot.taken >= room - kept:
             return False
         held = hold_back and not ticket.premium
-        if slot.prefill_tokens >= (self._prefill_ahead if held else _MOST_PREFILL):
-            return False
-        return ticket.premium or slot.taken_below < room - min(self._reserved, room // 2)
+        return slot.prefill_tokens < (self._ahead() if held else _MOST_PREFILL)
+
+    def _ahead(self) -> int:
+        """Prompt tokens after which STANDARD and BATCH are held back: few while PREMIUM requests come."""
+        return self._prefill_ahead if self._since_premium < _QUIET_AFTER else self._prefill_quiet
 
     def _nearest(self, free: list[Slot], least: Slot, ticket: Ticket) -> Slot:
         """The least busy of those that hold the prompt's beginning, unless that would be too uneven."""
@@ -168,6 +185,8 @@ class Balancer:
         if not ticket.prefilling:
             return False
         ticket.prefilling = False
+        if ticket.premium:
+            slot.premium_prefilled()
         slot.prefill_tokens -= ticket.prompt_tokens
         self.totals.prefill_tokens -= ticket.prompt_tokens
         return True
@@ -178,8 +197,8 @@ class Balancer:
         ticket.remaining = left
 
 
-def _soonest(slot: Slot) -> tuple[int, int, int, int]:
-    return slot.prefill_tokens, *_work(slot)
+def _soonest(now: float, slot: Slot) -> tuple[float, int, int, int, int]:
+    return max(slot.premium_until - now, 0.0), slot.prefill_tokens, *_work(slot)
 
 
 def _work(slot: Slot) -> tuple[int, int, int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from dreamseed_cli.profile.schema import Count, Gateway, Part
+from dreamseed_cli.profile.part import Count, Part
+from dreamseed_cli.profile.schema import Gateway
 
 
 class ReplicaTarget(Part):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from dreamseed_cli.profile.schema import Part
+from dreamseed_cli.profile.part import Part
 
 _HERE = Path(__file__).resolve().parent
 

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Port = Annotated[int, Field(ge=0, le=65535)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Part(BaseModel):
-    """A table of the profile."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+from dreamseed_cli.profile.part import Count, Fraction, Part, Port, Positive
+from dreamseed_cli.profile.resilience import Failover, GpuCare, Supervision
 
 
 class Box(Part):
@@ -174,10 +164,13 @@ class Admission(Part):
     share_batch: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     """The same for BATCH."""
     reserved_for_premium: Annotated[int, Field(ge=0)] = 4
-    """Places on every engine that only PREMIUM requests may take, so that one never waits for a place."""
-    prefill_ahead_tokens: Count = 128
-    """Prompt tokens that may wait for their prefill on one engine before STANDARD and BATCH requests are
-    held back: what a PREMIUM request may find before it."""
+    """Places kept free on every engine for the next PREMIUM requests, so that none waits for a place. Only
+    a request that its class's share is due may take one."""
+    prefill_ahead_tokens: Count = 64
+    """While PREMIUM requests come: prompt tokens that may wait for their prefill on one engine before
+    STANDARD and BATCH requests are held back. It is what a PREMIUM request may find before it."""
+    prefill_ahead_quiet_tokens: Count = 256
+    """The same while no PREMIUM requests come."""
     prefix_affinity: bool = True
     """Requests with the same beginning go to the same engine, whose KV cache holds it, while the engines'
     load stays even."""
@@ -334,6 +327,9 @@ class Profile(Part):
     engine: Engine
     gateway: Gateway = Gateway()
     services: Services = Services()
+    supervision: Supervision = Supervision()
+    gpu: GpuCare = GpuCare()
+    failover: Failover = Failover()
 
     @model_validator(mode="after")
     def _cards_suffice(self) -> Self:

@@ -98,7 +98,7 @@ class Scheduler:
 
     def progress(self, ticket: Ticket, tokens: int, now: float) -> list[Ticket]:
         """`tokens` of its answer have come in all."""
-        first = self._balancer.progress(ticket, tokens)
+        first = self._balancer.progress(ticket, tokens, now)
         return self._dispatch(now) if first else []
 
     def table_changed(self, now: float) -> list[Ticket]:
@@ -210,7 +210,7 @@ class Scheduler:
     def _next(self, now: float) -> tuple[Ticket, Slot] | None:
         for ticket, due in self._candidates():
             overdue = self._shares.overdue(ticket.priority, ticket.cost)
-            slot = self._balancer.choose(ticket, now, hold_back=not overdue)
+            slot = self._balancer.choose(ticket, now, hold_back=not overdue, reserve=not due)
             if slot is not None:
                 ticket.aged = due
                 return ticket, slot

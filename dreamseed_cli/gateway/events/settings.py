@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dreamseed_cli.profile.schema import Kafka, Part
+from dreamseed_cli.profile.part import Part
+from dreamseed_cli.profile.schema import Kafka
 
 
 class RelaySettings(Part):

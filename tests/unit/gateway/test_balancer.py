@@ -51,8 +51,50 @@ def test_premium_goes_where_the_fewest_prompts_are_before_it() -> None:
     prompt = Ticket(PriorityClass.STANDARD, 400, 10, 1e9)
     assert [_seat(balancer, prompt), _seat(balancer, _ticket(1000))] == ["r0", "r1"]
     assert _seat(balancer, Ticket(PriorityClass.PREMIUM, 50, 50, 1e9)) == "r1"
-    balancer.progress(prompt, 1)
+    balancer.progress(prompt, 1, 0.0)
     assert _seat(balancer, Ticket(PriorityClass.PREMIUM, 50, 50, 1e9)) == "r0"
+
+
+def _premium(prompt_tokens: int) -> Ticket:
+    return Ticket(PriorityClass.PREMIUM, prompt_tokens, 50, 1e9)
+
+
+def _seat_at(balancer: Balancer, now: float, ticket: Ticket) -> str:
+    slot = balancer.choose(ticket, now)
+    assert slot is not None
+    ticket.seated_at = now
+    balancer.seat(ticket, slot)
+    return slot.name
+
+
+def test_premium_goes_where_the_premium_prompt_before_it_is_done_soonest() -> None:
+    """Of two engines with an equal prompt in work, the one that began first; a long one is done later."""
+    balancer = _balancer(2)
+    assert [_seat_at(balancer, at, _premium(1500)) for at in (0.0, 0.3)] == ["r0", "r1"]
+    assert _seat_at(balancer, 0.35, _premium(1500)) == "r0"
+    assert _seat_at(balancer, 0.36, _premium(1500)) == "r1"
+
+
+def test_how_fast_an_engine_prefills_is_learnt_from_lone_prompts() -> None:
+    """A prompt of 1500 tokens that took a second makes the engine slower in our eyes; a short one tells
+    nothing, and neither does one that shared the engine.
+    """
+    balancer = _balancer(1)
+    (slot,) = balancer.slots
+    guess = slot.prefill_per_s
+    first, second = _premium(1500), _premium(1500)
+    _seat_at(balancer, 0.0, first)
+    _seat_at(balancer, 0.0, second)
+    balancer.progress(first, 1, 1.0)
+    assert slot.prefill_per_s == guess
+    balancer.progress(second, 1, 1.0)
+    assert 1500 < slot.prefill_per_s < guess
+    assert slot.premium_until == 0.0
+    learnt = slot.prefill_per_s
+    short = _premium(20)
+    _seat_at(balancer, 1.0, short)
+    balancer.progress(short, 1, 3.0)
+    assert slot.prefill_per_s == learnt
 
 
 def test_work_shrinks_as_tokens_arrive() -> None:
@@ -61,10 +103,10 @@ def test_work_shrinks_as_tokens_arrive() -> None:
     long = _ticket(1000)
     _seat(balancer, long)
     _seat(balancer, _ticket(500))
-    assert balancer.progress(long, 900)
-    assert not balancer.progress(long, 950)
+    assert balancer.progress(long, 900, 0.0)
+    assert not balancer.progress(long, 950, 0.0)
     assert _seat(balancer, _ticket(100)) == "r0"
-    balancer.progress(long, 5000)
+    balancer.progress(long, 5000, 0.0)
     assert balancer.totals.outstanding_tokens == 1 + 500 + 100
 
 
@@ -104,6 +146,6 @@ def test_a_replica_that_fails_is_left_alone_longer_each_time() -> None:
     assert balancer.next_resume(11.9) == pytest.approx(12.0)
     ticket = _ticket()
     balancer.seat(ticket, slot)
-    balancer.progress(ticket, 1)
+    balancer.progress(ticket, 1, 0.0)
     balancer.finish(ticket, Outcome.FAILED, 1, 20.0)
     assert slot.paused_until == pytest.approx(20.05)

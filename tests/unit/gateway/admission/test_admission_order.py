@@ -95,14 +95,16 @@ def test_the_last_replica_may_go_away_for_a_moment() -> None:
     assert desk.scheduler.table_changed(desk.now) == [waiting]
 
 
-def test_reserved_places_wait_for_premium() -> None:
-    """STANDARD and BATCH leave them empty; PREMIUM takes them, and the others' too."""
+def test_places_are_kept_free_for_the_next_premium() -> None:
+    """STANDARD and BATCH leave them empty; PREMIUM takes them, and then the next ones are kept for it."""
     desk = _Desk(6, reserved_for_premium=2)
     below = [desk.ask(_BATCH) for _ in range(5)]
     assert [ticket.state for ticket in below] == [TicketState.SEATED] * 4 + [TicketState.WAITING]
     premium = [desk.ask(_PREMIUM) for _ in range(3)]
     assert [ticket.state for ticket in premium] == [TicketState.SEATED] * 2 + [TicketState.WAITING]
     assert desk.end(below[0]) == [premium[2]]
+    assert desk.end(below[1]) == desk.end(below[2]) == []
+    assert desk.end(below[3]) == [below[4]]
 
 
 def test_a_small_engine_reserves_half_its_places_at_most() -> None:
@@ -113,7 +115,7 @@ def test_a_small_engine_reserves_half_its_places_at_most() -> None:
 
 def test_prompts_that_wait_for_their_prefill_hold_the_lower_classes_back() -> None:
     """Once enough prompt tokens await their first token only PREMIUM is sent; a first token lets go."""
-    desk = _Desk(8, prefill_ahead_tokens=100)
+    desk = _Desk(8, prefill_ahead_tokens=100, prefill_ahead_quiet_tokens=100)
     first = desk.ask(prompt=60)
     second = desk.ask(prompt=60)
     held = desk.ask(prompt=60)

@@ -69,7 +69,7 @@ class _Laws(RuleBasedStateMachine):
     def about_to_grant(self, ticket: Ticket, slot: Slot) -> None:
         """Class order and aging: who passes whom, judged before the grant changes anything."""
         could = {
-            cls: any(self.balancer.choose(head, self.now) for head in self.scheduler._queues[cls].heads())
+            cls: any(self.could_go(head) for head in self.scheduler._queues[cls].heads())
             for cls in PriorityClass
         }
         passing = [cls for cls in PriorityClass if cls > ticket.priority and could[cls]]
@@ -80,6 +80,11 @@ class _Laws(RuleBasedStateMachine):
                 self.passed[cls] = 0
             elif could[cls] and not self.scheduler._hopeless(ticket, self.now):
                 self.passed[cls] += ticket.cost
+
+    def could_go(self, ticket: Ticket) -> bool:
+        """Whether it would get a place, were it its turn: also a kept one, if its class is due."""
+        due = self.scheduler._shares.due(ticket.priority, ticket.cost)
+        return self.balancer.choose(ticket, self.now, reserve=not due) is not None
 
     def take(self, granted: list[Ticket], arrived: Ticket | None = None) -> None:
         """Account for grants, each checked against the places there are."""
@@ -100,9 +105,11 @@ class _Laws(RuleBasedStateMachine):
             assert slot.name not in ticket.excluded
             assert slot.paused_until <= self.now
             assert slot.taken <= slot.room()
-            if not ticket.premium:
+            if not ticket.premium and not ticket.aged:
                 reserved = min(self.chosen.reserved_for_premium, slot.room() // 2)
-                assert slot.taken_below <= slot.room() - reserved
+                later = granted[granted.index(ticket) + 1 :]
+                after = sum(other.slot is slot for other in later)
+                assert slot.taken - after <= slot.room() - reserved
 
     @rule(
         cls=_CLASSES,
@@ -212,14 +219,14 @@ class _Laws(RuleBasedStateMachine):
             holding = [ticket for ticket in mine if ticket.holds_place]
             assert slot.outstanding == len(mine)
             assert slot.taken == len(holding)
-            assert slot.taken_below == sum(not ticket.premium for ticket in holding)
             assert slot.outstanding_tokens == sum(ticket.remaining for ticket in mine)
             assert slot.prefill_tokens == sum(ticket.prompt_tokens for ticket in mine if ticket.prefilling)
+            assert slot.premium_prefills == sum(ticket.premium for ticket in mine if ticket.prefilling)
 
     @invariant()
     def no_place_is_left_empty_while_somebody_waits_who_could_have_it(self) -> None:
         for ticket in self.waiting:
-            assert self.balancer.choose(ticket, self.now) is None
+            assert not self.could_go(ticket)
 
     @invariant()
     def nobody_starves_beyond_the_bound(self) -> None:
