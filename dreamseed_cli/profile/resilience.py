@@ -83,7 +83,7 @@ class Failover(Part):
     usd_per_hour: Annotated[float, Field(ge=0)] = 1.5
     """What the help costs while it runs: a GCP A100 Spot instance, by default; check your own price."""
     usd_per_month: Annotated[float, Field(ge=0)] = 100.0
-    """What it may cost in a calendar month; once spent, it is stopped and not called again before the next."""
+    """What it may cost in a calendar month; once spent, it is stopped until the next."""
 
     @model_validator(mode="after")
     def _urls_are_http(self) -> Self:
