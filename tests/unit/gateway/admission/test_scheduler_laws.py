@@ -226,7 +226,9 @@ class _Laws(RuleBasedStateMachine):
     @invariant()
     def no_place_is_left_empty_while_somebody_waits_who_could_have_it(self) -> None:
         for ticket in self.waiting:
-            assert not self.could_go(ticket)
+            assert self.balancer.choose(ticket, self.now) is None
+        for queue in self.scheduler._queues.values():
+            assert not any(self.could_go(head) for head in queue.heads())
 
     @invariant()
     def nobody_starves_beyond_the_bound(self) -> None:
