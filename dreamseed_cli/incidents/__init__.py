@@ -1,0 +1,1 @@
+"""What went wrong and how it ended: kept by the supervisor, read with `dreamseed incidents`."""
