@@ -14,11 +14,15 @@ from dreamseed_cli import __version__
 from dreamseed_cli.commands.api import api
 from dreamseed_cli.commands.ask import ask
 from dreamseed_cli.commands.certs import certs_app
+from dreamseed_cli.commands.chaos import chaos
 from dreamseed_cli.commands.db import db_app
 from dreamseed_cli.commands.demo import demo
 from dreamseed_cli.commands.events import events_app
+from dreamseed_cli.commands.incidents import incidents
 from dreamseed_cli.commands.logs import logs
 from dreamseed_cli.commands.profile import profile_app
+from dreamseed_cli.commands.reload import reload
+from dreamseed_cli.commands.restart import restart
 from dreamseed_cli.commands.serve import serve
 from dreamseed_cli.commands.status import status
 from dreamseed_cli.commands.stop import stop
@@ -33,7 +37,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-_VERBS: tuple[Callable[..., Result], ...] = (serve, status, stop, logs, ask, api, demo)
+_VERBS: tuple[Callable[..., Result], ...] = (
+    serve,
+    status,
+    reload,
+    restart,
+    stop,
+    logs,
+    incidents,
+    chaos,
+    ask,
+    api,
+    demo,
+)
 _GROUPS = {"profile": profile_app, "user": user_app, "db": db_app, "events": events_app, "certs": certs_app}
 for _verb in _VERBS:
     app.command(_verb.__name__)(_verb)

@@ -33,6 +33,6 @@ def status(state_dir: StateDirOption = None, as_json: JsonFlag = False) -> Resul
         raise MissingError(
             f"the supervisor (pid {record.identity.pid}) was killed; still running: {left}",
             place=str(state.root),
-            remedy="`dreamseed serve` ends them and starts afresh, `dreamseed stop` only ends them.",
+            remedy="`dreamseed serve` goes on with those that are healthy, `dreamseed stop` ends them all.",
         )
     raise nothing_runs(state)

@@ -11,7 +11,9 @@ RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 KV_USAGE = "vllm:kv_cache_usage_perc"
 GENERATION_TOKENS = "vllm:generation_tokens_total"
-_WANTED = tuple(f"{name}{end}" for name in (RUNNING, WAITING, KV_USAGE, GENERATION_TOKENS) for end in "{ ")
+PROMPT_TOKENS = "vllm:prompt_tokens_total"
+_NAMES = (RUNNING, WAITING, KV_USAGE, GENERATION_TOKENS, PROMPT_TOKENS)
+_WANTED = tuple(f"{name}{end}" for name in _NAMES for end in "{ ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +21,18 @@ class EngineMetrics:
     """One look at an engine.
 
     running, waiting: requests. kv_usage: share of the KV cache in use, 0 to 1.
-    generation_tokens_total: tokens generated since the engine started.
+    generation_tokens_total, prompt_tokens_total: tokens generated and read since the engine started.
     """
 
     running: int
     waiting: int
     kv_usage: float
     generation_tokens_total: int
+    prompt_tokens_total: int = 0
 
 
 def parse_metrics(text: str) -> EngineMetrics | None:
-    """The four figures in a Prometheus text; None if the server is not one with vLLM's names.
+    """These figures in a Prometheus text; None if the server is not one with vLLM's names.
 
     Several engine cores behind one server are added up; of their KV caches the fullest counts.
     """
@@ -43,6 +46,7 @@ def parse_metrics(text: str) -> EngineMetrics | None:
         waiting=int(sum(values[WAITING])),
         kv_usage=max(values.get(KV_USAGE, [0.0])),
         generation_tokens_total=int(sum(values.get(GENERATION_TOKENS, []))),
+        prompt_tokens_total=int(sum(values.get(PROMPT_TOKENS, []))),
     )
 
 

@@ -60,7 +60,7 @@ async def _serve(settings: GatewaySettings) -> None:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         await stopping.wait()
-        structlog.get_logger().info("gateway drains", timeout_s=settings.gateway.drain_timeout_s)
+        structlog.get_logger().info("gateway drains", timeout_s=gateway.drain_timeout_s)
     finally:
         await gateway.stop()
         await admin.stop()

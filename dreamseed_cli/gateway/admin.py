@@ -11,12 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from dreamseed_cli.core.errors import FailedError, UsageError
 from dreamseed_cli.gateway.server import GatewayServer
 from dreamseed_cli.gateway.settings import ReplicaTarget
+from dreamseed_cli.profile.schema import Gateway
 
 _TARGETS = TypeAdapter(list[ReplicaTarget])
 
 
 class AdminServer:
-    """`PUT /replicas` takes the whole table as a JSON list of ReplicaTarget; `GET /stats` tells the state;
+    """`PUT /replicas` takes the whole table as a JSON list of ReplicaTarget; `PUT /settings` a profile's
+    `gateway` table, of which only what can change while it runs may differ; `GET /stats` tells the state;
     `GET /metrics` is for Prometheus, on loopback too if `metrics_port` is set.
     """
 
@@ -25,7 +27,12 @@ class AdminServer:
         self._socket = socket
         self._metrics_port = metrics_port
         metrics = web.get("/metrics", self._get_metrics)
-        private = (web.put("/replicas", self._put_replicas), web.get("/stats", self._get_stats), metrics)
+        private = (
+            web.put("/replicas", self._put_replicas),
+            web.put("/settings", self._put_settings),
+            web.get("/stats", self._get_stats),
+            metrics,
+        )
         self._private, self._public = _runner(*private), _runner(metrics)
 
     async def start(self) -> None:
@@ -53,12 +60,15 @@ class AdminServer:
     async def _put_replicas(self, request: web.Request) -> web.Response:
         try:
             await self._gateway.set_replicas(_TARGETS.validate_json(await request.read()))
-        except ValidationError as error:
-            return web.json_response(
-                {"errors": error.errors(include_url=False, include_context=False)}, status=400
-            )
-        except UsageError as error:
-            return web.json_response({"errors": [error.to_data()]}, status=400)
+        except (ValidationError, UsageError) as error:
+            return _refusal(error)
+        return web.json_response(self._gateway.stats())
+
+    async def _put_settings(self, request: web.Request) -> web.Response:
+        try:
+            self._gateway.set_settings(Gateway.model_validate_json(await request.read()))
+        except (ValidationError, UsageError) as error:
+            return _refusal(error)
         return web.json_response(self._gateway.stats())
 
     async def _get_metrics(self, request: web.Request) -> web.Response:
@@ -66,6 +76,15 @@ class AdminServer:
 
     async def _get_stats(self, request: web.Request) -> web.Response:
         return web.json_response(self._gateway.stats())
+
+
+def _refusal(error: ValidationError | UsageError) -> web.Response:
+    errors = (
+        [error.to_data()]
+        if isinstance(error, UsageError)
+        else error.errors(include_url=False, include_context=False)
+    )
+    return web.json_response({"errors": errors}, status=400)
 
 
 def _runner(*routes: web.RouteDef) -> web.AppRunner:

@@ -37,6 +37,7 @@ from dreamseed_cli.gateway.service import LLMService
 from dreamseed_cli.gateway.settings import GatewaySettings
 from dreamseed_cli.gateway.tracing import Tracing
 from dreamseed_cli.gateway.validation import Validator
+from dreamseed_cli.profile.schema import Gateway
 
 _FRONT_CALL_S = 1.0
 _FRONT_POOL: dict[str, Any] = {
@@ -74,16 +75,19 @@ class Assembly:
             self._dispatcher, self._kept, settings, metrics, extend=self._give_more_time
         )
 
+        self._intake = self._make_intake()
+
+    def take_settings(self, gateway: Gateway) -> None:
+        """Go by these settings from now on, all at once; calls under way keep what they began with."""
+        self._intake.take_settings(gateway)
+        self._answers.keep_for(gateway.cache.ttl_s)
+        self._dispatcher.take_rules(gateway.admission)
+
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """What the server offers beside health and reflection."""
         settings = self._settings
-        accounts = settings.gateway.accounts
-        gate = Gate(accounts, self._directory, UserLimits.of(accounts), self.metrics)
-        intake = Intake(
-            self._callers, Validator(settings), gate, default_timeout_s=settings.gateway.default_timeout_s
-        )
         reporter = Reporter(settings.served_name, self.metrics, self._events, self._tracing)
-        llm = LLMService(intake, self._answers, reporter, simulated=settings.simulated)
+        llm = LLMService(self._intake, self._answers, reporter, simulated=settings.simulated)
         return llm.handler(), self._front().handler()
 
     async def open(self) -> None:
@@ -112,6 +116,12 @@ class Assembly:
         await self._answers.close()
         await self.replicas.close()
         await self._closing.aclose()
+
+    def _make_intake(self) -> Intake:
+        gateway = self._settings.gateway
+        gate = Gate(gateway.accounts, self._directory, UserLimits.of(gateway.accounts), self.metrics)
+        validator = Validator(self._settings)
+        return Intake(self._callers, validator, gate, default_timeout_s=gateway.default_timeout_s)
 
     def _make_directory(self) -> Directory | None:
         if self._accounts is None:

@@ -23,16 +23,23 @@ class Balancer:
     """The table of replicas, and who has which place. A replica may vanish while it still answers."""
 
     def __init__(self, rules: Admission | None = None) -> None:
-        rules = rules or Admission()
         self._slots: dict[str, Slot] = {}
-        self._reserved = rules.reserved_for_premium
-        self._prefill_ahead = rules.prefill_ahead_tokens
-        self._prefill_quiet = max(rules.prefill_ahead_tokens, rules.prefill_ahead_quiet_tokens)
-        self._affinity = Affinity() if rules.prefix_affinity else None
+        self._affinity: Affinity | None = None
+        self.take_rules(rules or Admission())
         self._picks = 0
         self._since_premium = _QUIET_AFTER
         self.totals = Slot("", ready=False)
         """The sums over all replicas there ever were."""
+
+    def take_rules(self, rules: Admission) -> None:
+        """Place by these rules from now on; what is placed already stays where it is."""
+        self._reserved = rules.reserved_for_premium
+        self._prefill_ahead = rules.prefill_ahead_tokens
+        self._prefill_quiet = max(rules.prefill_ahead_tokens, rules.prefill_ahead_quiet_tokens)
+        if not rules.prefix_affinity:
+            self._affinity = None
+        elif self._affinity is None:
+            self._affinity = Affinity()
 
     @property
     def slots(self) -> Collection[Slot]:
@@ -116,6 +123,7 @@ class Balancer:
         slot = ticket.slot
         if slot is None:
             return False
+        slot.progress += 1
         if ticket.prefilling and ticket.premium:
             slot.premium_began(ticket.prompt_tokens, now - ticket.seated_at)
         first = self._end_prefill(ticket, slot)

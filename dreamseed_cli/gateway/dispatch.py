@@ -67,13 +67,18 @@ class Dispatcher:
             metrics.queue_length.labels(cls.label).set_function(partial(self._queue.length, cls))
         replicas.on_change = self._queue.table_changed
 
+    def take_rules(self, rules: Admission) -> None:
+        """Queue and place by these rules from now on."""
+        self._queue.take_rules(rules)
+
     async def answer(self, call: Call) -> AsyncGenerator[Delta, None]:
         """The answer's deltas; ends only with a complete answer. Close it early to free place or engine.
 
         An engine that fails before its first token is passed over for another ready replica, each at most
         once, and the call goes before all of its class that wait; one that is full is asked again when it
-        has room. After the first token a greedy or seeded answer goes on at another replica with the same
-        model; any other ends with AnswerCut.
+        has room. While none is ready but one is expected in time, calls wait for that. After the first token
+        a greedy or seeded answer goes on at another replica with the same model; any other ends with
+        AnswerCut.
         Raises NoReplica, QueueFull, DeadlineUnmeetable, EngineRefused, EngineTimeout or EngineUnavailable.
         """
         ticket, progress = _ticket(call), Progress(call.request)
@@ -115,7 +120,7 @@ class Dispatcher:
             self._queue.hasten(ticket, priority, deadline)
 
     async def _enter(self, call: Call, ticket: Ticket) -> Slot:
-        if not self._replicas.any_ready():
+        if not self._replicas.ready_by(ticket.deadline):
             raise NoReplica("no replica is ready", remedy="Try again shortly.")
         await self._queue.enter(ticket)
         self._waits[call.priority].observe(ticket.waited_s)
@@ -153,6 +158,7 @@ class Dispatcher:
         kind = "busy" if isinstance(error, EngineBusy) else "failed"
         if progress.started:
             if isinstance(error, EngineRefused) or not progress.may_continue():
+                slot.cut += 1
                 raise _cut(slot, progress, error) from error
             if progress.tokens_here:
                 kind = "continued"
@@ -164,8 +170,13 @@ class Dispatcher:
             raise error
         if not isinstance(error, EngineBusy):
             ticket.excluded |= {slot.name}
-            if not self._balancer.ready_for(ticket):
+            if not self._balancer.ready_for(ticket) and not await self._replicas.replaced(
+                ticket.excluded, ticket.deadline
+            ):
+                slot.cut += progress.started
                 raise _cut(slot, progress, error) if progress.started else error
+            slot.continued += progress.started
+            slot.moved += not progress.started
         self._metrics.retries.labels(slot.name, kind).inc()
         try:
             await self._queue.enter_again(ticket)

@@ -16,6 +16,7 @@ from dreamseed_cli.gateway.journey import Journey
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
 from dreamseed_cli.gateway.security.caller import CallerCheck
 from dreamseed_cli.gateway.validation import InvalidArgument, Validator
+from dreamseed_cli.profile.schema import Gateway
 
 Context = grpc.aio.ServicerContext[bytes, GenerateResponse]
 
@@ -30,6 +31,12 @@ class Intake:
         self._validator = validator
         self._gate = gate
         self._default_timeout_s = default_timeout_s
+
+    def take_settings(self, gateway: Gateway) -> None:
+        """Let new calls in by these settings."""
+        self._default_timeout_s = gateway.default_timeout_s
+        self._validator.take_rules(gateway.generation)
+        self._gate.take_rules(gateway.accounts)
 
     async def let_in(self, message: bytes, context: Context, journey: Journey) -> Call:
         """The call, noted in the journey step by step. Raises InvalidArgument or a Refusal.

@@ -91,6 +91,19 @@ class GatewayMetrics:
         self.replica_outstanding = Gauge(
             "dreamseed_replica_outstanding_requests", "Requests under way", ["replica"], registry=registry
         )
+        self.replica_state = Gauge(
+            "dreamseed_replica_state",
+            "1 for the state that a replica is in",
+            ["replica", "state"],
+            registry=registry,
+        )
+        self.replica_transitions = Counter(
+            "dreamseed_replica_transitions",
+            "Changes of a replica's state",
+            ["replica", "state", "reason"],
+            registry=registry,
+        )
+        self._states: dict[str, tuple[str, str]] = {}
         self.journal_bytes = Gauge(
             "dreamseed_journal_bytes",
             "Events on this disk that PostgreSQL does not have yet",
@@ -112,6 +125,16 @@ class GatewayMetrics:
         for replica in replicas:
             self.replica_ready.labels(replica["name"]).set(replica["ready"])
             self.replica_outstanding.labels(replica["name"]).set(replica["outstanding"])
+
+    def note_states(self, states: Iterable[tuple[str, str, str]]) -> None:
+        """Take each replica's name, state and reason, as a new table brings them."""
+        now = {name: (state, reason) for name, state, reason in states if state}
+        self.replica_state.clear()
+        for name, (state, reason) in now.items():
+            self.replica_state.labels(name, state).set(1)
+            if self._states.get(name) != (state, reason):
+                self.replica_transitions.labels(name, state, reason).inc()
+        self._states = now
 
     def watch_dependency(self, name: str) -> Callable[[str], None]:
         """A callback for `Dependency.on_state`."""

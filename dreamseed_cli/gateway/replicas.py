@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,17 @@ from dreamseed_cli.gateway.balancer import Balancer
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
 from dreamseed_cli.gateway.slot import Slot
 
+_NEWS_S = 2.0
+"""How long the supervisor may take to tell that a replica which failed a request is down."""
+
 
 @dataclass(slots=True, eq=False)
 class _Entry:
     target: ReplicaTarget
     slot: Slot
     client: EngineClient
+    expected_at: float | None = None
+    """When it will probably be ready, in monotonic seconds."""
 
 
 class Replicas:
@@ -37,6 +43,7 @@ class Replicas:
         self._clients: dict[Slot, EngineClient] = {}
         self._retired: set[asyncio.Task[None]] = set()
         self._drained = asyncio.Event()
+        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.update(settings.replicas)
 
     def update(self, targets: Sequence[ReplicaTarget]) -> None:
@@ -53,13 +60,47 @@ class Replicas:
         left = set(self._entries) - {entry.slot for entry in entries}
         for slot in left:
             self._retire(self._entries[slot])
+        for entry in entries:
+            wait_s = entry.target.expected_in_s
+            entry.expected_at = None if wait_s is None else time.monotonic() + wait_s
         self._entries = {entry.slot: entry for entry in entries}
         self._clients.update((entry.slot, entry.client) for entry in entries)
         self.balancer.replace(entry.slot for entry in entries)
+        changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
+        changed.set_result(None)
         self.on_change()
 
     def any_ready(self) -> bool:
         return self.balancer.any_ready()
+
+    def ready_by(self, deadline: float) -> bool:
+        """Whether a replica is ready, or expected to be before `deadline` (monotonic seconds)."""
+        return self.any_ready() or any(
+            entry.expected_at is not None and entry.expected_at < deadline for entry in self._entries.values()
+        )
+
+    async def replaced(self, failed: frozenset[str], deadline: float) -> bool:
+        """Whether another replica than these is ready, or one of them expected to be again in time.
+
+        They have just failed a request, and the supervisor may not know yet: its word is waited for a moment.
+        deadline: monotonic seconds.
+        """
+        until = min(deadline, time.monotonic() + _NEWS_S)
+        while True:
+            for entry in self._entries.values():
+                if entry.slot.ready and entry.slot.name not in failed:
+                    return True
+                if not entry.slot.ready and entry.expected_at is not None and entry.expected_at < deadline:
+                    return True
+            changed, left_s = self._changed, until - time.monotonic()
+            if left_s <= 0:
+                return False
+            await asyncio.wait({changed}, timeout=left_s)
+
+    def states(self) -> list[tuple[str, str, str]]:
+        """Name, state and reason of each replica, as the supervisor sees it."""
+        targets = [entry.target for entry in self._entries.values()]
+        return [(target.name, target.state, target.reason) for target in targets]
 
     def client(self, slot: Slot) -> EngineClient:
         """The engine behind a replica that has requests; it may have left the table."""
@@ -96,8 +137,8 @@ class Replicas:
             Endpoint.parse(target.endpoint),
             model=target.model,
             api=self._settings.api,
-            usage_per_chunk=self._settings.usage_per_chunk,
-            api_key=self._api_key,
+            usage_per_chunk=self._settings.usage_per_chunk and not target.elsewhere,
+            api_key=_api_key(target.api_key_env) if target.elsewhere else self._api_key,
         )
         return _Entry(target, Slot(target.name, target.ready, target.places, target.model), client)
 

@@ -11,11 +11,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import generate_latest
 
+from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.gateway.address import explain_bind_failure, is_loopback, listen_address
 from dreamseed_cli.gateway.assembly import Assembly
 from dreamseed_cli.gateway.proto import SERVICE
 from dreamseed_cli.gateway.security.server import ServerCertificates
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
+from dreamseed_cli.profile.difference import differences
+from dreamseed_cli.profile.live import with_live_gateway
 from dreamseed_cli.profile.schema import Gateway
 
 _log = structlog.get_logger(__name__)
@@ -59,8 +62,32 @@ class GatewayServer:
     async def set_replicas(self, targets: Sequence[ReplicaTarget]) -> None:
         """Take a new table of replicas; requests under way go on. UsageError if two have one name."""
         self._replicas.update(targets)
+        self._assembly.metrics.note_states(self._replicas.states())
         await self._tell_health()
         _log.info("replicas set", replicas={target.name: target.ready for target in targets})
+
+    def set_settings(self, gateway: Gateway) -> None:
+        """Go by these settings from now on; requests under way and in the queues go on.
+
+        UsageError, and nothing is changed, if they differ in one that is only read at the start.
+        """
+        running = self._settings.gateway
+        if gateway.port == 0:  # any port: the one that it has
+            gateway = gateway.model_copy(update={"port": running.port})
+        fixed = differences(with_live_gateway(running, gateway), gateway)
+        if fixed:
+            names = ", ".join(change.path for change in fixed)
+            raise UsageError(
+                f"{names} cannot change while the gateway runs", place="settings", remedy="Restart it."
+            )
+        self._settings = self._settings.model_copy(update={"gateway": gateway})
+        self._assembly.take_settings(gateway)
+        _log.info("settings taken", changed=[change.path for change in differences(running, gateway)])
+
+    @property
+    def drain_timeout_s(self) -> float:
+        """How long `stop` gives running calls."""
+        return self._settings.gateway.drain_timeout_s
 
     def stats(self) -> dict[str, Any]:
         """What the gateway does now and has done since its start, JSON-able."""
@@ -80,7 +107,7 @@ class GatewayServer:
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new calls, give running ones for `drain_timeout_s`, cancel the rest."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(self._settings.gateway.drain_timeout_s)
+        await self._server.stop(self.drain_timeout_s)
         await self._assembly.close()
 
     def _build(self) -> grpc.aio.Server:

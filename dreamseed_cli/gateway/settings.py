@@ -21,6 +21,15 @@ class ReplicaTarget(Part):
     """Whether new requests may go there."""
     places: Count = 32
     """Requests it gets at a time: its `max_num_seqs`, or a guess for an engine that runs elsewhere."""
+    state: str = ""
+    """The supervisor's word for how it does, for the metrics."""
+    reason: str = ""
+    elsewhere: bool = False
+    """Help from elsewhere, with a key of its own and none of vLLM's extensions taken for granted."""
+    api_key_env: str | None = None
+    """The environment variable with that key."""
+    expected_in_s: float | None = None
+    """When it will probably be ready, if it is not: requests that have so long may wait. None: unknown."""
 
 
 class ServiceAddresses(Part):

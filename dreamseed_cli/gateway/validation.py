@@ -54,10 +54,13 @@ class Validator:
         # Unique over all gateways and their restarts, and far cheaper than randomness for each request.
         self._id_prefix = uuid.uuid4().hex[:12]
         self._numbers = itertools.count(1)
-        self._generation: Generation = settings.gateway.generation
-        self._longest_answer = min(
-            self._generation.max_tokens_limit, settings.max_model_len or self._generation.max_tokens_limit
-        )
+        self._max_model_len = settings.max_model_len
+        self.take_rules(settings.gateway.generation)
+
+    def take_rules(self, rules: Generation) -> None:
+        """Check requests to come against these bounds."""
+        self._generation = rules
+        self._longest_answer = min(rules.max_tokens_limit, self._max_model_len or rules.max_tokens_limit)
 
     def check(self, message: GenerateRequest) -> Wish:
         """The request with its defaults filled in. Raises InvalidArgument with field, value and range.

@@ -17,9 +17,9 @@ class Supervision(Part):
 
     hang_after_s: Annotated[float, Field(gt=0, le=15)] = 10.0
     """How long an engine with work may generate nothing before it is ejected and restarted."""
-    canary_every_s: Positive = 15.0
+    canary_every_s: Positive = 8.0
     """How often an idle engine must generate one token."""
-    canary_timeout_s: Annotated[float, Field(gt=0, le=15)] = 10.0
+    canary_timeout_s: Annotated[float, Field(gt=0, le=15)] = 5.0
     """How long it may take for it."""
     slow_factor: Annotated[float, Field(gt=1)] = 4.0
     """How many times slower than its usual pace a token may come before an engine counts as degraded."""

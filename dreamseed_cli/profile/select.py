@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dreamseed_cli.profile.load import EMBEDDED_DEFAULT, load_profile, with_gpus
 from dreamseed_cli.profile.schema import Profile
@@ -15,6 +15,15 @@ class Choice:
 
     profile: Profile
     why: str
+    source: str = ""
+    """The name or path it was read from."""
+    gpus: int | None = None
+    """How many cards it was made for, if not as many as it says."""
+
+    def read_again(self) -> Profile:
+        """The same choice as its file is now. Raises UsageError or ErrorGroup with every mistake."""
+        profile = load_profile(self.source)
+        return profile if self.gpus is None else with_gpus(profile, self.gpus)
 
 
 def visible_cards() -> list[str]:
@@ -39,20 +48,22 @@ def choose_profile(requested: str | None, gpus: int | None, cards: Sequence[str]
     choice = _requested(requested) if requested else _fitting(cards)
     if gpus is None:
         return choice
-    return Choice(with_gpus(choice.profile, gpus), f"{choice.why}; --gpus {gpus}")
+    why = f"{choice.why}; --gpus {gpus}"
+    return replace(choice, profile=with_gpus(choice.profile, gpus), why=why, gpus=gpus)
 
 
 def _requested(name: str) -> Choice:
-    return Choice(load_profile(name), "asked for with --profile")
+    return Choice(load_profile(name), "asked for with --profile", name)
 
 
 def _fitting(cards: Sequence[str]) -> Choice:
     if not cards:
-        return Choice(load_profile(EMBEDDED_DEFAULT), "NVML sees no card on this machine")
+        return Choice(load_profile(EMBEDDED_DEFAULT), "NVML sees no card on this machine", EMBEDDED_DEFAULT)
     seen = f"NVML sees {len(cards)} x {cards[0]}"
     if len(cards) == 1:
-        return Choice(load_profile("rtx5090x1"), seen)
+        return Choice(load_profile("rtx5090x1"), seen, "rtx5090x1")
     profile = load_profile("rtx5090x3")
     if len(cards) < profile.box.gpus:
-        return Choice(with_gpus(profile, len(cards)), f"{seen}, so one replica on each")
-    return Choice(profile, seen)
+        fitted = with_gpus(profile, len(cards))
+        return Choice(fitted, f"{seen}, so one replica on each", "rtx5090x3", len(cards))
+    return Choice(profile, seen, "rtx5090x3")

@@ -8,13 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 
-def remembered_ports(file: Path, count: int) -> tuple[int, ...]:
+def remembered_ports(file: Path, count: int, *, ours: bool = False) -> tuple[int, ...]:
     """`count` ports that are free now: those in `file` if all of them are, else new ones, written there.
 
-    The file's folder must exist. A file that cannot be read is as good as none.
+    ours: whoever holds those in `file` now is ours, and will be gone before they are used. The file's folder
+    must exist. A file that cannot be read is as good as none.
     """
     known = _read(file)
-    if len(known) == count and all(_is_free(port) for port in known):
+    if len(known) == count and (ours or all(_is_free(port) for port in known)):
         return known
     chosen = _free_ports(count)
     file.write_text(json.dumps(chosen) + "\n", encoding="ascii")

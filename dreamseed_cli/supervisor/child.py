@@ -1,4 +1,8 @@
-"""One child process: its start, its proof of identity, its family and its bounded end."""
+"""One child process: its start, its proof of identity, its family and its bounded end.
+
+`Child` is what is the same for every child; how its end is learned and how it is reached differs between one
+that we started (`StartedChild`) and one that a killed supervisor left (`adoption.AdoptedChild`).
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,19 @@ import asyncio
 import os
 import signal
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dreamseed_cli import __version__
 from dreamseed_cli.core.errors import MissingError
 from dreamseed_cli.core.processes import ProcessIdentity, signal_all
 from dreamseed_cli.engine.types import Command
 from dreamseed_cli.supervisor.family import living_family
+from dreamseed_cli.supervisor.fingerprint import fingerprint
 from dreamseed_cli.supervisor.logfile import bound_log, last_lines
+from dreamseed_cli.supervisor.notify import MANAGER_VARIABLES
 from dreamseed_cli.supervisor.orphans import remove_container
 from dreamseed_cli.supervisor.state import ChildRecord, Role
 
@@ -21,6 +30,9 @@ _FOLLOW_S = 2.0
 """How long helpers may take to follow their leader before they are killed."""
 _KILL_WAIT_S = 10.0
 _POLL_S = 0.05
+
+UNKNOWN_EXIT = 256
+"""The exit code of a child that was adopted: only its parent is told that. No process has one above 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,55 +49,51 @@ class ChildSpec:
     container: str | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     """What asks it to end in order."""
+    config: str = ""
+    """What it reads at its start, as far as that tells it from another one: a part of its fingerprint."""
+
+    def fingerprint(self) -> str:
+        """What it would be started with now, as one hash."""
+        return fingerprint(self.command, self.config, environment=os.environ, version=__version__)
 
 
-class Child:
-    """A started child. Its leader opens a session of its own, so a Ctrl-C at the terminal spares it."""
+class Child(ABC):
+    """A running child, or one that has ended. Its leader has a session of its own, so a Ctrl-C at the
+    terminal spares it.
+    """
 
     def __init__(
-        self, spec: ChildSpec, process: asyncio.subprocess.Process, identity: ProcessIdentity, log_start: int
+        self,
+        spec: ChildSpec,
+        identity: ProcessIdentity,
+        *,
+        log_start: int,
+        members: tuple[ProcessIdentity, ...] = (),
     ) -> None:
         self.spec = spec
         self.identity = identity
-        self._process = process
         self._log_start = log_start
-        self._members: tuple[ProcessIdentity, ...] = (identity,)
+        self._members = members or (identity,)
+        # Of what it was started with, whatever the environment may become.
+        self._fingerprint = spec.fingerprint()
 
-    @classmethod
-    async def start(cls, spec: ChildSpec) -> Child:
+    @staticmethod
+    async def start(spec: ChildSpec) -> Child:
         """Start it with its output appended to its log. MissingError if the program is not there."""
-        bound_log(spec.log)
-        descriptor = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            log_start = os.fstat(descriptor).st_size
-            process = await asyncio.create_subprocess_exec(
-                *spec.command.argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=descriptor,
-                stderr=descriptor,
-                env={**os.environ, **spec.command.env},
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise MissingError(
-                f"{spec.name} cannot be started: {error.strerror}",
-                place=spec.command.argv[0],
-                remedy="Install it, or mend the profile.",
-            ) from error
-        finally:
-            os.close(descriptor)
-        # It cannot have been reaped yet, so its pid still has a start time, even if it is dead.
-        identity = ProcessIdentity.of(process.pid) or ProcessIdentity(process.pid, -1.0)
-        return cls(spec, process, identity, log_start)
+        return await StartedChild.launch(spec)
 
     @property
+    @abstractmethod
     def exit_code(self) -> int | None:
-        """None while it runs; negative is the signal that ended it."""
-        return self._process.returncode
+        """None while it runs; negative is the signal that ended it; UNKNOWN_EXIT if nobody told us."""
 
+    @abstractmethod
     async def wait(self) -> int:
-        """Wait for the leader's end; its exit code, negative for a signal."""
-        return await self._process.wait()
+        """Wait for the leader's end; its exit code."""
+
+    @abstractmethod
+    def _send(self, signum: signal.Signals) -> None:
+        """Send the leader a signal, if it still runs."""
 
     def refresh(self) -> bool:
         """Look for new and gone members of the family; whether there were any. Blocks a few ms."""
@@ -105,6 +113,8 @@ class Child:
             self._members,
             spec.container,
             stop_signal=spec.stop_signal,
+            fingerprint=self._fingerprint,
+            log_start=self._log_start,
         )
 
     def last_lines(self, count: int) -> list[str]:
@@ -118,7 +128,7 @@ class Child:
         """
         await asyncio.to_thread(self.refresh)
         if self.exit_code is None and not hasten.is_set():
-            self._process.send_signal(self.spec.stop_signal)
+            self._send(self.spec.stop_signal)
             await _first_of(self.wait(), hasten.wait(), timeout_s=self.spec.grace_s)
         return await self.sweep(hasten)
 
@@ -147,6 +157,68 @@ class Child:
             await asyncio.sleep(_POLL_S)
         if self.exit_code is None and not self.identity.alive():
             await self.wait()
+
+
+class StartedChild(Child):
+    """A child of this process."""
+
+    def __init__(
+        self, spec: ChildSpec, process: asyncio.subprocess.Process, identity: ProcessIdentity, log_start: int
+    ) -> None:
+        super().__init__(spec, identity, log_start=log_start)
+        self._process = process
+
+    @classmethod
+    async def launch(cls, spec: ChildSpec) -> StartedChild:
+        """Start it; see `Child.start`."""
+        bound_log(spec.log)
+        descriptor = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            log_start = os.fstat(descriptor).st_size
+            process = await asyncio.create_subprocess_exec(
+                *spec.command.argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                env=child_environment(os.environ, spec.command.env),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise MissingError(
+                f"{spec.name} cannot be started: {error.strerror}",
+                place=spec.command.argv[0],
+                remedy="Install it, or mend the profile.",
+            ) from error
+        finally:
+            os.close(descriptor)
+        # It cannot have been reaped yet, so its pid still has a start time, even if it is dead.
+        identity = ProcessIdentity.of(process.pid) or ProcessIdentity(process.pid, -1.0)
+        return cls(spec, process, identity, log_start)
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+    def _send(self, signum: signal.Signals) -> None:
+        self._process.send_signal(signum)
+
+
+def child_environment(ours: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Our environment without what the service manager meant for us alone, and its own on top. Pure."""
+    inherited = {name: value for name, value in ours.items() if name not in MANAGER_VARIABLES}
+    return {**inherited, **own}
+
+
+def how_it_ended(exit_code: int | None) -> str:
+    """An exit code in words, as in "r0 was killed by signal 9". Pure."""
+    if exit_code is None:
+        return "still runs"
+    if exit_code == UNKNOWN_EXIT:
+        return "ended (its exit code is not ours to know)"
+    return f"was killed by signal {-exit_code}" if exit_code < 0 else f"exited with code {exit_code}"
 
 
 async def _first_of(*waits: object, timeout_s: float) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.gateway.settings import ReplicaTarget
+from dreamseed_cli.profile.schema import Gateway
 
 _TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 
@@ -21,7 +22,15 @@ class ReplicaCounts(msgspec.Struct, frozen=True):
     name: str
     finished: int = 0
     failed: int = 0
+    busy: int = 0
     tokens: int = 0
+    outstanding: int = 0
+    progress: int = 0
+    """Grows with every piece of an answer that arrives from it."""
+    moved: int = 0
+    continued: int = 0
+    cut: int = 0
+    """Requests that it failed: begun anew elsewhere, gone on elsewhere, ended midway."""
 
 
 class _Stats(msgspec.Struct, frozen=True):
@@ -53,6 +62,12 @@ class GatewayAdmin:
         """Replace the gateway's replica table. FailedError if it does not answer."""
         await self._call("PUT", "/replicas", [target.model_dump() for target in targets])
 
+    async def set_settings(self, gateway: Gateway) -> None:
+        """Have it go by these settings. FailedError if it does not answer, or if one of them that differs
+        from what it runs with is only read at its start.
+        """
+        await self._call("PUT", "/settings", gateway.model_dump(mode="json"))
+
     async def close(self) -> None:
         await self._session.close()
 
@@ -64,6 +79,26 @@ class GatewayAdmin:
             raise FailedError(f"the gateway does not answer: {error}", place=self._place) from error
         if response.status >= 300:
             raise FailedError(
-                f"the gateway answered HTTP {response.status} to {method} {path}", place=self._place
+                f"the gateway answered HTTP {response.status} to {method} {path}{_said(content)}",
+                place=self._place,
             )
         return content
+
+
+class _Complaint(msgspec.Struct, frozen=True):
+    cause: str = ""
+    msg: str = ""
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    errors: tuple[_Complaint, ...] = ()
+
+
+def _said(content: bytes) -> str:
+    """What a refusal says, to be put behind its status; nothing if it does not say it in our way."""
+    try:
+        errors = msgspec.json.decode(content, type=_Refusal).errors
+    except msgspec.DecodeError:
+        return ""
+    words = "; ".join(error.cause or error.msg for error in errors)
+    return f": {words}" if words else ""

@@ -1,15 +1,15 @@
 """Children of a supervisor that died: found by proof, ended before anything new is started.
 
-A healthy orphan could be adopted instead of ended: `find_orphans` tells what is there and
-`end_orphans` does the ending, so the choice between the two belongs to their caller.
+Whether one is ended or adopted is decided elsewhere (`supervisor.takeover`).
 """
 
 from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.core.paths import StateDir
@@ -73,10 +73,14 @@ def _end_services(orphans: Sequence[Orphan], grace_s: float) -> list[ProcessIden
     return end_all([member for orphan in orphans for member in orphan.members], grace_s=1.0)
 
 
-def remove_stale_sockets(state: StateDir) -> None:
-    """Remove what dead processes left; only for the holder of the folder's lock."""
+def remove_stale_sockets(state: StateDir, keep: Collection[Path] = ()) -> None:
+    """Remove what dead processes left; only for the holder of the folder's lock.
+
+    keep: the sockets of those that live.
+    """
     for path in state.socket_dir.glob("*.sock"):
-        path.unlink(missing_ok=True)
+        if path not in keep:
+            path.unlink(missing_ok=True)
 
 
 def remove_container(name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.core.paths import StateDir
-from dreamseed_cli.supervisor.state import read_supervisor
+from dreamseed_cli.supervisor.state import SupervisorRecord, read_supervisor
 
 
 def nothing_runs(state: StateDir) -> MissingError:
@@ -14,11 +14,17 @@ def nothing_runs(state: StateDir) -> MissingError:
     )
 
 
-def gateway_address(state: StateDir) -> str:
-    """HOST:PORT of the running stack's gateway. MissingError if nothing runs, FailedError if not yet."""
+def require_running(state: StateDir) -> SupervisorRecord:
+    """The running supervisor's record. MissingError if nothing runs."""
     record = read_supervisor(state)
     if record is None or not record.alive():
         raise nothing_runs(state)
+    return record
+
+
+def gateway_address(state: StateDir) -> str:
+    """HOST:PORT of the running stack's gateway. MissingError if nothing runs, FailedError if not yet."""
+    record = require_running(state)
     if record.gateway is None:
         raise FailedError(
             "the stack is starting: its gateway does not listen yet",

@@ -7,15 +7,17 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 import uvloop
 
 from dreamseed_cli import __version__
+from dreamseed_cli.core.errors import FailedError, UsageError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.processes import ProcessIdentity, boot_id, end_all
 from dreamseed_cli.core.result import Provenance
@@ -26,14 +28,24 @@ from dreamseed_cli.profile.select import Choice
 from dreamseed_cli.services.ports import remembered_ports
 from dreamseed_cli.supervisor.control import control_server
 from dreamseed_cli.supervisor.model_revision import model_revision
-from dreamseed_cli.supervisor.orphans import end_orphans, find_orphans, remove_stale_sockets
+from dreamseed_cli.supervisor.notify import Reports
+from dreamseed_cli.supervisor.orphans import Orphan, end_orphans, find_orphans
 from dreamseed_cli.supervisor.preflight import require_everything, require_port, require_reachable
+from dreamseed_cli.supervisor.reload import reload_note
+from dreamseed_cli.supervisor.reloader import reload_profile
 from dreamseed_cli.supervisor.service_plan import valkey_dir, valkey_ports_needed
-from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, StackSnapshot
-from dreamseed_cli.supervisor.stack import StackPlan, plan_stack, ports_needed
-from dreamseed_cli.supervisor.state import SupervisorRecord, forget, only_supervisor, write_supervisor
+from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, ReloadOutcome, RollingSnapshot, StackSnapshot
+from dreamseed_cli.supervisor.stack import StackPlan, plan_stack, ports_needed, reloaded_plan
+from dreamseed_cli.supervisor.state import (
+    ChildRecord,
+    SupervisorRecord,
+    forget,
+    only_supervisor,
+    write_supervisor,
+)
 from dreamseed_cli.supervisor.stopping import StopWish
 from dreamseed_cli.supervisor.supervise import Supervisor
+from dreamseed_cli.supervisor.takeover import take_over
 
 Viewer = Callable[[Callable[[], StackSnapshot]], Any]
 """Makes the coroutine that shows snapshots until it is cancelled."""
@@ -41,10 +53,19 @@ Viewer = Callable[[Callable[[], StackSnapshot]], Any]
 log = structlog.get_logger("supervisor")
 
 
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model as the engines get it, and what tells it from others under its name."""
+
+    prepared: str | None
+    revision: str
+
+
 class Session:
     """The stack of one profile in one state folder."""
 
     def __init__(self, choice: Choice, state: StateDir) -> None:
+        self._choice = choice
         self._profile = choice.profile
         self._why = choice.why
         self._state = state
@@ -54,6 +75,9 @@ class Session:
         self._supervisor: Supervisor | None = None
         self._record: SupervisorRecord | None = None
         self._stop: StopWish | None = None
+        self._plan: StackPlan | None = None
+        self._reload: ReloadOutcome | None = None
+        self._reports = Reports.from_environment()
         self.signum: signal.Signals | None = None
         """The signal that ended the session."""
 
@@ -98,44 +122,111 @@ class Session:
             gateway=gateway,
             replicas=replicas,
             services=supervisor.services() if supervisor else (),
-            notes=self._notes,
+            notes=(*self._notes, *((reload_note(self._reload),) if self._reload else ())),
+            reload=self._reload,
+            rolling=supervisor.rolling() if supervisor else None,
+            cards=supervisor.cards() if supervisor else (),
+            failover=supervisor.failover() if supervisor else None,
         )
+
+    def tick(self) -> None:
+        """The supervisor has looked after everything once more: systemd is told so, if it asked."""
+        self._reports.tick(self.snapshot)
+
+    def _restart(self, names: Sequence[str]) -> RollingSnapshot:
+        if self._supervisor is None:
+            raise UsageError("the stack is still starting", place="restart", remedy="Wait: dreamseed status.")
+        return self._supervisor.restart(names)
 
     async def _run(self, viewer: Viewer) -> None:
         self._stop = stop = StopWish()
         stop.listen()
-        viewing = asyncio.create_task(viewer(self.snapshot))
-        viewing.add_done_callback(_log_failure)
+        works = (viewer(self.snapshot), self._reload_when_asked(stop), self._tell_the_end(stop))
+        beside = [asyncio.create_task(work) for work in works]
+        beside[0].add_done_callback(_log_failure)
         try:
-            await asyncio.to_thread(self._clear_the_last_run)
-            await self._require_addresses()
+            orphans = await asyncio.to_thread(find_orphans, self._state)
+            await self._require_addresses(orphans)
             self._sign_in()
-            async with control_server(self._state, self.snapshot):
-                await self._serve(stop)
+            async with control_server(self._state, self.snapshot, self._restart):
+                await self._serve(stop, orphans)
             self._do("stopped")
         finally:
             self.signum = stop.signum
-            viewing.cancel()
-            await asyncio.gather(viewing, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
-    async def _require_addresses(self) -> None:
-        require_port(self._profile.gateway)
+    async def _require_addresses(self, orphans: Sequence[Orphan]) -> None:
+        if not _gateway_lives(orphans):
+            require_port(self._profile.gateway)
         if isinstance(self._profile.engine, RemoteEngine):
             await require_reachable(self._profile.engine)
 
-    async def _serve(self, stop: StopWish) -> None:
-        plan = await self._plan(stop)
-        if plan is None:
+    async def _serve(self, stop: StopWish, orphans: Sequence[Orphan]) -> None:
+        model = await self._prepare(stop)
+        if model is None:
+            await asyncio.to_thread(end_orphans, orphans)
             return
+        self._plan = plan = await asyncio.to_thread(self._take_over, orphans, model)
+        if _gateway_lives(orphans) and plan.gateway.name not in plan.left:
+            require_port(self._profile.gateway)  # only now that the old one has left it
         self._update_record(stop_bound_s=plan.stop_bound_s)
         self._supervisor = Supervisor(
-            plan, self._state, on_activity=self._do, on_serving=self._gateway_serves
+            plan, self._state, on_activity=self._do, on_serving=self._gateway_serves, on_tick=self.tick
         )
         await self._supervisor.run(stop)
 
-    async def _plan(self, stop: StopWish) -> StackPlan | None:
-        """Prepare the model and plan the processes; None if a stop was wished meanwhile."""
-        preparing = asyncio.create_task(in_daemon_thread(self._make_plan))
+    def _take_over(self, orphans: Sequence[Orphan], model: _Model) -> StackPlan:
+        """Plan the processes, and end what a killed run left unless it is one of them. Blocks."""
+        found = {orphan.record.name: orphan.record for orphan in orphans}
+        plan = self._make_plan(model, found)
+        took = take_over(self._state, orphans, plan.specs, self._do)
+        self._notes = took.notes
+        # Again for the ports: what was ended holds none any more, and somebody else may.
+        return replace(self._make_plan(model, took.left) if orphans else plan, left=took.left)
+
+    async def _reload_when_asked(self, stop: StopWish) -> None:
+        while True:
+            await stop.reload.wait()
+            stop.reload.clear()
+            self._reports.reloading()
+            try:
+                await self._take_profile()
+            except Exception as error:  # a mistake of ours here must not end what serves
+                log.exception("reload_failed")
+                fault = FailedError(f"{type(error).__name__}: {error}", place="reload")
+                self._reload = ReloadOutcome(time.time(), errors=(fault.to_data(),))
+            self._reports.reloaded()
+
+    async def _take_profile(self) -> None:
+        plan = self._plan
+        profile, outcome = await reload_profile(
+            self._choice,
+            self._profile,
+            Path(plan.gateway_settings.admin_socket) if plan is not None else None,
+            state_dir=self._named_state_dir(),
+        )
+        self._profile = profile
+        if plan is not None and outcome.taken:
+            self._plan = changed = reloaded_plan(plan, profile, self._state)
+            self._update_record(stop_bound_s=changed.stop_bound_s)
+            if self._supervisor is not None:
+                self._supervisor.take(profile, changed)
+        self._reload = outcome
+        (log.error if outcome.errors else log.info)("reloaded", note=reload_note(outcome))
+
+    async def _tell_the_end(self, stop: StopWish) -> None:
+        await stop.requested.wait()
+        self._reports.stopping()
+
+    def _named_state_dir(self) -> str | None:
+        """The state folder as a command has to name it; None for the one it would take anyway."""
+        return None if self._state == StateDir.locate() else str(self._state.root)
+
+    async def _prepare(self, stop: StopWish) -> _Model | None:
+        """Prepare the model; None if a stop was wished meanwhile."""
+        preparing = asyncio.create_task(in_daemon_thread(self._make_model))
         wished = asyncio.create_task(stop.requested.wait())
         await asyncio.wait({preparing, wished}, return_when=asyncio.FIRST_COMPLETED)
         wished.cancel()
@@ -144,34 +235,29 @@ class Session:
             return None
         return preparing.result()
 
-    def _make_plan(self) -> StackPlan:
+    def _make_model(self) -> _Model:
         """Blocks: a model may have to be prepared."""
-        profile, model = self._profile, self._prepared_model()
+        engine, prepared = self._profile.engine, self._prepared_model()
+        return _Model(prepared, model_revision(engine, _model_folder(engine, prepared)))
+
+    def _make_plan(self, model: _Model, living: Mapping[str, ChildRecord]) -> StackPlan:
+        """The processes of the profile. living: recorded children, which hold the ports they have."""
         return plan_stack(
-            profile,
+            self._profile,
             self._state,
-            model=model,
-            model_revision=model_revision(profile.engine, _model_folder(profile.engine, model)),
-            free_ports=_free_ports(ports_needed(profile.engine)),
-            valkey_ports=self._valkey_ports(),
+            model=model.prepared,
+            model_revision=model.revision,
+            free_ports=_engine_ports(ports_needed(self._profile.engine), living),
+            valkey_ports=self._valkey_ports(ours=any(name.startswith("valkey") for name in living)),
         )
 
-    def _valkey_ports(self) -> tuple[int, ...]:
+    def _valkey_ports(self, *, ours: bool) -> tuple[int, ...]:
         count = valkey_ports_needed(self._profile.services)
         if not count:
             return ()
         folder = valkey_dir(self._state)
         folder.mkdir(mode=0o700, exist_ok=True)
-        return remembered_ports(folder / "ports.json", count)
-
-    def _clear_the_last_run(self) -> None:
-        orphans = find_orphans(self._state)
-        if orphans:
-            names = ", ".join(str(orphan) for orphan in orphans)
-            self._do(f"ending what a killed run left: {names}")
-            end_orphans(orphans)
-            self._notes = (f"Ended what a killed run had left: {names}.",)
-        remove_stale_sockets(self._state)
+        return remembered_ports(folder / "ports.json", count, ours=ours)
 
     def _prepared_model(self) -> str | None:
         engine = self._profile.engine
@@ -212,6 +298,11 @@ def _model_folder(engine: Engine, prepared: str | None) -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def _gateway_lives(orphans: Sequence[Orphan]) -> bool:
+    """Whether a killed run's gateway still has the port."""
+    return any(orphan.record.role == "gateway" for orphan in orphans)
+
+
 def _log_failure(task: asyncio.Task[Any]) -> None:
     """A view that fails is no reason to stop serving, but one to be told."""
     error = None if task.cancelled() else task.exception()
@@ -224,6 +315,16 @@ def _end_descendants() -> None:
     own = ProcessIdentity.of(os.getpid())
     helpers = [member for member in own.family() if member != own] if own else []
     end_all(helpers, grace_s=1.0)
+
+
+def _engine_ports(count: int, living: Mapping[str, ChildRecord]) -> list[int]:
+    """A loopback port for each engine: the one that its recorded container has, else one that is free now."""
+    ports = _free_ports(count)
+    for index in range(count):
+        record = living.get(f"r{index}")
+        port = urlsplit(record.endpoint).port if record is not None else None
+        ports[index] = ports[index] if port is None else port
+    return ports
 
 
 def _free_ports(count: int) -> list[int]:

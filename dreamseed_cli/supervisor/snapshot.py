@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dreamseed_cli.core.result import Provenance
+from dreamseed_cli.profile.difference import SettingChange
+from dreamseed_cli.supervisor.failover.snapshot import FailoverSnapshot
+from dreamseed_cli.supervisor.gpu.snapshot import CardSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,10 @@ class ReplicaSnapshot:
     """Whether its answers say that it is an emulated engine, wherever it runs."""
     last_log: str | None = None
     """The last line of its log while it starts."""
+    restarts: int = 0
+    """How often this supervisor started it again."""
+    retry_at: float | None = None
+    """When it is started again, in seconds since the epoch; only while it waits for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,34 @@ class ServiceSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class RollingSnapshot:
+    """How far a restart by wish has come. Times are seconds since the epoch."""
+
+    wanted: tuple[str, ...]
+    began_at: float
+    done: tuple[str, ...] = ()
+    current: str | None = None
+    error: str = ""
+    """Why it stopped early: what it had not reached was left alone."""
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadOutcome:
+    """What came of reading the profile again. With errors nothing was taken."""
+
+    at: float
+    """Seconds since the epoch."""
+    taken: tuple[SettingChange, ...] = ()
+    needs_restart: tuple[SettingChange, ...] = ()
+    """What differs in the profile and goes on as it was."""
+    restart_with: str = ""
+    """The commands that would take those, too."""
+    errors: tuple[dict[str, str], ...] = ()
+    """As in the JSON envelope: kind, place, cause, remedy."""
+
+
+@dataclass(frozen=True, slots=True)
 class StackSnapshot:
     """The whole stack. provenance says how its figures came about: `measured` or `simulated`."""
 
@@ -93,6 +128,14 @@ class StackSnapshot:
     services: tuple[ServiceSnapshot, ...] = ()
     notes: tuple[str, ...] = ()
     """What an operator should know about this start, such as orphans that were ended."""
+    reload: ReloadOutcome | None = None
+    """The last reload, if there was one."""
+    rolling: RollingSnapshot | None = None
+    """The last restart that was asked for."""
+    cards: tuple[CardSnapshot, ...] = ()
+    """The cards of this stack, where there is somebody who tells of them."""
+    failover: FailoverSnapshot | None = None
+    """The help from elsewhere."""
 
     @property
     def uptime_s(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dreamseed_cli.core.paths import StateDir
@@ -13,9 +13,20 @@ from dreamseed_cli.engine.types import Command, Endpoint
 from dreamseed_cli.engine.vllm_command import vllm_command
 from dreamseed_cli.gateway.command import gateway_command
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
-from dreamseed_cli.profile.schema import EmulatedEngine, Engine, Profile, RemoteEngine, VllmEngine
+from dreamseed_cli.profile.live import with_live_gateway
+from dreamseed_cli.profile.resilience import Failover, GpuCare, Supervision
+from dreamseed_cli.profile.schema import (
+    EmulatedEngine,
+    Engine,
+    Gateway,
+    Profile,
+    RemoteEngine,
+    VllmEngine,
+)
 from dreamseed_cli.supervisor.child import ChildSpec
+from dreamseed_cli.supervisor.failover.keeper import stop_bound_s as failover_bound_s
 from dreamseed_cli.supervisor.service_plan import ServicesPlan, plan_services
+from dreamseed_cli.supervisor.state import ChildRecord
 
 _MARGIN_S = 10.0
 """What a process gets beyond its own drain time before it is killed."""
@@ -50,12 +61,23 @@ class StackPlan:
     gateway_settings: GatewaySettings
     services: ServicesPlan
     files: Mapping[Path, str]
+    supervision: Supervision = field(default_factory=Supervision)
+    gpu: GpuCare = field(default_factory=GpuCare)
+    failover: Failover = field(default_factory=Failover)
+    left: Mapping[str, ChildRecord] = field(default_factory=dict)
+    """What a killed supervisor left and may be adopted in place of a start, by name."""
+
+    @property
+    def specs(self) -> tuple[ChildSpec, ...]:
+        """The processes that can be adopted: the gateway and the engines that are ours."""
+        return self.gateway, *(replica.spec for replica in self.replicas if replica.spec is not None)
 
     @property
     def stop_bound_s(self) -> float:
         """The longest an orderly stop may take: the gateway drains, the engines, the services; and kills."""
         engines = max((r.spec.grace_s for r in self.replicas if r.spec), default=0.0)
-        return self.gateway.grace_s + engines + self.services.stop_bound_s + 2 * _MARGIN_S
+        help_s = failover_bound_s(self.failover)
+        return self.gateway.grace_s + max(engines, help_s) + self.services.stop_bound_s + 2 * _MARGIN_S
 
 
 def ports_needed(engine: Engine) -> int:
@@ -85,14 +107,38 @@ def plan_stack(
         files[_engine_file(state)] = engine.model_dump_json()
         replicas = tuple(_emulated(engine, state))
     elif isinstance(engine, VllmEngine):
-        replicas = tuple(_vllm(engine, state, model or engine.model, free_ports))
+        replicas = tuple(_vllm(engine, state, model or engine.model, free_ports, model_revision))
     else:
         replicas = tuple(_remote(engine))
     settings = _gateway_settings(profile, state, replicas).model_copy(
         update={"services": services.addresses, "model_revision": model_revision}
     )
-    files[_gateway_file(state)] = settings.model_dump_json()
-    return StackPlan(engine, replicas, _gateway(profile, state), settings, services, files)
+    files[gateway_file(state)] = settings.model_dump_json()
+    return StackPlan(
+        engine,
+        replicas,
+        _gateway(settings, state),
+        settings,
+        services,
+        files,
+        supervision=profile.supervision,
+        gpu=profile.gpu,
+        failover=profile.failover,
+    )
+
+
+def reloaded_plan(plan: StackPlan, profile: Profile, state: StateDir) -> StackPlan:
+    """The same processes by a profile that was read again: how they are watched, started and stopped now."""
+    settings = plan.gateway_settings.model_copy(update={"gateway": profile.gateway})
+    return replace(
+        plan,
+        gateway=_gateway(settings, state),
+        gateway_settings=settings,
+        files={**plan.files, gateway_file(state): settings.model_dump_json()},
+        supervision=profile.supervision,
+        gpu=profile.gpu,
+        failover=profile.failover,
+    )
 
 
 def _emulated(engine: EmulatedEngine, state: StateDir) -> Iterator[ReplicaPlan]:
@@ -100,14 +146,15 @@ def _emulated(engine: EmulatedEngine, state: StateDir) -> Iterator[ReplicaPlan]:
         name = f"r{index}"
         socket = state.socket(name)
         command = emulated_command(_engine_file(state), socket)
-        spec = _engine_spec(engine, state, name, command, Endpoint(socket=socket))
+        config = engine.model_dump_json()
+        spec = _engine_spec(engine, state, name, command, Endpoint(socket=socket), config)
         yield ReplicaPlan(
             name, Endpoint(socket=socket), engine.served_name, (), spec, places=engine.max_num_seqs
         )
 
 
 def _vllm(
-    engine: VllmEngine, state: StateDir, model: str, free_ports: Sequence[int]
+    engine: VllmEngine, state: StateDir, model: str, free_ports: Sequence[int], model_revision: str
 ) -> Iterator[ReplicaPlan]:
     for index in range(engine.replicas):
         name = f"r{index}"
@@ -124,7 +171,8 @@ def _vllm(
             cards=cards,
             endpoint=endpoint,
         )
-        spec = _engine_spec(engine, state, name, command, endpoint)
+        # All else that it reads stands in its command.
+        spec = _engine_spec(engine, state, name, command, endpoint, config=model_revision)
         yield ReplicaPlan(name, endpoint, engine.served_name, cards, spec, places=engine.max_num_seqs)
 
 
@@ -147,7 +195,12 @@ def _container_name(state: StateDir, name: str) -> str:
 
 
 def _engine_spec(
-    engine: VllmEngine | EmulatedEngine, state: StateDir, name: str, command: Command, endpoint: Endpoint
+    engine: VllmEngine | EmulatedEngine,
+    state: StateDir,
+    name: str,
+    command: Command,
+    endpoint: Endpoint,
+    config: str,
 ) -> ChildSpec:
     in_container = isinstance(engine, VllmEngine) and engine.launcher == "docker"
     return ChildSpec(
@@ -158,18 +211,26 @@ def _engine_spec(
         log=state.log(name),
         grace_s=engine.shutdown_timeout_s + _MARGIN_S,
         container=_container_name(state, name) if in_container else None,
+        config=config,
     )
 
 
-def _gateway(profile: Profile, state: StateDir) -> ChildSpec:
+def _gateway(settings: GatewaySettings, state: StateDir) -> ChildSpec:
     return ChildSpec(
         name="gateway",
         role="gateway",
-        command=gateway_command(_gateway_file(state)),
+        command=gateway_command(gateway_file(state)),
         endpoint=f"unix:{state.socket('gateway-admin')}",
         log=state.log("gateway"),
-        grace_s=profile.gateway.drain_timeout_s + _MARGIN_S,
+        grace_s=settings.gateway.drain_timeout_s + _MARGIN_S,
+        config=_fixed_part(settings),
     )
+
+
+def _fixed_part(settings: GatewaySettings) -> str:
+    """What a running gateway cannot be told anew: neither its rules nor its table of replicas."""
+    fixed = with_live_gateway(settings.gateway, Gateway())
+    return settings.model_copy(update={"gateway": fixed, "replicas": ()}).model_dump_json()
 
 
 def _gateway_settings(profile: Profile, state: StateDir, replicas: Sequence[ReplicaPlan]) -> GatewaySettings:
@@ -192,5 +253,6 @@ def _engine_file(state: StateDir) -> Path:
     return state.root / "engine.json"
 
 
-def _gateway_file(state: StateDir) -> Path:
+def gateway_file(state: StateDir) -> Path:
+    """What the gateway process reads at its start."""
     return state.root / "gateway.json"

@@ -54,6 +54,10 @@ class ChildRecord:
     container: str | None = None
     """The container the child runs in, if it is a `docker run`."""
     stop_signal: int = signal.SIGTERM
+    fingerprint: str = ""
+    """Of what it was started with (see `supervisor.fingerprint`); empty: of an older version."""
+    log_start: int = 0
+    """Where in its log this run of it began, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)

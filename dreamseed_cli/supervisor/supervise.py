@@ -1,24 +1,46 @@
-"""The process tree: starts gateway, engines and services, keeps the gateway's table, drains and stops."""
+"""The process tree: starts gateway, engines and services, keeps the gateway's table, drains and stops.
+
+Whatever fails is started again by its own runner; here stands what they need of each other.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 
-from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.core.errors import FailedError, UsageError
 from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.gateway.settings import ReplicaTarget
+from dreamseed_cli.incidents.book import IncidentBook
+from dreamseed_cli.incidents.record import incidents_file
+from dreamseed_cli.profile.schema import EmulatedEngine, Profile
+from dreamseed_cli.supervisor.adoption import records_of
 from dreamseed_cli.supervisor.child import Child
+from dreamseed_cli.supervisor.chronicle import Chronicle
+from dreamseed_cli.supervisor.engine_cards import EngineCards
+from dreamseed_cli.supervisor.failover.keeper import FailoverKeeper
+from dreamseed_cli.supervisor.failover.policy import Help
+from dreamseed_cli.supervisor.failover.snapshot import FailoverSnapshot
 from dreamseed_cli.supervisor.gateway_process import GatewayProcess
+from dreamseed_cli.supervisor.gpu.care import CardCare
+from dreamseed_cli.supervisor.gpu.snapshot import CardSnapshot
 from dreamseed_cli.supervisor.logfile import bound_log
-from dreamseed_cli.supervisor.replica import Replica, ReplicaState
+from dreamseed_cli.supervisor.replica import Reason, Replica, ReplicaState
 from dreamseed_cli.supervisor.replica_runner import ReplicaRunner
+from dreamseed_cli.supervisor.rolling import RollingRestart
 from dreamseed_cli.supervisor.service_group import ServiceGroup
-from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, ReplicaSnapshot, ServiceSnapshot
-from dreamseed_cli.supervisor.stack import StackPlan
+from dreamseed_cli.supervisor.snapshot import (
+    GatewaySnapshot,
+    ReplicaSnapshot,
+    RollingSnapshot,
+    ServiceSnapshot,
+)
+from dreamseed_cli.supervisor.stack import StackPlan, gateway_file
 from dreamseed_cli.supervisor.state import write_atomically, write_children
 from dreamseed_cli.supervisor.stopping import StopWish
 
@@ -30,7 +52,8 @@ log = structlog.get_logger("supervisor")
 class Supervisor:
     """Runs one stack. Make it inside a running event loop; `run` once.
 
-    on_activity: told in a few words what it does. on_serving: told the gateway's address.
+    on_activity: told in a few words what it does. on_serving: told the gateway's address. on_tick: called
+    each time it has looked after everything once more.
     """
 
     def __init__(
@@ -40,28 +63,65 @@ class Supervisor:
         *,
         on_activity: Callable[[str], None],
         on_serving: Callable[[str], None],
+        on_tick: Callable[[], None] = lambda: None,
     ) -> None:
         self._plan = plan
+        self._on_tick = on_tick
         self._state = state
         self._on_activity = on_activity
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._served = False
+        self._rolling: RollingRestart | None = None
         self._gateway = GatewayProcess(
-            plan.gateway, plan.gateway_settings, on_start=self._record_children, on_serving=on_serving
+            plan.gateway,
+            plan.gateway_settings,
+            on_start=self._record_children,
+            on_serving=on_serving,
+            pin_port=self._pin_port,
+            on_change=self._gateway_changed,
+            left=plan.left,
+        )
+        self._chronicle = Chronicle(
+            IncidentBook(incidents_file(state), simulated=isinstance(plan.engine, EmulatedEngine)),
+            self._gateway.counts,
         )
         self._runners = [
             ReplicaRunner(
-                replica, plan.engine, on_change=self._replica_changed, on_start=self._record_children
+                replica,
+                plan.engine,
+                plan.supervision,
+                on_change=self._replica_changed,
+                on_start=self._record_children,
+                minds_card=partial(self._minds, replica.cards),
+                drain_s=plan.gateway_settings.gateway.drain_timeout_s,
             )
             for replica in plan.replicas
         ]
+        for runner in self._runners:
+            runner.left = plan.left
+        self._cards = EngineCards(
+            self._runners, start_bound_s=plan.engine.start_timeout_s + _TICK_S, told=self._card_changed
+        )
+        self._care = CardCare(self._cards, plan.gpu)
+        self._help: tuple[ReplicaTarget, ...] = ()
+        self._failover = FailoverKeeper(
+            plan.failover,
+            engine=plan.engine,
+            state=state,
+            on_targets=self._help_changed,
+            on_change=self._failover_changed,
+            drain_timeout_s=plan.gateway_settings.gateway.drain_timeout_s,
+        )
+        self._failover.on_hook_started = self._record_children
         self._services = ServiceGroup(plan.services, on_start=self._record_children)
 
     async def run(self, stop: StopWish) -> None:
         """Until a stop is wished, then drain and stop everything, within bounds.
 
-        Raises FailedError once the gateway died or no replica is left, after stopping everything too.
+        Raises FailedError once the gateway dies again and again, or if no replica can be started, after
+        stopping everything too.
         """
         for path, text in self._plan.files.items():
             write_atomically(path, text.encode())
@@ -71,6 +131,8 @@ class Supervisor:
         self._spawn(self._gateway.run())
         for runner in self._runners:
             self._spawn(runner.run())
+        self._spawn(self._care.run())
+        self._spawn(self._failover.run())
         self._services.start()
         self._spawn(self._tick_forever())
         wished: asyncio.Future[Any] = asyncio.ensure_future(stop.requested.wait())
@@ -93,18 +155,64 @@ class Supervisor:
         """The services as they stand now."""
         return self._services.snapshot()
 
+    def cards(self) -> tuple[CardSnapshot, ...]:
+        """The cards as they stand now."""
+        return self._care.snapshot()
+
+    def failover(self) -> FailoverSnapshot:
+        """The help from elsewhere as it stands now."""
+        return self._failover.snapshot()
+
+    def take(self, profile: Profile, plan: StackPlan) -> None:
+        """Go by a profile that was read again. plan: the same processes, the gateway with new settings."""
+        self._plan = plan
+        self._gateway.take(plan.gateway, plan.gateway_settings)
+        for runner in self._runners:
+            runner.take(profile.supervision, drain_s=profile.gateway.drain_timeout_s)
+
+    def rolling(self) -> RollingSnapshot | None:
+        """The newest restart that was asked for."""
+        return self._rolling.snapshot if self._rolling else None
+
+    def restart(self, names: Sequence[str]) -> RollingSnapshot:
+        """Restart these replicas one after another, or all if none is named; returns at once.
+
+        UsageError if one is unknown or runs elsewhere, or if a restart is under way.
+        """
+        own = [runner.plan.name for runner in self._runners if runner.plan.spec is not None]
+        unknown = [name for name in names if name not in own]
+        if unknown or not own:
+            raise UsageError(
+                f"there is no replica {', '.join(unknown)} here" if own else "the engines run elsewhere",
+                place="restart",
+                remedy=f"There are: {', '.join(own)}." if own else "Restart them there.",
+            )
+        if self._rolling is not None and self._rolling.running:
+            raise UsageError("a restart is under way", place="restart", remedy="Wait: dreamseed status.")
+        self._rolling = RollingRestart(self._runners, names or own)
+        for runner in self._runners:
+            if runner.plan.name in (names or own) and runner.replica.state is ReplicaState.QUARANTINED:
+                for card in runner.plan.cards:
+                    self._care.release(card)
+        self._spawn(self._rolling.run())
+        return self._rolling.snapshot
+
     async def _shut_down(self, hasten: asyncio.Event) -> None:
         self._on_activity("draining: the gateway finishes running calls and takes no more")
+        self._care.stop()
         survivors = await self._gateway.stop(hasten)
         self._on_activity("stopping the engines")
+        sent_home = asyncio.create_task(self._failover.stop(hasten))
         for left in await asyncio.gather(*(runner.stop(hasten) for runner in self._runners)):
             survivors += left
         self._on_activity("stopping the services")
         survivors += await self._services.stop(hasten)
+        await sent_home
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(self._gateway.close(), *(runner.close() for runner in self._runners))
+        await asyncio.to_thread(self._chronicle.close)
         self._record_children()
         if survivors:
             log.error("processes_survive", pids=[member.pid for member in survivors])
@@ -112,6 +220,7 @@ class Supervisor:
     async def _tick_forever(self) -> None:
         while True:
             await self._tick()
+            self._on_tick()
             await asyncio.sleep(_TICK_S)
 
     async def _tick(self) -> None:
@@ -120,6 +229,8 @@ class Supervisor:
         await asyncio.gather(
             *(runner.observe(now, self._gateway.counts(runner.plan.name)) for runner in self._runners)
         )
+        ready = sum(runner.replica.serving for runner in self._runners)
+        self._failover.observe(ready, len(self._runners))
         children = self._children()
         if await asyncio.to_thread(_refresh_all, children):
             self._record_children()
@@ -137,15 +248,71 @@ class Supervisor:
             detail=after.detail,
             after_s=round(after.since - before.since, 3),
         )
-        self._gateway.set_table([runner.plan.target(ready=runner.ready) for runner in self._runners])
+        self._chronicle.replica(before, after)
+        self._tell_table()
         if self._stopping:
             return
+        self._served = self._served or after.serving
         replicas = [runner.replica for runner in self._runners]
-        if all(replica.state is ReplicaState.FAILED for replica in replicas):
+        self._mind_cards(after)
+        nothing_else = not self._served and not self._plan.failover.urls
+        if nothing_else and all(replica.state is ReplicaState.FAILED for replica in replicas):
             self._fail(_nothing_left(replicas))
-        elif any(replica.state is ReplicaState.READY for replica in replicas):
-            waiting = sum(replica.state is ReplicaState.STARTING for replica in replicas)
-            self._on_activity(f"serving; {waiting} still starting" if waiting else "serving")
+        else:
+            self._on_activity(_activity(replicas))
+
+    def _minds(self, cards: tuple[int, ...]) -> bool:
+        """Whether a GPU fault of an engine on these cards is repaired rung by rung, or just restarted."""
+        return bool(cards) and all(self._care.minds(card) for card in cards)
+
+    def _mind_cards(self, replica: Replica) -> None:
+        """An engine that a GPU fault ended is held back: its first card's ladder says what comes next."""
+        held = replica.state is ReplicaState.RESTARTING and replica.retry_at is None
+        if not held or replica.reason is not Reason.GPU_FAULT:
+            return
+        runner = next(one for one in self._runners if one.plan.name == replica.name)
+        if not self._care.engine_fault(runner.plan.cards[0], replica.detail):
+            runner.card_returned()
+
+    def _card_changed(self, card: int, state: str, reason: str, detail: str) -> None:
+        tell = log.info if state == "ok" else log.error
+        tell("card_state", card=card, state=state, reason=reason, detail=detail)
+        self._chronicle.process("gpu", f"card {card}", state, reason, detail)
+
+    def _help_changed(self, targets: tuple[ReplicaTarget, ...]) -> None:
+        self._help = targets
+        self._tell_table()
+
+    def _failover_changed(self, before: Help, after: Help) -> None:
+        if before.state is not after.state:
+            self._chronicle.failover(after.state.value, after.detail)
+
+    def _gateway_changed(self, state: str, reason: str, detail: str) -> None:
+        tell = log.error if state in {"restarting", "hung"} else log.info
+        tell("gateway_state", state=state, reason=reason, detail=detail)
+        self._chronicle.process("gateway", "gateway", state, reason, detail)
+
+    def _pin_port(self, port: int) -> None:
+        """A gateway that is started again comes back where its callers look for it."""
+        settings = self._plan.gateway_settings
+        pinned = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"port": port})})
+        try:
+            write_atomically(gateway_file(self._state), pinned.model_dump_json().encode())
+        except OSError as error:
+            log.warning("gateway_port_not_kept", port=port, cause=str(error))
+
+    def _tell_table(self) -> None:
+        """Degraded replicas get requests only while no other does.
+
+        An adopted gateway keeps the table it has until one replica has proved itself, or failed to.
+        """
+        states = {runner.replica.state for runner in self._runners}
+        adopted = self._plan.gateway.name in self._plan.left
+        if adopted and not self._served and states == {ReplicaState.STARTING}:
+            return
+        some_ready = any(runner.ready for runner in self._runners)
+        own = [_target(runner, some_ready=some_ready) for runner in self._runners]
+        self._gateway.set_table([*own, *self._help])
 
     def _children(self) -> list[Child]:
         """Those whose families are on record. A service's helpers come and go, and end with it."""
@@ -154,8 +321,8 @@ class Supervisor:
 
     def _record_children(self) -> None:
         try:
-            children = (*self._children(), *self._services.children())
-            write_children(self._state, [child.record() for child in children])
+            children = (*self._children(), *self._services.children(), *self._failover.children())
+            write_children(self._state, records_of(children, self._plan.left))
         except OSError as error:
             # A full disk must not take a running service down. The next start may then miss an orphan.
             log.warning("children_not_recorded", cause=str(error))
@@ -174,6 +341,27 @@ class Supervisor:
         if not self._failure.done():
             self._failure.set_exception(error)
             self._failure.exception()  # looked at: a failure while stopping anyway is no news
+
+
+def _target(runner: ReplicaRunner, *, some_ready: bool) -> ReplicaTarget:
+    replica = runner.replica
+    ready = runner.ready or (replica.serving and not some_ready)
+    told = {
+        "state": replica.state.value,
+        "reason": replica.reason.value,
+        "expected_in_s": runner.expected_in_s,
+    }
+    return runner.plan.target(ready=ready).model_copy(update=told)
+
+
+def _activity(replicas: Sequence[Replica]) -> str:
+    """What there is to wait for, in a few words."""
+    serving = [replica for replica in replicas if replica.serving]
+    away = [replica for replica in replicas if not replica.serving]
+    if not away:
+        return "serving"
+    named = ", ".join(f"{replica.name} {replica.state.value}" for replica in away)
+    return f"serving; {named}" if serving else f"waiting: {named}"
 
 
 def _refresh_all(children: list[Child]) -> bool:

@@ -9,11 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from dreamseed_cli.core.result import Provenance
-from dreamseed_cli.supervisor.snapshot import ReplicaSnapshot, ServiceSnapshot, StackSnapshot
+from dreamseed_cli.supervisor.failover.view import failover_view
+from dreamseed_cli.supervisor.gpu.view import cards_table
+from dreamseed_cli.supervisor.snapshot import ReloadOutcome, ReplicaSnapshot, ServiceSnapshot, StackSnapshot
 
 _STYLES = {
-    **dict.fromkeys(("starting", "draining", "restarting", "unusable", "stopping"), "yellow"),
-    **dict.fromkeys(("failed", "hung", "unreachable"), "bold red"),
+    **dict.fromkeys(("starting", "draining", "restarting", "unusable", "stopping", "degraded"), "yellow"),
+    **dict.fromkeys(("failed", "hung", "unreachable", "quarantined"), "bold red"),
     **dict.fromkeys(("off", "outbox", "stopped"), "dim"),
     "ready": "green",
 }
@@ -27,7 +29,11 @@ def stack_view(snapshot: StackSnapshot, *, spinner: Spinner | None = None) -> Re
     parts: list[RenderableType] = [_headline(snapshot), _activity(snapshot, spinner)]
     if snapshot.replicas:
         parts.append(_replica_table(snapshot))
-    parts.extend(line for replica in snapshot.replicas for line in _remarks(replica))
+    parts.extend(line for replica in snapshot.replicas for line in _remarks(replica, snapshot.taken_at))
+    if snapshot.cards:
+        parts.append(cards_table(snapshot.cards))
+    if snapshot.failover is not None and snapshot.failover.shown:
+        parts.append(failover_view(snapshot.failover, now=snapshot.taken_at))
     if snapshot.services:
         parts.append(_service_table(snapshot))
     parts.extend(line for service in snapshot.services for line in _service_remarks(service))
@@ -35,6 +41,23 @@ def stack_view(snapshot: StackSnapshot, *, spinner: Spinner | None = None) -> Re
     return Panel(
         Group(*parts), title=title, title_align="left", border_style="magenta" if simulated else "blue"
     )
+
+
+def reload_view(outcome: ReloadOutcome) -> RenderableType:
+    """What a reload took, and what needs a restart."""
+    if not outcome.taken and not outcome.needs_restart:
+        return Text("Nothing in the profile has changed.")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("setting", "was", "is in the profile", ""):
+        table.add_column(column, overflow="fold")
+    for changes, word, style in (
+        (outcome.taken, "taken", "green"),
+        (outcome.needs_restart, "needs a restart", "yellow"),
+    ):
+        for change in changes:
+            table.add_row(change.path, str(change.before), str(change.after), Text(word, style=style))
+    restart = [Text(f"To take the rest: {outcome.restart_with}")] if outcome.needs_restart else []
+    return Group(table, *restart)
 
 
 def clock(seconds: float) -> str:
@@ -70,7 +93,7 @@ def _replica_table(snapshot: StackSnapshot) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", caption=caption, caption_justify="left")
     for column in ("replica", "state", "for"):
         table.add_column(column, no_wrap=True)
-    for column in ("running", "waiting", "tok/s", "KV cache", "calls", "failed"):
+    for column in ("running", "waiting", "tok/s", "KV cache", "calls", "failed", "restarts"):
         table.add_column(column, justify="right")
     with_cards = any(replica.cards for replica in snapshot.replicas)
     if with_cards:
@@ -93,6 +116,7 @@ def _row(replica: ReplicaSnapshot, now: float) -> list[RenderableType]:
         _NOTHING if replica.kv_usage is None else f"{replica.kv_usage:.0%}",
         str(replica.finished),
         str(replica.failed),
+        str(replica.restarts),
     ]
 
 
@@ -127,12 +151,12 @@ def _count(value: int | None) -> str:
     return _NOTHING if value is None else str(value)
 
 
-def _remarks(replica: ReplicaSnapshot) -> list[Text]:
+def _remarks(replica: ReplicaSnapshot, now: float) -> list[Text]:
     """Why a replica failed, or how far its start has come."""
     if replica.detail:
-        return [
-            Text(f"{replica.name} {replica.reason}: {replica.detail}", style=_STYLES.get(replica.state, ""))
-        ]
+        again = "" if replica.retry_at is None else f" (again in {clock(replica.retry_at - now)})"
+        words = f"{replica.name} {replica.reason}{again}: {replica.detail}"
+        return [Text(words, style=_STYLES.get(replica.state, ""))]
     if replica.last_log:
         return [Text(f"{replica.name} │ {replica.last_log}", style="dim", no_wrap=True, overflow="ellipsis")]
     return []

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "runbooks").glob("*.md"))]
-SAFE_VERBS = ("status", "ask", "logs", "profile", "db", "user", "events", "certs")
+SAFE_VERBS = ("status", "ask", "logs", "profile", "db", "user", "events", "certs", "incidents", "reload")
 # They follow, or speak to another host.
 _NOT_HERE = {"--follow", "--address"}
 
@@ -37,7 +37,15 @@ MAKE = [words[1:] for words in _examples() if words[0] == "make"]
 
 def test_there_are_examples_of_every_verb() -> None:
     """A page whose examples are no longer found would make the tests below pass for nothing."""
-    assert {words[0] for words in DREAMSEED} == {*SAFE_VERBS, "serve", "stop", "demo", "api"}
+    assert {words[0] for words in DREAMSEED} == {
+        *SAFE_VERBS,
+        "serve",
+        "restart",
+        "stop",
+        "chaos",
+        "demo",
+        "api",
+    }
     assert ["demo"] in MAKE
     assert ["test"] in MAKE
 

@@ -154,21 +154,28 @@ def test_a_paused_service_is_replaced(full_stack: Stack) -> None:
     _until(lambda: all(_is_back(full_stack, name, before[name]) for name in ("postgres", "valkey-2")))
 
 
-def test_a_killed_serve_leaves_nothing_and_loses_nothing(serve_profile: ServeProfile) -> None:
-    """kill -9 of the supervisor, then of PostgreSQL: the next serve ends the rest, and the row is there."""
+def test_a_killed_serve_is_taken_over_and_loses_nothing(serve_profile: ServeProfile) -> None:
+    """kill -9 of the supervisor, then of PostgreSQL: the next serve goes on with the gateway and the engine,
+    starts the services anew, and the row is there.
+    """
     with serve_profile(_SMALL) as first:
         with psycopg.connect(_dsn(first.state_dir)) as connection:
             connection.execute("INSERT INTO users (id, tier) VALUES ('before', 'paid')")
         postgres = _services(first)["postgres"]["pid"]
         first.kill()
         os.kill(postgres, signal.SIGKILL)
-        left = {member for child in read_children(StateDir(first.state_dir)) for member in child.members}
-        assert sum(member.alive() for member in left) >= 4
+        before = {child.name: child.leader for child in read_children(StateDir(first.state_dir))}
         with serve_profile(_SMALL) as second:
-            assert not any(member.alive() for member in left)
-            assert "killed run" in second.json("status")["notes"][0]
+            now = {child.name: child.leader for child in read_children(StateDir(second.state_dir))}
+            kept = {name for name, leader in before.items() if now[name] == leader}
+            assert kept == {"gateway", "r0"}
+            assert not any(leader.alive() for name, leader in before.items() if name not in kept)
+            notes = second.json("status")["notes"]
+            assert "Adopted" in notes[0]
+            assert "killed run" in notes[1]
             with psycopg.connect(_dsn(second.state_dir)) as connection:
                 assert connection.execute("SELECT id FROM users").fetchall() == [("before",)]
+            assert _answers(second)
             own = {member for child in read_children(StateDir(second.state_dir)) for member in child.members}
         assert not any(member.alive() for member in own)
 

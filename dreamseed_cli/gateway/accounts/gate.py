@@ -62,14 +62,22 @@ class Gate:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
         self._directory = directory
         self._limits = limits
         self._clock = clock
-        unknown = settings.unknown_user_tier
-        self._unknown_tier = None if unknown == "refuse" else Tier(unknown)
+        self._set_tiers(settings)
         self._grants: Counter = metrics.grants
         self._counters: dict[tuple[Tier, Known, bool], Counter] = {}
+
+    def take_rules(self, settings: Accounts) -> None:
+        """Go by these tiers and limits from now on; what a user has used of its minute counts on."""
+        self._set_tiers(settings)
+        self._limits.take_rules(settings)
+
+    def _set_tiers(self, settings: Accounts) -> None:
+        unknown = settings.unknown_user_tier
+        self._unknown_tier = None if unknown == "refuse" else Tier(unknown)
+        self._refuse_above = settings.above_tier == "refuse"
 
     async def admit(
         self, credentials: Credentials, user_id: str, asked: PriorityClass, *, tokens: int = 0
@@ -85,7 +93,7 @@ class Gate:
             standing = await self._of_name(user_id)
         else:
             raise Unauthenticated("no credentials were shown", remedy="Send an API key as a bearer token")
-        priority = granted_priority(asked, standing, refuse_above=self._settings.above_tier == "refuse")
+        priority = granted_priority(asked, standing, refuse_above=self._refuse_above)
         reserved = 0
         if standing.user_id:
             reserved = self._limits.take(standing.user_id, standing.tier, tokens, self._clock())

@@ -53,13 +53,11 @@ class UserLimits:
     @classmethod
     def of(cls, accounts: Accounts) -> UserLimits:
         """As the profile sets them."""
-        return cls(
-            {
-                Tier.PAID: accounts.limits_paid,
-                Tier.FREE: accounts.limits_free,
-                Tier.BACKGROUND: accounts.limits_background,
-            }
-        )
+        return cls(_by_tier(accounts))
+
+    def take_rules(self, accounts: Accounts) -> None:
+        """Limit by these from now on. Buckets keep how full they are, in parts of a minute's allowance."""
+        self._by_tier = _by_tier(accounts)
 
     def __len__(self) -> int:
         return len(self._uses)
@@ -86,11 +84,13 @@ class UserLimits:
     def settle(self, user_id: str, tier: Tier, *, reserved: int, used: int, now: float) -> None:
         """A request has ended: give back what it reserved, pay for the tokens it used."""
         per_minute = self._by_tier[tier].tokens_per_minute
-        if per_minute is None:
+        if per_minute is None and not reserved:
             return
         use = self._use(user_id, now)
+        # Given back also if the limit was lifted meanwhile: it may come again.
         use.reserved = max(0, use.reserved - reserved)
-        use.tokens_full_at = _after(use.tokens_full_at, used, per_minute, now)
+        if per_minute is not None:
+            use.tokens_full_at = _after(use.tokens_full_at, used, per_minute, now)
 
     def _use(self, user_id: str, now: float) -> _Use:
         use = self._uses.get(user_id)
@@ -109,6 +109,14 @@ class UserLimits:
             if len(self._uses) <= 1 or not (idle or len(self._uses) > self._entries):
                 return
             del self._uses[user_id]
+
+
+def _by_tier(accounts: Accounts) -> Mapping[Tier, Limits]:
+    return {
+        Tier.PAID: accounts.limits_paid,
+        Tier.FREE: accounts.limits_free,
+        Tier.BACKGROUND: accounts.limits_background,
+    }
 
 
 def _require_request(use: _Use, per_minute: int, now: float) -> None:

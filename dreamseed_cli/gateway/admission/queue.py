@@ -11,6 +11,7 @@ from dreamseed_cli.gateway.admission.scheduler import Scheduler
 from dreamseed_cli.gateway.admission.ticket import Ticket, TicketState
 from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.gateway.slot import Outcome
+from dreamseed_cli.profile.schema import Admission
 
 
 class AdmissionQueue:
@@ -25,6 +26,10 @@ class AdmissionQueue:
 
     def length(self, priority: PriorityClass) -> int:
         return self._scheduler.length(priority)
+
+    def take_rules(self, rules: Admission) -> None:
+        """Go by these rules from now on; whoever waits goes on waiting."""
+        self._wake(self._scheduler.take_rules(rules, time.monotonic()))
 
     async def enter(self, ticket: Ticket) -> None:
         """Wait until the ticket has a replica. Raises QueueFull, DeadlineUnmeetable, or EngineTimeout."""

@@ -33,14 +33,8 @@ class Scheduler:
 
     def __init__(self, rules: Admission, balancer: Balancer) -> None:
         self._balancer = balancer
-        self._limits = {
-            PriorityClass.PREMIUM: rules.max_queued_premium,
-            PriorityClass.STANDARD: rules.max_queued_standard,
-            PriorityClass.BATCH: rules.max_queued_batch,
-        }
-        self._shares = Shares(
-            {PriorityClass.STANDARD: rules.share_standard, PriorityClass.BATCH: rules.share_batch}
-        )
+        self._limits = _limits(rules)
+        self._shares = Shares(_shares(rules))
         self._queues = {cls: ClassQueue() for cls in _ORDER}
         self._drains = {cls: DrainRate() for cls in _ORDER}
         self._pace = Pace()
@@ -51,6 +45,15 @@ class Scheduler:
     def length(self, priority: PriorityClass) -> int:
         """How many wait in this class."""
         return len(self._queues[priority])
+
+    def take_rules(self, rules: Admission, now: float) -> list[Ticket]:
+        """Go by these rules from now on, the balancer too. A queue longer than its new bound keeps what it
+        has: only new requests are refused.
+        """
+        self._limits = _limits(rules)
+        self._shares.take(_shares(rules))
+        self._balancer.take_rules(rules)
+        return self._dispatch(now)
 
     def submit(self, ticket: Ticket, now: float) -> list[Ticket]:
         """Take a new request in: it has a place (`ticket.slot`), or it waits.
@@ -233,6 +236,18 @@ class Scheduler:
             heads = {cls: next(queue.heads()).cost for cls, queue in self._queues.items() if queue}
             self._shares.dispatched(ticket.priority, ticket.cost, heads)
         self._balancer.seat(ticket, slot)
+
+
+def _limits(rules: Admission) -> dict[PriorityClass, int]:
+    return {
+        PriorityClass.PREMIUM: rules.max_queued_premium,
+        PriorityClass.STANDARD: rules.max_queued_standard,
+        PriorityClass.BATCH: rules.max_queued_batch,
+    }
+
+
+def _shares(rules: Admission) -> dict[PriorityClass, float]:
+    return {PriorityClass.STANDARD: rules.share_standard, PriorityClass.BATCH: rules.share_batch}
 
 
 def _retry(wait_s: float | None) -> float:

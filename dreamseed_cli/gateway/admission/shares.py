@@ -21,8 +21,14 @@ class Shares:
     """Credits in tokens. A class that nobody waits in has none: it was given all that it asked for."""
 
     def __init__(self, shares: dict[PriorityClass, float]) -> None:
+        self._shares: dict[PriorityClass, float] = {}
+        self._credit: dict[PriorityClass, float] = {}
+        self.take(shares)
+
+    def take(self, shares: dict[PriorityClass, float]) -> None:
+        """Guarantee these shares from now on; a class that goes on having one keeps its credit."""
         self._shares = {cls: share for cls, share in shares.items() if share > 0}
-        self._credit = dict.fromkeys(self._shares, 0.0)
+        self._credit = {cls: self._credit.get(cls, 0.0) for cls in self._shares}
 
     def dispatched(self, priority: PriorityClass, cost: int, heads: dict[PriorityClass, int]) -> None:
         """Work of a class went to an engine; heads: the classes that wait, with their next request's cost."""

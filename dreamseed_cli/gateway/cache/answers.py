@@ -60,6 +60,10 @@ class CachedAnswers:
             return self._inner.answer(call)
         return self._answer(call)
 
+    def keep_for(self, ttl_s: int) -> None:
+        """How long answers that come from now on are kept, in seconds."""
+        self._ttl_s = ttl_s
+
     async def close(self) -> None:
         """End every generation under way. The store is its owner's to close."""
         for flight in tuple(self._flights.values()):

@@ -174,3 +174,27 @@ def test_the_estimate_holds_the_prompt_and_the_longest_answer() -> None:
         history=(Turn("user", "h" * 21),),
     )
     assert estimate_tokens(request) == 221
+
+
+def test_a_new_limit_holds_at_once_and_use_counts_on() -> None:
+    """Half of the old allowance was used, so half of the new one is left; a lifted limit holds nobody."""
+    limits = _limits(requests=10)
+    for _ in range(5):
+        limits.take("u", Tier.FREE, 0, 0.0)
+    limits.take_rules(Accounts(limits_free=Limits(requests_per_minute=2)))
+    limits.take("u", Tier.FREE, 0, 0.0)
+    with pytest.raises(OverLimit):
+        limits.take("u", Tier.FREE, 0, 0.0)
+    limits.take_rules(Accounts(limits_free=Limits()))
+    for _ in range(100):
+        limits.take("u", Tier.FREE, 0, 0.0)
+
+
+def test_a_limit_lifted_while_a_request_runs_gives_back_what_it_reserved() -> None:
+    """When it is set again, nothing is reserved by requests that ended meanwhile."""
+    limits = _limits(tokens=100)
+    reserved = limits.take("u", Tier.FREE, 100, 0.0)
+    limits.take_rules(Accounts(limits_free=Limits()))
+    limits.settle("u", Tier.FREE, reserved=reserved, used=0, now=0.0)
+    limits.take_rules(Accounts(limits_free=Limits(tokens_per_minute=100)))
+    assert limits.take("u", Tier.FREE, 100, 0.0) == 100

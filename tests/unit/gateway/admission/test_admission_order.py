@@ -315,3 +315,23 @@ def test_an_extended_deadline_is_kept() -> None:
     desk.scheduler.extend(ticket, 10.0)
     assert desk.scheduler.tick(15.0) == ([], [])
     assert desk.scheduler.tick(20.0) == ([ticket], [])
+
+
+def test_new_rules_hold_from_the_next_request_on() -> None:
+    """A queue over its new bound keeps what it has and refuses more; places no longer reserved are filled."""
+    desk = _Desk(2, reserved_for_premium=1)
+    running = desk.ask()
+    waiting = [desk.ask() for _ in range(3)]
+    assert desk.scheduler.take_rules(Admission(reserved_for_premium=1, max_queued_standard=1), desk.now) == []
+    assert desk.scheduler.length(_STANDARD) == 3
+    with pytest.raises(QueueFull):
+        desk.ask()
+    (moved,) = desk.scheduler.take_rules(Admission(reserved_for_premium=0, max_queued_standard=3), desk.now)
+    assert moved is waiting[0]
+    assert moved.state is TicketState.SEATED
+    desk.ask()
+    assert [ticket.state for ticket in (running, *waiting[1:])] == [
+        TicketState.SEATED,
+        TicketState.WAITING,
+        TicketState.WAITING,
+    ]
