@@ -75,6 +75,14 @@ class Chronicle:
         elif state in {"off", "spent", "failed"}:
             self._end("failover", "failed", {})
 
+    def supervisor_lost(self, what: str) -> None:
+        """The one before did not end in order. what: what became of its children."""
+        self._begin("supervisor", "supervisor", "killed", what)
+
+    def supervisor_serves(self) -> None:
+        """The first replica answers."""
+        self._end("supervisor", "recovered", {})
+
     def close(self) -> None:
         """Write what is left to be written."""
         self._book.close()

@@ -184,7 +184,8 @@ class Session:
         took = take_over(self._state, orphans, plan.specs, self._do)
         self._notes = took.notes
         # Again for the ports: what was ended holds none any more, and somebody else may.
-        return replace(self._make_plan(model, took.left) if orphans else plan, left=took.left)
+        plan = self._make_plan(model, took.left) if orphans else plan
+        return replace(plan, left=took.left, took_over=" ".join(took.notes))
 
     async def _reload_when_asked(self, stop: StopWish) -> None:
         while True:

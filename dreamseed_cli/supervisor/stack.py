@@ -66,6 +66,8 @@ class StackPlan:
     failover: Failover = field(default_factory=Failover)
     left: Mapping[str, ChildRecord] = field(default_factory=dict)
     """What a killed supervisor left and may be adopted in place of a start, by name."""
+    took_over: str = ""
+    """What became of that, in words; empty if the last one ended in order."""
 
     @property
     def specs(self) -> tuple[ChildSpec, ...]:

@@ -134,6 +134,8 @@ class Supervisor:
         self._spawn(self._care.run())
         self._spawn(self._failover.run())
         self._services.start()
+        if self._plan.took_over:
+            self._chronicle.supervisor_lost(self._plan.took_over)
         self._spawn(self._tick_forever())
         wished: asyncio.Future[Any] = asyncio.ensure_future(stop.requested.wait())
         try:
@@ -252,7 +254,9 @@ class Supervisor:
         self._tell_table()
         if self._stopping:
             return
-        self._served = self._served or after.serving
+        if after.serving and not self._served:
+            self._served = True
+            self._chronicle.supervisor_serves()
         replicas = [runner.replica for runner in self._runners]
         self._mind_cards(after)
         nothing_else = not self._served and not self._plan.failover.urls
