@@ -86,6 +86,11 @@ class Journey:
         self.prompt_tokens = delta.prompt_tokens or self.prompt_tokens
         self.finish_reason = delta.finish_reason or self.finish_reason
 
+    def begin_anew(self) -> None:
+        """What came of the answer is thrown away: another one is made from the beginning."""
+        self.ttft_s = self.prompt_tokens = self.finish_reason = None
+        self.tokens = 0
+
     def elapsed_s(self) -> float:
         """Since the arrival."""
         return time.perf_counter() - self.arrived

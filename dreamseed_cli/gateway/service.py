@@ -12,7 +12,8 @@ import structlog
 
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.engine.types import EngineRefused
-from dreamseed_cli.gateway.call import Answers, Delta
+from dreamseed_cli.gateway.call import Answers, Call, Delta
+from dreamseed_cli.gateway.dispatch import AnswerCut
 from dreamseed_cli.gateway.events.record import Outcome
 from dreamseed_cli.gateway.intake import Context, Intake
 from dreamseed_cli.gateway.journey import Journey
@@ -26,6 +27,7 @@ from dreamseed_cli.gateway.validation import InvalidArgument
 
 _log = structlog.get_logger(__name__)
 Metadata = Sequence[tuple[str, str | bytes]]
+_ATTEMPTS = 3
 _REJECTIONS = (InvalidArgument, Refusal, EngineRefused)
 
 
@@ -51,18 +53,19 @@ class LLMService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def generate(self, message: bytes, context: Context) -> GenerateResponse:
-        """The whole answer in one message."""
+        """The whole answer in one message. Nobody sees a part of it, so one that an engine cut begins anew."""
         journey = Journey()
         parts: list[str] = []
 
         async def collect(deltas: AsyncIterator[Delta]) -> None:
+            parts.clear()
             with self._pace.stream():
                 async for delta in deltas:
                     journey.add(delta)
                     parts.append(delta.text)
                     await self._pace.wait(last=delta.finish_reason is not None)
 
-        await self._answer(message, context, journey, collect)
+        await self._answer(message, context, journey, collect, attempts=_ATTEMPTS)
         return journey.whole("".join(parts))
 
     async def generate_stream(self, message: bytes, context: Context) -> None:
@@ -88,13 +91,16 @@ class LLMService:
         context: Context,
         journey: Journey,
         consume: Callable[[AsyncIterator[Delta]], Awaitable[None]],
+        attempts: int = 1,
     ) -> None:
-        """Hand a request's deltas to `consume` and tell how it ended; a failure ends the call by a status."""
+        """Hand a request's deltas to `consume` and tell how it ended; a failure ends the call by a status.
+
+        attempts: how often `consume` may be given an answer's beginning, after one that was cut.
+        """
         try:
             call = await self._intake.let_in(message, context, journey)
             self._reporter.begin(journey)
-            async with aclosing(self._answers.answer(call)) as deltas:
-                await consume(deltas)
+            await self._consume(call, journey, consume, attempts)
         except DreamseedError as error:
             outcome = Outcome.REJECTED if isinstance(error, _REJECTIONS) else Outcome.FAILED
             await self._abort(context, journey, outcome, error)
@@ -111,6 +117,24 @@ class LLMService:
             context.set_trailing_metadata(self._trailer(journey))
         finally:
             self._intake.settle(journey)
+
+    async def _consume(
+        self,
+        call: Call,
+        journey: Journey,
+        consume: Callable[[AsyncIterator[Delta]], Awaitable[None]],
+        attempts: int,
+    ) -> None:
+        for left in reversed(range(attempts)):
+            try:
+                async with aclosing(self._answers.answer(call)) as deltas:
+                    await consume(deltas)
+            except AnswerCut:
+                if not left or time.monotonic() >= call.deadline:
+                    raise
+                journey.begin_anew()
+            else:
+                return
 
     async def _abort(
         self, context: Context, journey: Journey, outcome: Outcome, error: DreamseedError

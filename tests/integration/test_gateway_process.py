@@ -85,12 +85,16 @@ def test_the_admin_interface_sets_replicas_and_tells_the_state(folder: Path) -> 
         asyncio.run(_ask(gateway.address))
         stats = gateway.stats()
     assert stats["simulated"] is True
+    assert 1 <= stats["replicas"][0].pop("progress") <= 5  # pieces, of a token or more each
     assert stats["replicas"][0] == {
         "name": "r0",
         "ready": True,
         "outstanding": 0,
         "outstanding_tokens": 0,
         "tokens": 4,
+        "moved": 0,
+        "continued": 0,
+        "cut": 0,
         "finished": 1,
         "failed": 0,
         "refused": 0,

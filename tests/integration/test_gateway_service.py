@@ -256,6 +256,18 @@ async def test_an_answer_cut_in_the_middle_is_told(folder: Path) -> None:
             assert (await caller.unary(GenerateRequest(prompt="Hi", max_tokens=3))).replica == "r1"
 
 
+async def test_a_whole_answer_that_is_cut_begins_anew(folder: Path) -> None:
+    """Nobody has seen a part of it, so a sampled one is made by another replica, with none of the first's."""
+    with emulated_engine(folder, "dies") as dies, emulated_engine(folder, "lives") as lives:
+        targets = target("r0", dies.socket), target("r1", lives.socket)
+        async with _calling(folder, *targets) as caller:
+            await dies.order_fault(fault="crash", after_tokens=10)
+            answer = await caller.unary(GenerateRequest(prompt="Go on", max_tokens=50, temperature=0.7))
+            assert (answer.replica, answer.tokens_generated) == ("r1", 50)
+            assert len(answer.text.split()) <= 50
+            assert caller.outstanding() == 0
+
+
 async def test_garbage_from_an_engine_is_no_answer(folder: Path, good: Engines) -> None:
     """An engine that sends nonsense is passed over, and with no other one the caller is told."""
     await good[0].order_fault(fault="garbage")
