@@ -58,6 +58,7 @@ mode = "off"
 mode = "off"
 [gpu]
 poll_s = {gpu_poll_s}
+{more}
 """
 TOKENS = 40
 _PROMPTS = tuple(f"Explain exercise {number} of chapter {number % 5}, step by step." for number in range(8))
@@ -225,7 +226,8 @@ class Stack:
                 self.remember()
                 if condition(now):
                     return now
-            if time.monotonic() > deadline:
+            over = self.process is not None and self.process.poll() is not None
+            if over or time.monotonic() > deadline:
                 said = (self.folder / "serve.log").read_text(errors="replace")[-3000:]
                 raise TimeoutError(f"not within {bound_s:.0f} s; last: {now}\n{said}")
             await asyncio.sleep(_POLL_S)
@@ -274,16 +276,19 @@ async def stack(
     replicas: int = 3,
     supervision: str = "",
     gpu_poll_s: float = 5.0,
+    more: str = "",
     module: Sequence[str] = ("dreamseed_cli", "serve"),
     env: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
     """A stack, all of whose replicas are ready; ended with the block.
 
-    supervision: lines of that table of the profile; the defaults otherwise.
+    supervision: lines of that table of the profile; the defaults otherwise. more: further tables.
     module: what to run in place of `dreamseed serve`, with the same options.
     """
     profile = folder / "profile.toml"
-    profile.write_text(PROFILE.format(replicas=replicas, supervision=supervision, gpu_poll_s=gpu_poll_s))
+    profile.write_text(
+        PROFILE.format(replicas=replicas, supervision=supervision, gpu_poll_s=gpu_poll_s, more=more)
+    )
     state = StateDir(folder / "s")
     argv = (sys.executable, "-m", *module, "--profile", str(profile), "--state-dir", str(state.root))
     made = Stack(folder, state, argv, env or {})
