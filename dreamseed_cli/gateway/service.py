@@ -53,7 +53,7 @@ class LLMService:
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     async def generate(self, message: bytes, context: Context) -> GenerateResponse:
-        """The whole answer in one message. Nobody sees a part of it, so one that an engine cut begins anew."""
+        """The whole answer in one message. Nobody sees a part of it: one that an engine cut begins anew."""
         journey = Journey()
         parts: list[str] = []
 

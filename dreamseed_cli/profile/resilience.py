@@ -93,3 +93,9 @@ class Failover(Part):
         if len(set(self.urls)) != len(self.urls):
             raise ValueError("urls names an engine twice")
         return self
+
+    @model_validator(mode="after")
+    def _what_is_started_is_stopped(self) -> Self:
+        if self.start and not self.stop:
+            raise ValueError("start is set but stop is empty: what is started would cost for ever")
+        return self

@@ -23,6 +23,7 @@ from dreamseed_cli.plan.check import require_none, start_errors
 from dreamseed_cli.profile.schema import Gateway, Postgres, Profile, RemoteEngine, VllmEngine
 from dreamseed_cli.profile.select import visible_cards
 from dreamseed_cli.services.preflight import service_needs
+from dreamseed_cli.supervisor.failover.needs import failover_needs
 
 _CONNECT_TIMEOUT_S = 3.0
 
@@ -38,6 +39,7 @@ def require_everything(profile: Profile, state: StateDir) -> None:
         missing.extend(_remote_needs(engine))
     missing.extend(_database_needs(profile.services.postgres))
     missing.extend(service_needs(profile.services, state.socket_dir))
+    missing.extend(failover_needs(profile.failover))
     if missing:
         raise missing[0] if len(missing) == 1 else ErrorGroup(missing)
 

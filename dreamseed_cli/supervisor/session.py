@@ -109,7 +109,9 @@ class Session:
         supervisor = self._supervisor
         gateway, replicas = supervisor.snapshot() if supervisor else (GatewaySnapshot("waiting"), ())
         engine = self._profile.engine
-        simulated = isinstance(engine, EmulatedEngine) or any(replica.simulated for replica in replicas)
+        failover = supervisor.failover() if supervisor else None
+        answering = (*replicas, *(failover.engines if failover else ()))
+        simulated = isinstance(engine, EmulatedEngine) or any(one.simulated for one in answering)
         return StackSnapshot(
             profile=self._profile.name,
             why=self._why,
@@ -126,7 +128,7 @@ class Session:
             reload=self._reload,
             rolling=supervisor.rolling() if supervisor else None,
             cards=supervisor.cards() if supervisor else (),
-            failover=supervisor.failover() if supervisor else None,
+            failover=failover,
         )
 
     def tick(self) -> None:

@@ -231,8 +231,7 @@ class Supervisor:
         await asyncio.gather(
             *(runner.observe(now, self._gateway.counts(runner.plan.name)) for runner in self._runners)
         )
-        ready = sum(runner.replica.serving for runner in self._runners)
-        self._failover.observe(ready, len(self._runners))
+        self._count_replicas()
         children = self._children()
         if await asyncio.to_thread(_refresh_all, children):
             self._record_children()
@@ -252,6 +251,7 @@ class Supervisor:
         )
         self._chronicle.replica(before, after)
         self._tell_table()
+        self._count_replicas()
         if self._stopping:
             return
         if after.serving and not self._served:
@@ -264,6 +264,10 @@ class Supervisor:
             self._fail(_nothing_left(replicas))
         else:
             self._on_activity(_activity(replicas))
+
+    def _count_replicas(self) -> None:
+        serving = sum(runner.replica.serving for runner in self._runners)
+        self._failover.observe(serving, len(self._runners))
 
     def _minds(self, cards: tuple[int, ...]) -> bool:
         """Whether a GPU fault of an engine on these cards is repaired rung by rung, or just restarted."""

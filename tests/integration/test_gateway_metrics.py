@@ -129,3 +129,18 @@ def test_a_request_is_a_span_by_the_genai_conventions(
     assert attributes["gen_ai.usage.output_tokens"].int_value == 5
     assert attributes["gen_ai.response.finish_reasons"].array_value.values[0].string_value == "length"
     assert b"secret" not in b"".join(request.SerializeToString() for request in collector.requests)
+
+
+async def test_states_of_replicas_are_in_the_metrics(engine_socket: Path) -> None:
+    """Each as the supervisor tells it, and every change with its reason."""
+    ready = target("r0", engine_socket).model_copy(update={"state": "ready", "reason": "answered"})
+    away = ready.model_copy(update={"ready": False, "state": "hung", "reason": "no_progress"})
+    with socket_folder() as folder:
+        async with gateway_here(settings(folder)) as server:
+            for table in (ready, ready, away, ready):
+                await server.set_replicas([table])
+            found = _samples(server.metrics_text().decode())
+    assert found["dreamseed_replica_state", ("r0", "ready")] == 1
+    assert ("dreamseed_replica_state", ("hung", "r0")) not in found
+    assert found["dreamseed_replica_transitions_total", ("answered", "r0", "ready")] == 2
+    assert found["dreamseed_replica_transitions_total", ("hung", "no_progress", "r0")] == 1
