@@ -47,7 +47,7 @@ def restart(
             rolling = _followed(state, rolling, shown.update)
     if rolling.error:
         raise FailedError(
-            f"{rolling.error}\nDone before: {', '.join(rolling.done) or 'none'}.",
+            f"{rolling.error}\nDone before: {', '.join(rolling.done) or 'none'}",
             place="restart",
             remedy="See why with: dreamseed incidents. The other replicas were left alone.",
         )

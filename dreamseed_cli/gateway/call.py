@@ -49,6 +49,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     user_id: str = ""
     workload: Workload = Workload.OTHER
     use_cache: bool = True
+    whole: bool = False
+    """Its caller sees nothing before the end: an answer that was cut may begin anew."""
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):

@@ -158,7 +158,8 @@ class Dispatcher:
         kind = "busy" if isinstance(error, EngineBusy) else "failed"
         if progress.started:
             if isinstance(error, EngineRefused) or not progress.may_continue():
-                slot.cut += 1
+                slot.cut += not ticket.whole
+                slot.moved += ticket.whole
                 raise _cut(slot, progress, error) from error
             if progress.tokens_here:
                 kind = "continued"
@@ -193,6 +194,7 @@ def _ticket(call: Call) -> Ticket:
         answer_tokens=request.max_tokens,
         deadline=call.deadline,
         user_id=call.user_id,
+        whole=call.whole,
         prefixes=prefix_keys(request),
     )
 

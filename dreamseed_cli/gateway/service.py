@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 
 import grpc
+import msgspec
 import structlog
 
 from dreamseed_cli.core.errors import DreamseedError
@@ -100,6 +101,7 @@ class LLMService:
         try:
             call = await self._intake.let_in(message, context, journey)
             self._reporter.begin(journey)
+            call = msgspec.structs.replace(call, whole=attempts > 1)
             await self._consume(call, journey, consume, attempts)
         except DreamseedError as error:
             outcome = Outcome.REJECTED if isinstance(error, _REJECTIONS) else Outcome.FAILED

@@ -7,6 +7,7 @@ that we started (`StartedChild`) and one that a killed supervisor left (`adoptio
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
@@ -30,6 +31,7 @@ _FOLLOW_S = 2.0
 """How long helpers may take to follow their leader before they are killed."""
 _KILL_WAIT_S = 10.0
 _POLL_S = 0.05
+_NOT_A_PROGRAM = {errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 
 UNKNOWN_EXIT = 256
 """The exit code of a child that was adopted: only its parent is told that. No process has one above 255."""
@@ -172,6 +174,8 @@ class StartedChild(Child):
     async def launch(cls, spec: ChildSpec) -> StartedChild:
         """Start it; see `Child.start`."""
         bound_log(spec.log)
+        if spec.role == "engine":
+            _remove_socket(spec.endpoint)
         descriptor = os.open(spec.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             log_start = os.fstat(descriptor).st_size
@@ -184,6 +188,8 @@ class StartedChild(Child):
                 start_new_session=True,
             )
         except OSError as error:
+            if error.errno not in _NOT_A_PROGRAM:
+                raise  # no memory, no file descriptor: it may be started a moment later
             raise MissingError(
                 f"{spec.name} cannot be started: {error.strerror}",
                 place=spec.command.argv[0],
@@ -210,6 +216,13 @@ def child_environment(ours: Mapping[str, str], own: Mapping[str, str]) -> dict[s
     """Our environment without what the service manager meant for us alone, and its own on top. Pure."""
     inherited = {name: value for name, value in ours.items() if name not in MANAGER_VARIABLES}
     return {**inherited, **own}
+
+
+def _remove_socket(endpoint: str) -> None:
+    """Remove what the process before left there: vLLM does not listen where a socket is."""
+    path = Path(endpoint.removeprefix("unix:"))
+    if endpoint.startswith("unix:") and path.is_socket():
+        path.unlink(missing_ok=True)
 
 
 def how_it_ended(exit_code: int | None) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import psutil
+
 from dreamseed_cli.incidents.book import IncidentBook
 from dreamseed_cli.incidents.record import Kind, Outcome
 from dreamseed_cli.supervisor.gateway_admin import ReplicaCounts
@@ -41,7 +43,9 @@ class Chronicle:
             return
         kind = _BROKEN.get(after.state)
         if name in self._open:
-            self._act(name, _words(after.state.value, after.reason.value, after.detail))
+            # Why it starts again was told when it ended.
+            detail = "" if after.state is ReplicaState.STARTING else after.detail
+            self._act(name, _words(after.state.value, after.reason.value, detail))
         elif kind is not None and after.reason is not Reason.RESTART_REQUESTED:
             self._before[name] = self._affected(name)
             self._begin(kind, name, after.reason.value, after.detail, after.detect_s)
@@ -76,8 +80,14 @@ class Chronicle:
             self._end("failover", "failed", {})
 
     def supervisor_lost(self, what: str) -> None:
-        """The one before did not end in order. what: what became of its children."""
-        self._begin("supervisor", "supervisor", "killed", what)
+        """The one before did not end in order; since when is unknown, so this one's start counts.
+
+        what: what became of its children.
+        """
+        since = psutil.Process().create_time()
+        self._open["supervisor"] = self._book.began(
+            "supervisor", "supervisor", cause="killed", detail=what, at=since
+        )
 
     def supervisor_serves(self) -> None:
         """The first replica answers."""

@@ -77,19 +77,28 @@ class GatewayProcess:
         """Keep it running until `stop`. Raises FailedError if it never listens, or ends again and again."""
         while not self._stopping.is_set():
             started = time.monotonic()
-            child = await self._launch()
-            if child is None:
-                return
-            await self._attend(child)
+            how = await self._run_once()
             if self._stopping.is_set():
                 return
-            await child.sweep(_at_once())
             stable = time.monotonic() - started >= _STABLE_S
             self._failures = 1 if stable else self._failures + 1
             if self._address is None or self._failures >= _MOST_FAILURES:
-                raise self._died(child)
-            self._enter("restarting", "hung" if self._state == "hung" else "exited", self._how(child))
+                raise self._died(how)
+            self._enter("restarting", "hung" if self._state == "hung" else "exited", how)
             await self._pause(_FIRST_WAIT_S * 2.0 ** (self._failures - 1))
+
+    async def _run_once(self) -> str:
+        """One process from its start to its end; how it ended."""
+        try:
+            child = await self._launch()
+        except OSError as error:
+            return f"the gateway cannot be started: {error}"
+        if child is None:
+            return ""
+        await self._attend(child)
+        if not self._stopping.is_set():
+            await child.sweep(_at_once())
+        return self._how(child)
 
     async def _launch(self) -> Child | None:
         async with self._launching:
@@ -232,10 +241,10 @@ class GatewayProcess:
         said = "; its last lines:\n" + "\n".join(f"  {line}" for line in lines) + "\n" if lines else ""
         return f"the gateway {how_it_ended(child.exit_code)}{said}"
 
-    def _died(self, child: Child) -> FailedError:
+    def _died(self, how: str) -> FailedError:
         often = f" ({self._failures} times in a row)" if self._failures > 1 else ""
         return FailedError(
-            f"{self._how(child)}{often}",
+            f"{how}{often}",
             place="gateway",
             remedy="See its log with: dreamseed logs gateway.",
         )

@@ -178,6 +178,8 @@ class Replica:
     @property
     def coming(self) -> bool:
         """Whether it will be ready by itself, if all goes well."""
+        if self.state is ReplicaState.DRAINING:
+            return self.reason is Reason.RESTART_REQUESTED
         return self.state in {ReplicaState.STARTING, ReplicaState.HUNG, ReplicaState.RESTARTING}
 
 

@@ -123,6 +123,8 @@ class ReplicaRunner:
             wait_s = max(0.0, self.replica.retry_at - time.time())
         elif self.replica.state is ReplicaState.STARTING:
             wait_s = self._started_at - time.monotonic()
+        elif self.replica.state is ReplicaState.DRAINING:
+            wait_s = self._drain_s / 2  # how long its answers still take, nobody knows
         return max(wait_s + self._start_took_s + _START_MARGIN_S, _START_MARGIN_S)
 
     async def run(self) -> None:

@@ -21,10 +21,19 @@ _GOOD = {ServiceState.STARTING, ServiceState.READY, ServiceState.STOPPING, Servi
 
 
 class ServiceGroup:
-    """Make and use it inside a running event loop. on_start: told of every new process."""
+    """Make and use it inside a running event loop. on_start: told of every new process. on_change: told each
+    change of a service.
+    """
 
-    def __init__(self, plan: ServicesPlan, *, on_start: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        plan: ServicesPlan,
+        *,
+        on_start: Callable[[], None],
+        on_change: Callable[[Service], None] = lambda _: None,
+    ) -> None:
         self._plan = plan
+        self._on_change = on_change
         keepers = keepers_for(plan)
         self._runners = [
             ServiceRunner(service, keepers[service.name], on_change=self._changed, on_start=on_start)
@@ -76,6 +85,7 @@ class ServiceGroup:
             reason=after.reason.value,
             detail=after.detail,
         )
+        self._on_change(after)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

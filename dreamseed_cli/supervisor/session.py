@@ -110,13 +110,13 @@ class Session:
         gateway, replicas = supervisor.snapshot() if supervisor else (GatewaySnapshot("waiting"), ())
         engine = self._profile.engine
         failover = supervisor.failover() if supervisor else None
-        answering = (*replicas, *(failover.engines if failover else ()))
-        simulated = isinstance(engine, EmulatedEngine) or any(one.simulated for one in answering)
+        help_simulated = failover is not None and any(one.simulated for one in failover.engines)
+        own_simulated = isinstance(engine, EmulatedEngine) or any(one.simulated for one in replicas)
         return StackSnapshot(
             profile=self._profile.name,
             why=self._why,
             served_name=engine.served_name,
-            provenance=Provenance.SIMULATED if simulated else Provenance.MEASURED,
+            provenance=Provenance.SIMULATED if own_simulated or help_simulated else Provenance.MEASURED,
             pid=os.getpid(),
             started_at=self._started_at,
             taken_at=time.time(),

@@ -28,11 +28,13 @@ from dreamseed_cli.supervisor.failover.policy import Help
 from dreamseed_cli.supervisor.failover.snapshot import FailoverSnapshot
 from dreamseed_cli.supervisor.gateway_process import GatewayProcess
 from dreamseed_cli.supervisor.gpu.care import CardCare
+from dreamseed_cli.supervisor.gpu.ladder import IN_HAND
 from dreamseed_cli.supervisor.gpu.snapshot import CardSnapshot
 from dreamseed_cli.supervisor.logfile import bound_log
 from dreamseed_cli.supervisor.replica import Reason, Replica, ReplicaState
 from dreamseed_cli.supervisor.replica_runner import ReplicaRunner
 from dreamseed_cli.supervisor.rolling import RollingRestart
+from dreamseed_cli.supervisor.service import Service
 from dreamseed_cli.supervisor.service_group import ServiceGroup
 from dreamseed_cli.supervisor.snapshot import (
     GatewaySnapshot,
@@ -115,7 +117,9 @@ class Supervisor:
             drain_timeout_s=plan.gateway_settings.gateway.drain_timeout_s,
         )
         self._failover.on_hook_started = self._record_children
-        self._services = ServiceGroup(plan.services, on_start=self._record_children)
+        self._services = ServiceGroup(
+            plan.services, on_start=self._record_children, on_change=self._service_changed
+        )
 
     async def run(self, stop: StopWish) -> None:
         """Until a stop is wished, then drain and stop everything, within bounds.
@@ -191,6 +195,13 @@ class Supervisor:
             )
         if self._rolling is not None and self._rolling.running:
             raise UsageError("a restart is under way", place="restart", remedy="Wait: dreamseed status.")
+        in_hand = [card.index for card in self._care.snapshot() if card.state in IN_HAND]
+        if any(card in in_hand for runner in self._runners for card in runner.plan.cards):
+            raise UsageError(
+                f"card {', '.join(map(str, in_hand))} is being repaired, which restarts its engine",
+                place="restart",
+                remedy="Wait: dreamseed status.",
+            )
         self._rolling = RollingRestart(self._runners, names or own)
         for runner in self._runners:
             if runner.plan.name in (names or own) and runner.replica.state is ReplicaState.QUARANTINED:
@@ -299,6 +310,10 @@ class Supervisor:
         tell = log.error if state in {"restarting", "hung"} else log.info
         tell("gateway_state", state=state, reason=reason, detail=detail)
         self._chronicle.process("gateway", "gateway", state, reason, detail)
+
+    def _service_changed(self, service: Service) -> None:
+        state, reason = service.state.value, service.reason.value
+        self._chronicle.process("service", service.name, state, reason, service.detail)
 
     def _pin_port(self, port: int) -> None:
         """A gateway that is started again comes back where its callers look for it."""

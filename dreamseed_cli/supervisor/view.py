@@ -11,7 +11,13 @@ from rich.text import Text
 from dreamseed_cli.core.result import Provenance
 from dreamseed_cli.supervisor.failover.view import failover_view
 from dreamseed_cli.supervisor.gpu.view import cards_table
-from dreamseed_cli.supervisor.snapshot import ReloadOutcome, ReplicaSnapshot, ServiceSnapshot, StackSnapshot
+from dreamseed_cli.supervisor.snapshot import (
+    ReloadOutcome,
+    ReplicaSnapshot,
+    RollingSnapshot,
+    ServiceSnapshot,
+    StackSnapshot,
+)
 
 _STYLES = {
     **dict.fromkeys(("starting", "draining", "restarting", "unusable", "stopping", "degraded"), "yellow"),
@@ -30,6 +36,8 @@ def stack_view(snapshot: StackSnapshot, *, spinner: Spinner | None = None) -> Re
     if snapshot.replicas:
         parts.append(_replica_table(snapshot))
     parts.extend(line for replica in snapshot.replicas for line in _remarks(replica, snapshot.taken_at))
+    if snapshot.rolling is not None and snapshot.rolling.finished_at is None:
+        parts.append(_rolling(snapshot.rolling))
     if snapshot.cards:
         parts.append(cards_table(snapshot.cards))
     if snapshot.failover is not None and snapshot.failover.shown:
@@ -93,7 +101,7 @@ def _replica_table(snapshot: StackSnapshot) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", caption=caption, caption_justify="left")
     for column in ("replica", "state", "for"):
         table.add_column(column, no_wrap=True)
-    for column in ("running", "waiting", "tok/s", "KV cache", "calls", "failed", "restarts"):
+    for column in ("run", "wait", "tok/s", "KV", "calls", "failed", "restarts"):
         table.add_column(column, justify="right")
     with_cards = any(replica.cards for replica in snapshot.replicas)
     if with_cards:
@@ -118,6 +126,12 @@ def _row(replica: ReplicaSnapshot, now: float) -> list[RenderableType]:
         str(replica.failed),
         str(replica.restarts),
     ]
+
+
+def _rolling(rolling: RollingSnapshot) -> Text:
+    left = [name for name in rolling.wanted if name not in (*rolling.done, rolling.current)]
+    then = f", then {', '.join(left)}" if left else ""
+    return Text(f"restarting {rolling.current or 'the first'} by wish{then}", style="yellow")
 
 
 def _service_table(snapshot: StackSnapshot) -> Table:

@@ -24,7 +24,8 @@ class TicketState(Enum):
 class Ticket:
     """A request's claim to a place. Lengths are estimates in tokens, times are monotonic seconds.
 
-    deadline: when it leaves the queue unserved. prefixes: keys of its beginnings, the longest first.
+    deadline: when it leaves the queue unserved.
+    whole: a cut answer to it begins anew. prefixes: keys of its beginnings, the longest first.
     excluded: names of replicas that failed it. model: the only one that may go on with its answer; None: any.
     """
 
@@ -33,6 +34,7 @@ class Ticket:
     answer_tokens: int
     deadline: float
     user_id: str = ""
+    whole: bool = False
     prefixes: tuple[int, ...] = ()
     excluded: frozenset[str] = frozenset()
     model: str | None = None
