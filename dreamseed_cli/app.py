@@ -17,9 +17,11 @@ from dreamseed_cli.commands.certs import certs_app
 from dreamseed_cli.commands.chaos import chaos
 from dreamseed_cli.commands.db import db_app
 from dreamseed_cli.commands.demo import demo
+from dreamseed_cli.commands.estimates import estimates
 from dreamseed_cli.commands.events import events_app
 from dreamseed_cli.commands.incidents import incidents
 from dreamseed_cli.commands.logs import logs
+from dreamseed_cli.commands.plan import plan
 from dreamseed_cli.commands.profile import profile_app
 from dreamseed_cli.commands.reload import reload
 from dreamseed_cli.commands.restart import restart
@@ -46,9 +48,11 @@ _VERBS: tuple[Callable[..., Result], ...] = (
     logs,
     incidents,
     chaos,
+    plan,
     ask,
     api,
     demo,
+    estimates,
 )
 _GROUPS = {"profile": profile_app, "user": user_app, "db": db_app, "events": events_app, "certs": certs_app}
 for _verb in _VERBS:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from dreamseed_cli.plan.tables import Card, Model
+from dreamseed_cli.plan.heads import kv_share, legal_sizes, refusal
+from dreamseed_cli.plan.parts import Card, Model
 from dreamseed_cli.profile.schema import VllmEngine
 
 GIB = 2**30
@@ -40,9 +42,14 @@ class Finding:
     remedy: str
 
 
-def kv_bytes_per_token(model: Model, kv_dtype: str) -> int:
+def kv_bytes_per_token(model: Model, dtype: str) -> int:
     """Bytes of keys and values that one token holds over all layers (2 x layers x kv_heads x head_dim)."""
-    return 2 * model.layers * model.kv_heads * model.head_dim * _BYTES_OF[kv_dtype]
+    return 2 * model.layers * model.kv_heads * model.head_dim * _BYTES_OF[dtype]
+
+
+def kv_dtype(engine: VllmEngine) -> str:
+    """The format of the KV cache: the engine's own, or that of its weights."""
+    return engine.dtype if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype
 
 
 def weight_bytes(model: Model, engine: VllmEngine) -> float:
@@ -52,18 +59,23 @@ def weight_bytes(model: Model, engine: VllmEngine) -> float:
     return model.parameters * _BYTES_OF["fp8" if engine.quantization == "fp8" else engine.dtype]
 
 
-def fit(model: Model, card: Card, engine: VllmEngine, tensor_parallel_size: int) -> Fit:
-    """What one card of a tensor-parallel group holds (`gpu_memory_utilization` of its memory)."""
+def fit(
+    model: Model,
+    card: Card,
+    engine: VllmEngine,
+    tensor_parallel_size: int,
+    pipeline_parallel_size: int = 1,
+) -> Fit:
+    """What one card of a group holds (`gpu_memory_utilization` of its memory); in a pipeline the fullest."""
     budget = engine.gpu_memory_utilization * card.memory_gib * GIB
-    weights = weight_bytes(model, engine) / tensor_parallel_size
-    kv_dtype = engine.dtype if engine.kv_cache_dtype == "auto" else engine.kv_cache_dtype
-    # Each card keeps its share of the KV heads, but at least one of them.
-    heads_share = max(model.kv_heads // tensor_parallel_size, 1) / model.kv_heads
+    layers_share = math.ceil(model.layers / pipeline_parallel_size) / model.layers
+    weights = weight_bytes(model, engine) * layers_share / tensor_parallel_size
+    kv_per_token = kv_bytes_per_token(model, kv_dtype(engine)) * layers_share
     return Fit(
         tensor_parallel_size,
         weights=weights,
         kv_cache=budget - weights - RESERVE_GIB * GIB,
-        kv_per_token=kv_bytes_per_token(model, kv_dtype) * heads_share,
+        kv_per_token=kv_per_token * kv_share(model, tensor_parallel_size),
     )
 
 
@@ -78,23 +90,22 @@ def findings(engine: VllmEngine, model: Model, card: Card | None, cards: int) ->
                 f"Set it to {model.max_positions} or less.",
             )
         )
-    if model.attention_heads % engine.tensor_parallel_size:
-        found.append(_indivisible(engine, model, card, cards))
+    if (reason := refusal(model, engine.tensor_parallel_size)) is not None:
+        found.append(_indivisible(reason, engine, model, card, cards))
     elif card is not None:
         memory = _memory_finding(engine, model, card)
         found += [memory] if memory else []
     return found
 
 
-def _indivisible(engine: VllmEngine, model: Model, card: Card | None, cards: int) -> Finding:
-    size = engine.tensor_parallel_size
-    legal = [n for n in range(1, max(cards, 1) + 1) if model.attention_heads % n == 0]
+def _indivisible(reason: str, engine: VllmEngine, model: Model, card: Card | None, cards: int) -> Finding:
+    legal = legal_sizes(model, cards)
     remedy = f"Sizes that divide them on {cards} cards: {', '.join(map(str, legal))}"
     if card is not None:
         remedy += "; " + "; ".join(_outlook(engine, fit(model, card, engine, n)) for n in legal)
     return Finding(
         "engine.tensor_parallel_size",
-        f"{size} does not divide the model's {model.attention_heads} attention heads, so vLLM cannot start",
+        f"{reason}, so vLLM cannot start",
         f"{remedy}. Independent replicas (tensor_parallel_size 1) of a model that fits one card use all "
         "cards and survive the loss of one.",
     )

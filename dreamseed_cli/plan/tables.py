@@ -2,56 +2,104 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from dreamseed_cli.profile.part import Part
+from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.plan.hf_config import is_model_folder, read_model
+from dreamseed_cli.plan.parts import Card, Model
 
+__all__ = ["Card", "Model", "Tables", "cards", "extended", "find_model", "models", "require_model", "shipped"]
+
+_Line = TypeVar("_Line", Card, Model)
 _HERE = Path(__file__).resolve().parent
 
 
-class Card(Part):
-    """One kind of GPU."""
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Every card by its short name and every model by the name a profile uses."""
 
-    title: str
-    memory_gib: float
-    """What the driver reports, in GiB."""
-    bandwidth_gb_s: float
-    """Memory bandwidth, 10^9 bytes per second."""
-    board_power_w: float
-    source: str
-
-
-class Model(Part):
-    """The figures of a model that decide where it fits."""
-
-    parameters: int
-    layers: int
-    attention_heads: int
-    kv_heads: int
-    """Fewer than attention_heads under grouped-query attention."""
-    head_dim: int
-    max_positions: int
-    weights_gb: float | None = None
-    """Size of quantised weights, 10^9 bytes; None where it follows from parameters and dtype."""
-    gated: bool = False
-    """Whether its licence must be accepted on Hugging Face first."""
+    cards: Mapping[str, Card]
+    models: Mapping[str, Model]
 
 
 @cache
-def cards() -> dict[str, Card]:
-    """Every known card by its short name."""
-    return TypeAdapter(dict[str, Card]).validate_python(_read("cards.toml"))
+def shipped() -> Tables:
+    """The tables that come with the package."""
+    return Tables(_read_cards(_HERE / "cards.toml"), _read_models(_HERE / "models.toml"))
 
 
-@cache
-def models() -> dict[str, Model]:
-    """Every known model by the name a profile uses."""
-    return TypeAdapter(dict[str, Model]).validate_python(_read("models.toml"))
+def cards() -> Mapping[str, Card]:
+    """Every card of the shipped table."""
+    return shipped().cards
 
 
-def _read(name: str) -> dict[str, object]:
-    return tomllib.loads((_HERE / name).read_text(encoding="utf-8"))
+def models() -> Mapping[str, Model]:
+    """Every model of the shipped table."""
+    return shipped().models
+
+
+def extended(cards_file: Path | None, models_file: Path | None) -> Tables:
+    """The shipped tables with those of files added; a file's line replaces the shipped one of its name."""
+    tables = shipped()
+    return Tables(
+        {**tables.cards, **(_read_cards(cards_file) if cards_file else {})},
+        {**tables.models, **(_read_models(models_file) if models_file else {})},
+    )
+
+
+def find_model(tables: Tables, name: str) -> Model | None:
+    """A model by its name in the table, or from a folder with its `config.json`; None if it is neither.
+
+    Raises UsageError for a folder whose configuration cannot be computed.
+    """
+    known = tables.models.get(name)
+    if known is None and is_model_folder(name):
+        return read_model(name)
+    return known
+
+
+def require_model(tables: Tables, name: str) -> Model:
+    """The same; UsageError if it is neither."""
+    model = find_model(tables, name)
+    if model is None:
+        raise UsageError(
+            f"no model of this name is in the table: {name}",
+            place="--model",
+            remedy=f"Known are: {', '.join(tables.models)}. "
+            "Others: --models FILE, or a folder with its config.json.",
+        )
+    return model
+
+
+def _read_cards(path: Path) -> dict[str, Card]:
+    return _validated(TypeAdapter(dict[str, Card]), path)
+
+
+def _read_models(path: Path) -> dict[str, Model]:
+    return _validated(TypeAdapter(dict[str, Model]), path)
+
+
+def _validated(adapter: TypeAdapter[dict[str, _Line]], path: Path) -> dict[str, _Line]:
+    """A table from its file. Raises UsageError or ErrorGroup with every mistake in it."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return adapter.validate_json(json.dumps(data, default=str))
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", place=str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"not valid TOML: {error}", place=str(path), remedy="Mend the file.") from error
+    except ValidationError as error:
+        raise ErrorGroup(
+            [
+                UsageError(one["msg"], place=f"{path}: {'.'.join(map(str, one['loc'])) or 'table'}")
+                for one in error.errors()
+            ]
+        ) from error

@@ -17,6 +17,17 @@ class Box(Part):
     """How many cards the stack may use; 0 on a machine without any."""
     gpu_model: str | None = None
     """The card, by its name in the table of cards (`rtx5090`)."""
+    gpu_power_limit_w: Positive | None = None
+    """What `nvidia-smi -pl` sets on every card; None: its board power. `plan` computes with it, nothing here
+    sets it."""
+    cpu_power_w: Positive | None = None
+    """The processor at full load."""
+    other_power_w: Positive | None = None
+    """Mainboard, memory, disks, fans and network together."""
+    psu_w: Positive | None = None
+    """The power supply's rating."""
+    ups_w: Positive | None = None
+    """The UPS's rating in watts (not VA)."""
 
     @model_validator(mode="after")
     def _cards_are_named(self) -> Self:

@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "runbooks").glob("*.md"))]
-SAFE_VERBS = ("status", "ask", "logs", "profile", "db", "user", "events", "certs", "incidents", "reload")
+SAFE_VERBS = (
+    "status",
+    "ask",
+    "logs",
+    "profile",
+    "db",
+    "user",
+    "events",
+    "certs",
+    "incidents",
+    "reload",
+    "estimates",
+)
 # They follow, or speak to another host.
 _NOT_HERE = {"--follow", "--address"}
 
@@ -40,6 +52,7 @@ def test_there_are_examples_of_every_verb() -> None:
     assert {words[0] for words in DREAMSEED} == {
         *SAFE_VERBS,
         "serve",
+        "plan",
         "restart",
         "stop",
         "chaos",

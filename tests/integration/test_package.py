@@ -16,6 +16,8 @@ def test_an_installed_dreamseed_has_its_profiles_and_tables(tmp_path: Path) -> N
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     installed = tmp_path / "installed"
     zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(installed)
+    figures = installed / "dreamseed_cli/_benchmarks/estimates.toml"
+    assert figures.read_bytes() == (ROOT / "benchmarks/estimates.toml").read_bytes()
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     for arguments in (["list"], ["check", "rtx5090x3"]):
         done = subprocess.run(

@@ -42,7 +42,7 @@ def test_the_document_profile_cannot_start_because_of_its_heads() -> None:
     assert "3 does not divide the model's 40 attention heads" in message
     assert "with 1 it does not fit" in message
     assert "with 2 it fits" in message
-    assert "can start on these cards: rtx5090x1, rtx5090x3." in message
+    assert "can start on these cards: rtx5090x3, rtx5090x1." in message
 
 
 def test_13b_in_float16_on_one_card_holds_less_than_one_sequence() -> None:
@@ -89,3 +89,18 @@ def test_tensor_parallelism_shares_weights_and_kv_heads() -> None:
     one, two = (fit(model, card, engine, size) for size in (1, 2))
     assert two.weights == one.weights / 2
     assert two.kv_per_token == one.kv_per_token / 2
+
+
+def test_kv_heads_keep_a_size_from_starting_too() -> None:
+    """7 divides the 28 attention heads, but 4 KV heads cannot be copied onto 7 cards evenly."""
+    profile = _profile(model="Qwen/Qwen2.5-7B-Instruct", tensor_parallel_size=3)
+    assert "3 does not divide the model's 28 attention heads" in check_profile(profile).findings[0].cause
+    seven = profile.model_copy(
+        update={
+            "box": profile.box.model_copy(update={"gpus": 7}),
+            "engine": profile.engine.model_copy(update={"tensor_parallel_size": 7}),
+        }
+    )
+    (finding,) = check_profile(seven).findings
+    assert "4 KV heads, copied, do not divide 7" in finding.cause
+    assert "Sizes that divide them on 7 cards: 1, 2, 4;" in finding.remedy

@@ -1,0 +1,79 @@
+"""Reading the file of figures. All mistakes at once, with their paths."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.estimates.rules import RULES
+from dreamseed_cli.estimates.schema import Book
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_MESSAGES = {
+    "value": "it should be a number, a range [low, high], or words",
+    "check": "it should be setting, price, measured:KEY or arithmetic:RULE, or a list of these",
+}
+_INSTALLED = _PACKAGE / "_benchmarks"
+
+
+def shipped_dir() -> Path:
+    """Where the shipped figures and results are: inside an installed package, or the checkout's."""
+    return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent / "benchmarks"
+
+
+def load_book(path: Path | None = None) -> Book:
+    """Read and validate a file of figures, the shipped one without a path. UsageError or ErrorGroup."""
+    path = path or shipped_dir() / "estimates.toml"
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"not valid TOML: {error}", place=str(path), remedy="Mend the file.") from error
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", place=str(path)) from error
+    return parse_book(data, source=str(path))
+
+
+def parse_book(data: Mapping[str, Any], *, source: str) -> Book:
+    """Validate the figures; `source` names them in errors."""
+    try:
+        # TOML knows no tuples: JSON's rules of strictness take its arrays for them.
+        book = Book.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        # The first of each place: a union complains once for each of its kinds.
+        found = {_path(detail, data): detail for detail in reversed(error.errors())}
+        raise ErrorGroup([_explain(path, found[path], source) for path in reversed(found)]) from error
+    unknown = [(one.id, rule) for one in book for rule in one.rules if rule not in RULES]
+    if unknown:
+        remedy = f"Rules are: {', '.join(sorted(RULES))}."
+        raise ErrorGroup(
+            [
+                UsageError(f"no rule is called '{rule}'", place=f"{source}: {name}.check", remedy=remedy)
+                for name, rule in unknown
+            ]
+        )
+    return book
+
+
+def _explain(path: str, detail: ErrorDetails, source: str) -> UsageError:
+    message = _MESSAGES.get(path.rpartition(".")[2], detail["msg"].removeprefix("Value error, "))
+    remedy = "Remove it, or mind the spelling." if detail["type"] == "extra_forbidden" else ""
+    return UsageError(message, place=f"{source}: {path}", remedy=remedy)
+
+
+def _path(detail: ErrorDetails, data: Mapping[str, Any]) -> str:
+    """`b1-cards.unit`: the figure by its id where it has one, else by its place in the file, from 1."""
+    steps: list[int | str] = list(detail["loc"])
+    if len(steps) < 2 or steps[0] != "estimate" or not isinstance(steps[1], int):
+        return ".".join(str(step) for step in steps) or "estimates"
+    entry = data["estimate"][steps[1]]
+    given = entry.get("id") if isinstance(entry, dict) else None
+    name = given if isinstance(given, str) else f"estimate {steps[1] + 1}"
+    # `value` may be of three kinds: the path ends at its name, and does not tell which was tried.
+    return ".".join([name, *(str(step) for step in steps[2:3])])

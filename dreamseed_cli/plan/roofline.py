@@ -1,0 +1,139 @@
+"""How fast a card can generate at best: the roofline of decode and prefill.
+
+Every step of decoding reads all weights and the keys and values of every sequence once (bandwidth), and does
+two operations a weight and sequence (compute); whichever takes longer bounds it. A `bound` is what the card's
+published peaks allow, an `expected` figure is the bound at the stated efficiencies.
+
+All weights are counted, the input embedding among them, of which a step only looks up some lines: it is 1 %
+(Llama-2-13B) to 16 % (Qwen2.5-14B in 4 bits) of the bytes, and by so much at most a bound is too low.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Share of the peak that serving reaches. Bandwidth: 60 % at batch 1, as Databricks measured for Llama-class
+# models ("LLM Inference Performance Engineering: Best Practices", 2023). Compute: an assumption of this
+# tool, until yours is measured.
+BANDWIDTH_EFFICIENCY = 0.6
+COMPUTE_EFFICIENCY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What one replica's speed follows from; its cards together, communication between them left out."""
+
+    weights_bytes: float
+    kv_bytes_per_token: float
+    """Over all layers and heads."""
+    parameters: int
+    bandwidth_bytes_s: float
+    """Of one card."""
+    peak_flops: float | None
+    """Of one card; None where it is not known: bandwidth alone bounds then."""
+    attention_flops_per_token: float = 0.0
+    """Operations of attention for each token of context: 4 x layers x heads x head_dim."""
+    tensor_parallel_size: int = 1
+    """Cards that work on every layer at once: their bandwidth and compute add up."""
+    pipeline_parallel_size: int = 1
+    """Groups of cards that hold a share of the layers each and work one after another."""
+
+    @property
+    def stage_bandwidth(self) -> float:
+        """Bytes per second of the cards that work at once on one sequence."""
+        return self.bandwidth_bytes_s * self.tensor_parallel_size
+
+    @property
+    def stage_flops(self) -> float | None:
+        """Operations per second of the same."""
+        return None if self.peak_flops is None else self.peak_flops * self.tensor_parallel_size
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePoint:
+    """Decoding at one batch size; tokens per second over all sequences."""
+
+    batch: int
+    bound_tok_s: float
+    expected_tok_s: float
+    limited_by: str
+    """`bandwidth` or `compute`."""
+
+    @property
+    def bound_per_sequence_tok_s(self) -> float:
+        return self.bound_tok_s / self.batch
+
+
+def single_stream_tok_s(weights_bytes: float, bandwidth_bytes_s: float) -> float:
+    """The most one sequence can get: every token reads all weights once (§B1)."""
+    return bandwidth_bytes_s / weights_bytes
+
+
+def decode_seconds(engine: Engine, *, batch: int, context: int) -> tuple[float, float]:
+    """Seconds one more token for every sequence takes by bandwidth, and by compute.
+
+    In a pipeline the batch is cut into as many parts as there are stages, which work at the same time: the
+    weights are read once for every part, keys and values and operations are shared out.
+    """
+    stages = engine.pipeline_parallel_size
+    kv = batch * context * engine.kv_bytes_per_token / stages
+    by_bandwidth = (engine.weights_bytes + kv) / engine.stage_bandwidth
+    if engine.stage_flops is None:
+        return by_bandwidth, 0.0
+    work = batch * (2 * engine.parameters + context * engine.attention_flops_per_token)
+    return by_bandwidth, work / stages / engine.stage_flops
+
+
+def decode_point(engine: Engine, *, batch: int, context: int) -> DecodePoint:
+    """Decoding `batch` sequences of `context` tokens each."""
+    by_bandwidth, by_compute = decode_seconds(engine, batch=batch, context=context)
+    expected = max(by_bandwidth / BANDWIDTH_EFFICIENCY, by_compute / COMPUTE_EFFICIENCY)
+    return DecodePoint(
+        batch,
+        bound_tok_s=batch / max(by_bandwidth, by_compute),
+        expected_tok_s=batch / expected,
+        limited_by="bandwidth" if by_bandwidth >= by_compute else "compute",
+    )
+
+
+def decode_tok_s(engine: Engine, *, batch: int, context: int) -> float:
+    """The most tokens per second that `batch` sequences get together."""
+    return decode_point(engine, batch=batch, context=context).bound_tok_s
+
+
+def prefill_tok_s(engine: Engine, *, prompt: int) -> tuple[float, float] | None:
+    """Prompt tokens per second for a prompt of this length, as (bound, expected); None without a peak.
+
+    A prompt's tokens are computed together: the weights are read once for all of them. On average a token
+    attends to half of the prompt.
+    """
+    if engine.stage_flops is None:
+        return None
+    work = prompt * (2 * engine.parameters + prompt / 2 * engine.attention_flops_per_token)
+    by_compute = work / engine.stage_flops
+    by_bandwidth = engine.weights_bytes / engine.stage_bandwidth
+    expected = max(by_compute / COMPUTE_EFFICIENCY, by_bandwidth / BANDWIDTH_EFFICIENCY)
+    return prompt / max(by_compute, by_bandwidth), prompt / expected
+
+
+def batches(most: int) -> list[int]:
+    """1, 2, 4, ... and `most` itself; empty if not even one sequence fits."""
+    sizes = [1 << power for power in range(max(most, 0).bit_length())]
+    return [*sizes, most] if most > 0 and sizes[-1] != most else sizes
+
+
+def decode_table(engine: Engine, *, most: int, context: int) -> list[DecodePoint]:
+    """Decoding at every batch size up to the `most` sequences that fit."""
+    return [decode_point(engine, batch=batch, context=context) for batch in batches(most)]
+
+
+def compute_bound_from(engine: Engine, *, context: int) -> int | None:
+    """The batch size from which compute takes over from bandwidth; None if it never does.
+
+    Both times are straight lines in the batch; where the keys and values of a sequence take longer to read
+    than its operations to do, they never meet.
+    """
+    base, _ = decode_seconds(engine, batch=0, context=context)
+    with_one, compute_each = decode_seconds(engine, batch=1, context=context)
+    gain = compute_each - (with_one - base)
+    return None if gain <= 0 else int(base / gain) + 1
