@@ -1,6 +1,6 @@
 """How long the HTTP front takes from its launch to its first answer, as on Cloud Run's cold start.
 
-In turns with the least that could be started in its place: FastAPI with one route under uvicorn. The files are
+In turns with the least that could be started in its place: FastAPI with one route under uvicorn. Files are
 in the page cache and compiled, as the image's are; a container's own start and a cold disk come on top.
 Run it from the repository root: `python -m benchmarks.api_cold_start`.
 """

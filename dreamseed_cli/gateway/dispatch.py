@@ -35,6 +35,11 @@ _BY_FAILURE: tuple[tuple[type[EngineError], Outcome], ...] = (
     (EngineUnavailable, Outcome.FAILED),
 )
 
+_IN_DOUBT = "failing"
+"""The supervisor's word for an engine that does not deliver, before it ejects it or finds it well."""
+_MOST_LOOKS = 5
+"""How often its word is waited for, about two seconds each time."""
+
 
 class NoReplica(EngineUnavailable):
     """No replica is ready: nothing was tried."""
@@ -171,9 +176,7 @@ class Dispatcher:
             raise error
         if not isinstance(error, EngineBusy):
             ticket.excluded |= {slot.name}
-            if not self._balancer.ready_for(ticket) and not await self._replicas.replaced(
-                ticket.excluded, ticket.deadline
-            ):
+            if not self._balancer.ready_for(ticket) and not await self._replaced(ticket):
                 slot.cut += progress.started
                 raise _cut(slot, progress, error) if progress.started else error
             slot.continued += progress.started
@@ -184,6 +187,20 @@ class Dispatcher:
         except EngineTimeout as timeout:
             raise _cut(slot, progress, error) if progress.started else timeout from error
         return _replica_of(ticket)
+
+    async def _replaced(self, ticket: Ticket) -> bool:
+        """Whether there is somewhere to go, now or in time.
+
+        vLLM's server outlives its dead engine core by seconds. The supervisor then says that it is in doubt
+        before it can say what becomes of it: as long as it does, for a while, its word is waited for.
+        """
+        for _ in range(_MOST_LOOKS):
+            if await self._replicas.replaced(ticket.excluded, ticket.deadline):
+                return True
+            doubted = {name for name, _, reason in self._replicas.states() if reason == _IN_DOUBT}
+            if ticket.excluded.isdisjoint(doubted):
+                return False
+        return False
 
 
 def _ticket(call: Call) -> Ticket:

@@ -308,14 +308,18 @@ class ReplicaRunner:
 
     async def _until_answered(self) -> Event:
         """Wait for the first token, and say how that ended."""
+        bound_s, setting = self._start_timeout_s, "engine.start_timeout_s"
+        if isinstance(self.child, AdoptedChild) and await self._client.health():
+            # It has loaded its model long ago: as any other that has work, it must generate now.
+            bound_s, setting = self.rules.hang_after_s, "supervision.hang_after_s"
         try:
-            async with asyncio.timeout(self._start_timeout_s):
+            async with asyncio.timeout(bound_s):
                 while True:
                     if await self._answers():
                         return Answered()
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
-            waited = f"no token within {self._start_timeout_s:.0f} s (engine.start_timeout_s)"
+            waited = f"no token within {bound_s:.0f} s ({setting})"
             words = [waited, self._obstacle, self._last_lines()]
             return StartTimedOut("\n".join(word for word in words if word))
         except EngineRefused as error:

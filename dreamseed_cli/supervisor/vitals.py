@@ -54,6 +54,7 @@ class Vitals:
             progress=counts.progress if counts else None,
             running=metrics.running + metrics.waiting if metrics else None,
             computed=metrics.generation_tokens_total + metrics.prompt_tokens_total if metrics else None,
+            generated=metrics.generation_tokens_total if metrics else None,
             delivered=counts.finished if counts else 0,
             undelivered=counts.failed + counts.busy if counts else 0,
         )

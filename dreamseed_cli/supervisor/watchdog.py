@@ -38,13 +38,15 @@ class Look:
 
     outstanding: requests that the gateway has there. progress: a number that grows with every token that
     reached the gateway from it. running: requests that it says it has itself. computed: tokens that it says
-    it has processed, prompts included. delivered, undelivered: requests that ended well, or by its fault.
+    it has processed, prompts included; generated: without them. delivered, undelivered: requests that ended
+    well, or by its fault.
     """
 
     outstanding: int | None = None
     progress: int | None = None
     running: int | None = None
     computed: int | None = None
+    generated: int | None = None
     delivered: int = 0
     undelivered: int = 0
 
@@ -155,7 +157,11 @@ class Watchdog:
         return None
 
     def _judge_pace(self, before: Look, look: Look, replica: Replica, since: float) -> Event | None:
-        """Compare the tokens a second and request, prompts included, with what is usual for such a batch."""
+        """Compare the tokens a second and request with what is usual for such a batch.
+
+        Prompts count for it now, but not for what is usual: one long prompt is read in a second, and after it
+        every answer would seem slow.
+        """
         running = min(before.running or 0, look.running or 0)
         if not running or before.computed is None or look.computed is None or since <= 0:
             self._slow_looks = 0
@@ -165,8 +171,9 @@ class Watchdog:
         slow = usual.known and pace * self.rules.slow_factor < usual.value
         self._slow_looks = self._slow_looks + 1 if slow else 0
         if replica.state is ReplicaState.READY:
-            if not slow:
-                usual.add(pace)
+            if not slow and before.generated is not None and look.generated is not None:
+                most = max(before.running or 0, look.running or 0)
+                usual.add((look.generated - before.generated) / since / most)
             if self._slow_looks >= _SLOW_LOOKS:
                 return self._slowed(pace, usual.value)
         elif replica.reason is Reason.SLOW and usual.known:

@@ -23,12 +23,16 @@ DREAMSEED = (sys.executable, "-m", "dreamseed_cli")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stack:
-    """A running `dreamseed serve` and how to talk to it."""
+    """A running `dreamseed serve` and how to talk to it.
+
+    process: the supervisor; a test that kills it and starts another, by `argv`, puts that one here.
+    """
 
     state_dir: Path
     process: subprocess.Popen[bytes]
+    argv: tuple[str, ...]
 
     def run(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """One command against this stack."""
@@ -98,13 +102,9 @@ def serving(profile: Path, state_dir: Path, *, ready_within_s: float) -> Iterato
     Unless the caller killed it (`Stack.kill`): then what it left is ended.
     """
     log = (state_dir.parent / "serve.log").open("wb")
-    process = subprocess.Popen(
-        [*DREAMSEED, "serve", "--profile", str(profile), "--state-dir", str(state_dir)],
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    stack = Stack(state_dir, process)
+    argv = (*DREAMSEED, "serve", "--profile", str(profile), "--state-dir", str(state_dir))
+    process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+    stack = Stack(state_dir, process, argv)
     try:
         deadline = time.monotonic() + ready_within_s
         while not stack.ready():
@@ -112,10 +112,12 @@ def serving(profile: Path, state_dir: Path, *, ready_within_s: float) -> Iterato
             assert time.monotonic() < deadline, Path(log.name).read_text()
             time.sleep(0.5)
         yield stack
+        process = stack.process
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             assert process.wait(timeout=60) == 0, Path(log.name).read_text()
     finally:
+        process = stack.process
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         if process.wait() != 0:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,25 @@ async def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     spec = ChildSpec("r0", "engine", Command(("/no/such/program",)), "unix:/x", tmp_path / "l", 1.0)
     with pytest.raises(MissingError, match="/no/such/program"):
         await Child.start(spec)
+
+
+async def test_an_engine_finds_no_socket_of_the_one_before(tmp_path: Path) -> None:
+    """vLLM leaves its socket when it crashes, and does not start where one is; it is the only one removed."""
+    with tempfile.TemporaryDirectory(prefix="ds-") as folder:  # a socket's path must be short
+        path = Path(folder) / "r0.sock"
+        listen = f"import socket; socket.socket(socket.AF_UNIX).bind({str(path)!r})"
+        spec = replace(_spec(tmp_path, listen), endpoint=f"unix:{path}")
+        for _ in range(2):
+            child = await Child.start(spec)
+            assert await child.wait() == 0, child.last_lines(5)
+            assert path.is_socket()
+        child = await Child.start(replace(spec, role="gateway"))
+        assert await child.wait() == 1
+        file = Path(folder) / "file"
+        file.write_text("no socket")
+        child = await Child.start(replace(spec, endpoint=f"unix:{file}"))
+        await child.wait()
+        assert file.exists()
 
 
 async def test_a_session_of_its_own(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""A soak: two minutes of random faults under load; and what it found."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks._fire import all_ready, away, stack
+from benchmarks.soak import SEED, problems, soak
+
+
+@pytest.mark.timeout(420)
+def test_two_minutes_of_random_faults_leave_nothing_behind() -> None:
+    """Every request has an end that its caller knows, and afterwards the stack is as it was: no process, no
+    descriptor, no queue slot more. Hangs are noticed after 3 s here, so that more of them fit in.
+    """
+    found = asyncio.run(soak(2.0, SEED))
+    wrong = problems(found)
+    assert not wrong, f"seed {SEED}: {wrong}; faults: {found['done']}"
+    assert len(found["faults"]) >= 6, f"seed {SEED}: {found['faults']}"
+
+
+async def test_an_engine_that_hangs_when_it_is_adopted_is_ejected_too(tmp_path: Path) -> None:
+    """It says that it is well, so it has started long ago: it need not be given the time of a start."""
+    async with stack(tmp_path, supervision="hang_after_s = 3.0") as stand:
+        await stand.until(all_ready, 60.0)
+        await stand.order("r0", fault="hang")
+        assert stand.process
+        stand.process.kill()
+        stand.process.wait()
+        before = stand.child("r0")
+        stand.start()
+        await stand.until(lambda now: any("Adopted" in note for note in now.notes) and away("r0")(now), 30.0)
+        began = time.monotonic()
+        await stand.until(all_ready, 60.0)
+        assert time.monotonic() - began < 15.0  # engine.start_timeout_s is 30
+        assert stand.child("r0") != before
