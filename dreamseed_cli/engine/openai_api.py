@@ -33,10 +33,13 @@ class _Usage(msgspec.Struct, gc=False):
     completion_tokens: int | None = None
 
 
+_NO_ERROR = {b"", b"null"}
+
+
 class _Event(msgspec.Struct, gc=False):
     choices: list[_Choice] = []
     usage: _Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 _decode_event = msgspec.json.Decoder(_Event).decode
@@ -121,7 +124,7 @@ def merge_events(payloads: Sequence[bytes], place: str) -> Chunk:
     usage: _Usage | None = None
     for payload in payloads:
         event = _parse(payload, place)
-        if event.error is not None:
+        if bytes(event.error) not in _NO_ERROR:
             raise EngineUnavailable(f"the engine failed: {error_message(event.error)}", place=place)
         if event.choices:
             choice = event.choices[0]

@@ -128,3 +128,22 @@ def test_error_bodies_of_known_servers_are_read(body: bytes, said: str) -> None:
 def test_no_error_body_is_too_odd(body: bytes) -> None:
     """Whatever a server sends, the message is short text."""
     assert len(error_message(body)) <= 500
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (b'{"message":"EngineCore encountered an issue.","code":500}', "EngineCore encountered an issue."),
+        (b'"overloaded"', "overloaded"),
+    ],
+)
+def test_an_error_in_the_stream_is_told_in_the_engines_own_words(error: bytes, said: str) -> None:
+    """Whatever shape it has."""
+    with pytest.raises(EngineUnavailable, match=f"the engine failed: {said}"):
+        merge_events([b'{"choices":[],"error":' + error + b"}"], "r0")
+
+
+def test_a_null_is_no_error_in_the_stream() -> None:
+    """Some servers send the member with every event."""
+    chunk = merge_events([b'{"choices":[{"index":0,"text":"a","finish_reason":null}],"error":null}'], "r0")
+    assert chunk.text == "a"
