@@ -13,6 +13,7 @@ import pytest
 from card_harness import GIB, PID, FakeOwner, card_of, caring
 from fake_nvml import FakeNvml
 from gateway_harness import until
+from nvml_children import nvml_children
 
 from dreamseed_cli.profile.resilience import GpuCare
 from dreamseed_cli.supervisor.gpu import actions
@@ -157,7 +158,7 @@ async def test_a_card_that_falls_off_the_bus(nvml: FakeNvml, how: str) -> None:
             nvml.xid(0, 79)
         else:
             nvml.set(c0_gone=1)
-            for child in psutil.Process().children():
+            for child in nvml_children():
                 child.kill()
         await until(lambda: owner.verbs(0) == ["quarantine"])
         card = card_of(care, 0)
@@ -203,7 +204,7 @@ async def test_all_of_nvml_gone_in_mid_run(nvml: FakeNvml) -> None:
     owner = FakeOwner(nvml)
     async with caring(owner) as care:
         nvml.set(init=18)
-        for child in psutil.Process().children():
+        for child in nvml_children():
             child.kill()
         await until(lambda: "reboot this machine" in card_of(care, 1).detail)
         assert {card.state for card in care.snapshot()} == {"suspect"}
@@ -235,7 +236,7 @@ async def test_the_reset_that_succeeds(
     look.write_text(
         "import psutil, sys\n"
         "children = psutil.Process(int(sys.argv[1])).children()\n"
-        "print(sum('nvml_child' in ' '.join(child.cmdline()) for child in children))\n"
+        "print(sum('nvml_child' in ' '.join(c.cmdline()) for c in children if c.status() != 'zombie'))\n"
     )
     count = f"{sys.executable} {look} {os.getpid()} >>{tmp_path}/readers"
     told = _nvidia_smi(tmp_path, monkeypatch, f"{count}\necho 'GPU 00000000:01:00.0 was successfully reset.'")
@@ -344,7 +345,7 @@ async def test_a_stop_in_mid_climb(nvml: FakeNvml) -> None:
         care.engine_fault(0, "died")
         await until(lambda: owner.calls)
     assert not care.engine_fault(1, "died")
-    assert psutil.Process().children() == []
+    assert nvml_children() == []
 
 
 async def test_nothing_to_watch(nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

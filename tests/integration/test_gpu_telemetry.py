@@ -14,6 +14,7 @@ import psutil
 import pytest
 from fake_nvml import FakeNvml
 from gateway_harness import until
+from nvml_children import nvml_children
 
 from dreamseed_cli.supervisor.gpu import telemetry
 from dreamseed_cli.supervisor.gpu.reading import CardReading, Loss, Problem, XidEvent
@@ -43,16 +44,12 @@ async def _reading(
         await reader.close()
 
 
-def _children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "nvml_child" in " ".join(child.cmdline())]
-
-
 async def test_healthy_cards(nvml: FakeNvml) -> None:
     """Every figure with its unit; one child answers all polls, and is gone after the end."""
     nvml.set(c1_reasons=0x4 | 0x40, c1_pids="300,100", c1_ecc=2, c1_recovery=1)
     async with _reading() as (reader, _):
         poll = await reader.poll()
-        [child] = _children()
+        [child] = nvml_children()
         assert poll.cards[0] == CardReading(
             index=0,
             uuid="GPU-fake-0",
@@ -73,7 +70,7 @@ async def test_healthy_cards(nvml: FakeNvml) -> None:
         assert (second.pids, second.ecc_uncorrected, second.recovery_action) == ((100, 300), 2, "gpu_reset")
         nvml.set(c0_gpu=7)
         assert (await reader.poll()).cards[0].utilisation == 0.07
-        assert _children() == [child]
+        assert nvml_children() == [child]
         assert os.getsid(child.pid) == child.pid
     assert not child.is_running()
 
@@ -92,7 +89,7 @@ async def test_a_hang_is_named_with_its_card_and_its_child_killed(nvml: FakeNvml
     async with _reading(call_timeout_s=1.0) as (reader, _):
         assert (await reader.poll()).problem is None
         nvml.set(c1_hang=1)
-        [child] = _children()
+        [child] = nvml_children()
         poll = await reader.poll()
         assert (poll.problem, poll.at_card, poll.at_uuid) == (Problem.HANG, 1, "GPU-fake-1")
         assert poll.detail == "NVML at card 1 does not answer within 1 s"
@@ -122,10 +119,10 @@ async def test_a_child_that_outlives_sigkill_is_left_behind(
     nvml.set(hang=1)
     async with _reading(call_timeout_s=0.2) as (reader, _):
         assert (await reader.poll()).problem is Problem.HANG
-        [stuck] = _children()
+        [stuck] = nvml_children()
         poll = await reader.poll()
         assert (poll.problem, "cannot be killed" in poll.detail) == (Problem.HANG, True)
-        assert _children() == [stuck]
+        assert nvml_children() == [stuck]
         nvml.set(hang=0)
         os.kill(stuck.pid, signal.SIGKILL)
         await until(lambda: not stuck.is_running())
@@ -195,7 +192,7 @@ async def test_nvml_that_does_not_start(nvml: FakeNvml, init: int, problem: Prob
     async with _reading() as (reader, _):
         poll = await reader.poll()
         assert (poll.problem, said in poll.detail) == (problem, True)
-        assert _children() == []
+        assert nvml_children() == []
 
 
 async def test_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -254,7 +251,7 @@ async def test_nobody_uses_nvml_while_it_is_released(nvml: FakeNvml) -> None:
     async with _reading() as (reader, _):
         await reader.poll()
         async with reader.released():
-            assert _children() == []
+            assert nvml_children() == []
             waiting = asyncio.create_task(reader.poll())
             await asyncio.sleep(0.05)
             assert not waiting.done()
