@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.estimates.rules import RULES
 from dreamseed_cli.estimates.schema import Book
 
@@ -31,13 +31,7 @@ def shipped_dir() -> Path:
 def load_book(path: Path | None = None) -> Book:
     """Read and validate a file of figures, the shipped one without a path. UsageError or ErrorGroup."""
     path = path or shipped_dir() / "estimates.toml"
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"not valid TOML: {error}", place=str(path), remedy="Mend the file.") from error
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", place=str(path)) from error
-    return parse_book(data, source=str(path))
+    return parse_book(read_toml(path), source=str(path))
 
 
 def parse_book(data: Mapping[str, Any], *, source: str) -> Book:

@@ -101,7 +101,8 @@ class LLMService:
         try:
             call = await self._intake.let_in(message, context, journey)
             self._reporter.begin(journey)
-            call = msgspec.structs.replace(call, whole=attempts > 1)
+            if attempts > 1:
+                call = msgspec.structs.replace(call, whole=True)
             await self._consume(call, journey, consume, attempts)
         except DreamseedError as error:
             outcome = Outcome.REJECTED if isinstance(error, _REJECTIONS) else Outcome.FAILED

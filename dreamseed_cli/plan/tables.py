@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.plan.hf_config import is_model_folder, read_model
 from dreamseed_cli.plan.parts import Card, Model
 
@@ -90,12 +90,7 @@ def _read_models(path: Path) -> dict[str, Model]:
 def _validated(adapter: TypeAdapter[dict[str, _Line]], path: Path) -> dict[str, _Line]:
     """A table from its file. Raises UsageError or ErrorGroup with every mistake in it."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-        return adapter.validate_json(json.dumps(data, default=str))
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", place=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"not valid TOML: {error}", place=str(path), remedy="Mend the file.") from error
+        return adapter.validate_json(json.dumps(read_toml(path), default=str))
     except ValidationError as error:
         raise ErrorGroup(
             [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.profile.schema import Profile
 
 EMBEDDED_DEFAULT = "laptop"
@@ -51,13 +51,7 @@ def profile_path(name_or_path: str) -> Path:
 def load_profile(name_or_path: str) -> Profile:
     """Read and validate a profile. Raises UsageError or ErrorGroup with every mistake."""
     path = profile_path(name_or_path)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"not valid TOML: {error}", place=str(path), remedy="Mend the file.") from error
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", place=str(path)) from error
-    return parse_profile(data, source=str(path))
+    return parse_profile(read_toml(path), source=str(path))
 
 
 def parse_profile(data: Mapping[str, Any], *, source: str) -> Profile:

@@ -12,6 +12,15 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+def check_addresses(urls: tuple[str, ...]) -> None:
+    """ValueError unless all are HTTP addresses, each another one."""
+    for url in urls:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"'{url}' is not an address: write http://HOST:PORT or https://HOST")
+    if len(set(urls)) != len(urls):
+        raise ValueError("urls names an engine twice")
+
+
 class Part(BaseModel):
     """A table of the profile."""
 

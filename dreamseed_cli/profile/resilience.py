@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from dreamseed_cli.profile.part import Count, Fraction, Part, Positive
+from dreamseed_cli.profile.part import Count, Fraction, Part, Positive, check_addresses
 
 _START_A100 = ("gcloud", "compute", "instances", "start", "gpu-failover-1", "--zone=us-central1-a")
 _STOP_A100 = ("gcloud", "compute", "instances", "stop", "gpu-failover-1", "--zone=us-central1-a")
@@ -87,11 +87,7 @@ class Failover(Part):
 
     @model_validator(mode="after")
     def _urls_are_http(self) -> Self:
-        for url in self.urls:
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"'{url}' is not an address: write http://HOST:PORT or https://HOST")
-        if len(set(self.urls)) != len(self.urls):
-            raise ValueError("urls names an engine twice")
+        check_addresses(self.urls)
         return self
 
     @model_validator(mode="after")

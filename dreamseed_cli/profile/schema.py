@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dreamseed_cli.profile.part import Count, Fraction, Part, Port, Positive
+from dreamseed_cli.profile.part import Count, Fraction, Part, Port, Positive, check_addresses
 from dreamseed_cli.profile.resilience import Failover, GpuCare, Supervision
 
 
@@ -140,11 +140,7 @@ class RemoteEngine(EngineBase):
 
     @model_validator(mode="after")
     def _urls_are_http(self) -> Self:
-        for url in self.urls:
-            if not url.startswith(("http://", "https://")):
-                raise ValueError(f"'{url}' is not an address: write http://HOST:PORT or https://HOST")
-        if len(set(self.urls)) != len(self.urls):
-            raise ValueError("urls names an engine twice")
+        check_addresses(self.urls)
         return self
 
 

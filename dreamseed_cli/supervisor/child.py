@@ -123,6 +123,15 @@ class Child(ABC):
         """The last lines this run of the child wrote."""
         return last_lines(self.spec.log, count, since_byte=self._log_start)
 
+    def quoted_lines(self, count: int) -> str:
+        """The same, indented, one under another; empty for none."""
+        return "\n".join(f"  {line}" for line in self.last_lines(count))
+
+    def end_in_words(self, count: int) -> str:
+        """How it ended, and the last lines it wrote."""
+        how, lines = how_it_ended(self.exit_code), self.quoted_lines(count)
+        return f"{how}; its last lines:\n{lines}" if lines else f"{how} without a word"
+
     async def stop(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
         """Its stop signal to the leader, a bounded wait, then SIGKILL to the family.
 
@@ -223,6 +232,13 @@ def _remove_socket(endpoint: str) -> None:
     path = Path(endpoint.removeprefix("unix:"))
     if endpoint.startswith("unix:") and path.is_socket():
         path.unlink(missing_ok=True)
+
+
+def at_once() -> asyncio.Event:
+    """What `hasten` is where nothing is to be waited for."""
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 def how_it_ended(exit_code: int | None) -> str:

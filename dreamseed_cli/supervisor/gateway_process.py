@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,10 +12,11 @@ import structlog
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError
 from dreamseed_cli.core.processes import ProcessIdentity
+from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.gateway.address import dial_address
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
 from dreamseed_cli.supervisor.adoption import AdoptedChild, adopt_or_start
-from dreamseed_cli.supervisor.child import Child, ChildSpec, how_it_ended
+from dreamseed_cli.supervisor.child import Child, ChildSpec, at_once, how_it_ended
 from dreamseed_cli.supervisor.gateway_admin import GatewayAdmin, ReplicaCounts
 from dreamseed_cli.supervisor.snapshot import GatewaySnapshot
 from dreamseed_cli.supervisor.state import ChildRecord
@@ -85,7 +85,7 @@ class GatewayProcess:
             if self._address is None or self._failures >= _MOST_FAILURES:
                 raise self._died(how)
             self._enter("restarting", "hung" if self._state == "hung" else "exited", how)
-            await self._pause(_FIRST_WAIT_S * 2.0 ** (self._failures - 1))
+            await set_within(self._stopping, _FIRST_WAIT_S * 2.0 ** (self._failures - 1))
 
     async def _run_once(self) -> str:
         """One process from its start to its end; how it ended."""
@@ -97,7 +97,7 @@ class GatewayProcess:
             return ""
         await self._attend(child)
         if not self._stopping.is_set():
-            await child.sweep(_at_once())
+            await child.sweep(at_once())
         return self._how(child)
 
     async def _launch(self) -> Child | None:
@@ -122,11 +122,6 @@ class GatewayProcess:
         finally:
             ended.cancel()
             served.cancel()
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
 
     def _enter(self, state: str, reason: str, detail: str) -> None:
         self._state = state
@@ -163,7 +158,7 @@ class GatewayProcess:
         child = self.child
         if child is not None and child.exit_code is None:
             self._enter("hung", "no_answer", f"it has not answered for {_HANG_S:.0f} s")
-            await child.stop(_at_once())
+            await child.stop(at_once())
 
     def counts(self, replica: str) -> ReplicaCounts | None:
         return self._counts.get(replica)
@@ -237,8 +232,8 @@ class GatewayProcess:
             await asyncio.sleep(_RETRY_S)
 
     def _how(self, child: Child) -> str:
-        lines = child.last_lines(_LAST_WORDS)
-        said = "; its last lines:\n" + "\n".join(f"  {line}" for line in lines) + "\n" if lines else ""
+        lines = child.quoted_lines(_LAST_WORDS)
+        said = f"; its last lines:\n{lines}\n" if lines else ""
         return f"the gateway {how_it_ended(child.exit_code)}{said}"
 
     def _died(self, how: str) -> FailedError:
@@ -248,9 +243,3 @@ class GatewayProcess:
             place="gateway",
             remedy="See its log with: dreamseed logs gateway.",
         )
-
-
-def _at_once() -> asyncio.Event:
-    event = asyncio.Event()
-    event.set()
-    return event

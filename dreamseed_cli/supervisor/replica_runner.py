@@ -12,12 +12,13 @@ import structlog
 
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.core.processes import ProcessIdentity
+from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.types import EngineError, EngineRefused, EngineTimeout
 from dreamseed_cli.profile.resilience import Supervision
 from dreamseed_cli.profile.schema import Engine, RemoteEngine
 from dreamseed_cli.supervisor.adoption import AdoptedChild, adopt_or_start
-from dreamseed_cli.supervisor.child import Child, ChildSpec, how_it_ended
+from dreamseed_cli.supervisor.child import Child, ChildSpec, at_once, how_it_ended
 from dreamseed_cli.supervisor.exits import ExitKind, classify
 from dreamseed_cli.supervisor.gateway_admin import ReplicaCounts
 from dreamseed_cli.supervisor.replica import (
@@ -100,8 +101,7 @@ class ReplicaRunner:
         self._launching = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
-        self._at_once = asyncio.Event()
-        self._at_once.set()
+        self._at_once = at_once()
         self._obstacle = ""
         self._last_log: str | None = None
         self._started_at = time.monotonic()
@@ -300,10 +300,7 @@ class ReplicaRunner:
             left = None if due is None else due - time.time()
             if left is not None and left <= 0:
                 return
-            try:
-                async with asyncio.timeout(left):
-                    await self._changed.wait()
-            except TimeoutError:
+            if not await set_within(self._changed, left):
                 return
 
     async def _until_answered(self) -> Event:
@@ -320,7 +317,7 @@ class ReplicaRunner:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             waited = f"no token within {bound_s:.0f} s ({setting})"
-            words = [waited, self._obstacle, self._last_lines()]
+            words = [waited, self._obstacle, self.child.quoted_lines(_LAST_WORDS) if self.child else ""]
             return StartTimedOut("\n".join(word for word in words if word))
         except EngineRefused as error:
             return Refused(f"it refuses to generate: {error}")
@@ -353,18 +350,11 @@ class ReplicaRunner:
 
     def _end(self, child: Child) -> Exited:
         """How the process ended; its last lines only if nobody asked it to."""
-        code = child.exit_code
-        how = how_it_ended(code)
         if self.replica.state is ReplicaState.DRAINING:
-            return Exited(how)
-        kind = classify(code, child.last_lines(_SUSPECT_LINES))
+            return Exited(how_it_ended(child.exit_code))
+        kind = classify(child.exit_code, child.last_lines(_SUSPECT_LINES))
         held = kind is ExitKind.GPU_FAULT and self._minds_card()
-        lines = self._last_lines()
-        told = f"{how}; its last lines:\n{lines}" if lines else f"{how} without a word"
-        return Exited(told, kind=kind, jitter=_jitter(), held=held)
-
-    def _last_lines(self) -> str:
-        return "\n".join(f"  {line}" for line in self.child.last_lines(_LAST_WORDS)) if self.child else ""
+        return Exited(child.end_in_words(_LAST_WORDS), kind=kind, jitter=_jitter(), held=held)
 
     def _apply(self, event: Event) -> None:
         before = self.replica

@@ -11,9 +11,10 @@ import structlog
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError
 from dreamseed_cli.core.processes import ProcessIdentity
+from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.engine.types import Command
 from dreamseed_cli.services.keeping import Keeper, NoAnswer
-from dreamseed_cli.supervisor.child import Child, ChildSpec
+from dreamseed_cli.supervisor.child import Child, ChildSpec, at_once
 from dreamseed_cli.supervisor.service import (
     Answered,
     CannotStart,
@@ -54,8 +55,7 @@ class ServiceRunner:
         self._on_start = on_start
         self._stopping = asyncio.Event()
         self._launching = asyncio.Lock()
-        self._at_once = asyncio.Event()
-        self._at_once.set()
+        self._at_once = at_once()
 
     async def run(self) -> None:
         """Keep it running, or watch it where it is not ours, until `stop`."""
@@ -116,7 +116,9 @@ class ServiceRunner:
         spec = self.plan.spec
         child = await self._start(replace(spec, command=Command(argv))) if spec is not None else None
         if child is not None and await child.wait() != 0:
-            raise FailedError(f"{argv[0]} {_end(child)}", place=f"services.{self.plan.name}")
+            raise FailedError(
+                f"{argv[0]} {child.end_in_words(_LAST_WORDS)}", place=f"services.{self.plan.name}"
+            )
         if child is None or self._stopping.is_set():
             raise FailedError("it is being stopped", place=f"services.{self.plan.name}")
 
@@ -140,7 +142,7 @@ class ServiceRunner:
             await ended
         finally:
             ended.cancel()
-        self._apply(Exited(_end(child)))
+        self._apply(Exited(child.end_in_words(_LAST_WORDS)))
         await child.sweep(self._at_once)
 
     async def _probe_until(self, over: asyncio.Event) -> None:
@@ -150,7 +152,7 @@ class ServiceRunner:
             if over.is_set():
                 return
             self._apply(event)
-            await _set_within(over, self._pause_s())
+            await set_within(over, self._pause_s())
 
     async def _probe(self) -> Event:
         if self.child is not None and self.child.identity.paused():
@@ -170,26 +172,10 @@ class ServiceRunner:
         return _OURS_S if self.service.ours else _ANOTHERS_S
 
     async def _wait(self, seconds: float) -> None:
-        await _set_within(self._stopping, seconds)
+        await set_within(self._stopping, seconds)
 
     def _apply(self, event: Event) -> None:
         before = self.service
         self.service = after = advance(before, event, time.monotonic())
         if (before.state, before.reason, before.detail) != (after.state, after.reason, after.detail):
             self._on_change(before, after)
-
-
-def _end(child: Child) -> str:
-    """How a process ended, with its last lines."""
-    code = child.exit_code
-    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"exited with code {code}"
-    lines = "\n".join(f"  {line}" for line in child.last_lines(_LAST_WORDS))
-    return f"{how}; its last lines:\n{lines}" if lines else f"{how} without a word"
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from dreamseed_cli.core.errors import DreamseedError, UsageError
 from dreamseed_cli.core.log import configure_logging
+from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.gateway.events.backoff import Backoff
 from dreamseed_cli.gateway.events.connection import PostgresAway
@@ -105,9 +106,7 @@ class Relay:
             self._marks = []
 
     async def _wait(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+        await set_within(self._stopping, seconds)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from decimal import Decimal
 import structlog
 
 from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.gateway.settings import ReplicaTarget
 from dreamseed_cli.profile.resilience import Failover
 from dreamseed_cli.profile.schema import Engine
@@ -117,7 +118,7 @@ class FailoverKeeper:
         self._open()
         while not self._over.is_set():
             self._tick()
-            await _set_within(self._over, _TICK_S)
+            await set_within(self._over, _TICK_S)
 
     async def stop(self, hasten: asyncio.Event | None = None) -> None:
         """Stop the help if it was called, within `stop_bound_s`. Call it when the gateway has drained.
@@ -316,11 +317,3 @@ class FailoverKeeper:
 def _not_run(hook: Hook, argv: tuple[str, ...], cause: str) -> HookResult:
     failed = HookResult(hook.value, argv, ok=False, seconds=0.0, exit_code=None, cause=cause)
     return replace(failed, ended_at=time.time())
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

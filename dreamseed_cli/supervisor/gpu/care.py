@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
 
+from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.profile.resilience import GpuCare
 from dreamseed_cli.supervisor.gpu import places
 from dreamseed_cli.supervisor.gpu.actions import Actions
@@ -144,9 +144,7 @@ class CardCare:
             await self._look()
             if self.care.state is CareState.NO_DRIVER:
                 return
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.poll_s):
-                    await self._look_now.wait()
+            await set_within(self._look_now, self._settings.poll_s)
             self._look_now.clear()
 
     async def _look(self) -> Poll:
