@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +84,7 @@ def emulated_engine(
     folder: Path, name: str, *, step_ms: float = 2.0, **engine: Any
 ) -> Iterator[RunningEngine]:
     """Start an emulated engine with tiny times and wait until it listens."""
-    socket = folder / f"{name}.sock"
+    path = folder / f"{name}.sock"
     config = folder / f"{name}.json"
     card = EmulatedCard(
         source="a test",
@@ -94,9 +96,9 @@ def emulated_engine(
     config.write_text(
         EmulatedEngine(kind="emulated", served_name=MODEL, card=card, **engine).model_dump_json()
     )
-    with _running(emulated_command(config, socket), folder / f"{name}.log") as process:
-        _wait_until(socket.exists, process, folder / f"{name}.log")
-        yield RunningEngine(socket, process)
+    with _running(emulated_command(config, path), folder / f"{name}.log") as process:
+        _wait_until(partial(_listens, path), process, folder / f"{name}.log")
+        yield RunningEngine(path, process)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +175,15 @@ def _session(socket: Path) -> aiohttp.ClientSession:
     )
 
 
-def _answers(socket: Path) -> bool:
+def _listens(path: Path) -> bool:
+    """Whether it takes connections: the file is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+def _answers(admin_socket: Path) -> bool:
     try:
-        return "port" in asyncio.run(get_stats(socket))
+        return "port" in asyncio.run(get_stats(admin_socket))
     except (aiohttp.ClientError, OSError):
         return False
 
