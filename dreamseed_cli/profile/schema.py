@@ -324,6 +324,17 @@ class Services(Part):
     kafka: Kafka = Kafka()
 
 
+class Targets(Part):
+    """What the service promises: a request is good if it keeps both times."""
+
+    ttft_ms: Positive = 1000.0
+    """Time to first token at most, queueing included."""
+    tpot_ms: Positive = 100.0
+    """Time per output token after the first at most: 10 tokens a second are faster than people read."""
+    attainment: Fraction = 0.99
+    """The share of requests that must be good for a load to count as sustained."""
+
+
 class Profile(Part):
     """One box and its services."""
 
@@ -337,6 +348,7 @@ class Profile(Part):
     supervision: Supervision = Supervision()
     gpu: GpuCare = GpuCare()
     failover: Failover = Failover()
+    targets: Targets = Targets()
 
     @model_validator(mode="after")
     def _cards_suffice(self) -> Self:

@@ -1,0 +1,1 @@
+"""Measuring what the box really does: load, measurement, validity, suites, reports."""

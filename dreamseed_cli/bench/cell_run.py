@@ -1,0 +1,48 @@
+"""What came of one cell before anything is computed from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dreamseed_cli.bench.records import Record
+from dreamseed_cli.bench.shapes import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """What the engines told of themselves, summed; None where they tell nothing.
+
+    peak_in_flight: running and waiting at most, looked at several times a second.
+    Token counts are the growth of the counters over the cell.
+    """
+
+    peak_in_flight: int | None = None
+    generation_tokens: int | None = None
+    prompt_tokens: int | None = None
+    prefix_queries: int | None = None
+    prefix_hits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PowerSample:
+    """Power of all cards together. t_s: since the cell's start."""
+
+    t_s: float
+    watts: float
+
+
+@dataclass(frozen=True, slots=True)
+class CellRun:
+    """Records of all processes, in the order they were due.
+
+    ended_s: when the load was over (seconds since the cell's start). interrupted: Ctrl-C ended it early.
+    lost_processes: processes of the load that died; their records are missing.
+    """
+
+    cell: Cell
+    records: tuple[Record, ...]
+    ended_s: float
+    interrupted: bool = False
+    server: ServerView = field(default_factory=ServerView)
+    power: tuple[PowerSample, ...] = ()
+    lost_processes: int = 0

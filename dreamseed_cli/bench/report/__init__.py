@@ -1,0 +1,1 @@
+"""Reports: HTML, CSV, tables on the terminal, and the comparison of two runs."""

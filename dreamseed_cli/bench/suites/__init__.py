@@ -1,0 +1,1 @@
+"""The suites: each asks its own question of the box."""

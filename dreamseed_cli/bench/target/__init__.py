@@ -1,0 +1,1 @@
+"""Adapters to what is measured: the gateway over gRPC, and any OpenAI-compatible server."""
