@@ -105,10 +105,10 @@ class Exchange:
         except GatewayFailed as failed:
             if not self.status:
                 raise
-            ending = self._cut("gateway", explain(failed.failure).cause, emitted)
+            ending = self._cut_off(explain(failed.failure).cause, emitted)
         except asyncio.CancelledError:
             if self.status:
-                await write(self._send, self._cut("gateway", "the front is ending", emitted), more=False)
+                await write(self._send, self._cut_off("the front is ending", emitted), more=False)
             raise
         await write(self._send, ending, more=False)
 
@@ -143,8 +143,9 @@ class Exchange:
                     if not self.status:
                         await self._begin("fallback", _FROM_FALLBACK)
                     await write(self._send, data, more=True)
-            except AnswerCut:
-                ending = self._cut("fallback", "the fallback failed", None)
+            except AnswerCut as cut:
+                # It counts tokens at its end only.
+                ending = self._cut("fallback", "the fallback failed", text=cut.emitted, tokens=None)
         if not self.status:
             await self._begin("fallback", _FROM_FALLBACK)
         await write(self._send, ending, more=False)
@@ -154,7 +155,13 @@ class Exchange:
         self.first_text_s = self.elapsed_s
         await start(self._send, 200, self._headers(*_EVENTS, label))
 
-    def _cut(self, source: str, why: str, emitted: list[GenerateResponse] | None) -> bytes:
+    def _cut_off(self, why: str, emitted: list[GenerateResponse]) -> bytes:
+        """An answer of the gateway's that broke off."""
+        tokens = emitted[-1].tokens_generated if emitted else 0
+        text = "".join(message.text for message in emitted)
+        return self._cut("gateway", why, text=text, tokens=tokens)
+
+    def _cut(self, source: str, why: str, *, text: str, tokens: int | None) -> bytes:
         """The event that ends an answer which another model must not finish: with what there is of it."""
         self._desk.metrics.cut.labels(source).inc()
         error: dict[str, object] = {
@@ -162,10 +169,9 @@ class Exchange:
             "type": "server_error",
             "param": None,
             "code": "answer_cut",
+            "emitted_tokens": tokens,
+            "emitted_text": text,
         }
-        if emitted is not None:
-            error["emitted_tokens"] = emitted[-1].tokens_generated if emitted else 0
-            error["emitted_text"] = "".join(message.text for message in emitted)
         return event({"error": error})
 
     def _headers(self, *headers: Header) -> list[Header]:

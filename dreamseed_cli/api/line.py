@@ -51,6 +51,10 @@ class GatewayAway(GatewayFailed):
     """It cannot be reached, or has no engine: somebody else may answer."""
 
 
+class KnownAway(GatewayAway):
+    """Known to be away: it was not even asked."""
+
+
 class LiveAnswer:
     """An answer under way. `first` was read already; close() it in any case."""
 
@@ -159,9 +163,13 @@ class Line:
             await asyncio.sleep(delay_s)
 
     def _delay_s(self, failed: GatewayFailed, attempt: int, left_s: float) -> float | None:
-        if isinstance(failed, GatewayAway) and not self.up:
-            return None  # known to be away: whoever waits is better served elsewhere
         chance = random.random()  # noqa: S311 - spreads retries, hides nothing
+        if isinstance(failed, KnownAway):
+            if attempt == 1:
+                return None  # whoever comes while it is away is better served elsewhere
+            # Calls that failed together, as when it is started anew, have opened the breaker themselves. Each
+            # keeps its attempts, and does not spend them before the gateway can be back.
+            chance = 1.0
         return self._policy.delay_s(failed.failure, attempt=attempt, left_s=left_s, chance=chance)
 
     async def _attempt(
@@ -217,8 +225,8 @@ class Line:
             raise GatewayFailed(Failure(grpc.StatusCode.UNAVAILABLE, "it has no engine"))
 
 
-def _away() -> GatewayAway:
-    return GatewayAway(Failure(grpc.StatusCode.UNAVAILABLE, "known to be away"))
+def _away() -> KnownAway:
+    return KnownAway(Failure(grpc.StatusCode.UNAVAILABLE, "known to be away"))
 
 
 def read_failure(error: grpc.aio.AioRpcError) -> Failure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
@@ -35,9 +36,14 @@ def build_pages(settings: ApiSettings, library: Library, metrics: ApiMetrics) ->
     _add_questions(pages, library)
     _add_probes(pages, settings, library, metrics)
 
+    @pages.middleware("http")
+    async def count(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await answer(request)
+        metrics.requests.labels(_route(request), str(response.status_code), "front").inc()
+        return response
+
     @pages.exception_handler(ApiError)
     async def refused(request: Request, error: ApiError) -> Response:
-        metrics.requests.labels(_route(request), str(error.status), "front").inc()
         return _error(error)
 
     @pages.exception_handler(HTTPException)

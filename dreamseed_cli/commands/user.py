@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,6 +56,8 @@ def add(
     with connected(chosen_dsn(dsn_env, profile, state_dir)) as connection:
         added = add_user(connection, user, Tier(tier))
         made = create_key(connection, user) if key else None
+    if made is not None:
+        added = replace(added, keys=1)
     data: dict[str, Any] = {"user": _user_data(added)}
     view: list[RenderableType] = [f"Registered at tier {added.tier}."]
     if made is not None:

@@ -11,6 +11,9 @@ from dreamseed_cli.gateway.proto.llm_pb2 import GenerateResponse
 from dreamseed_cli.gateway.proto.llm_pb2 import Priority as WirePriority
 from dreamseed_cli.gateway.validation import Wish
 
+PROVIDER = "dreamseed"
+"""`gen_ai.provider.name` of OpenTelemetry's GenAI conventions."""
+
 
 class Journey:
     """Filled in as the request proceeds; times are perf_counter seconds, `arrived_at` since the epoch."""
@@ -25,6 +28,7 @@ class Journey:
         "grant",
         "prompt_tokens",
         "queue_s",
+        "refused_user_id",
         "replica",
         "simulated",
         "tokens",
@@ -41,6 +45,8 @@ class Journey:
         self.grant: Grant | None = None
         self.call: Call | None = None
         """What was granted, once it was let in."""
+        self.refused_user_id = ""
+        """Whose it was, if it was not let in and that was known."""
         self.event_id = ""
         self.traceparent: str | None = None
         self.replica = ""
@@ -64,8 +70,14 @@ class Journey:
 
     @property
     def user_id(self) -> str:
-        """The user the request was let in for; before, nobody has verified it."""
-        return self.call.user_id if self.call else ""
+        """The user the request was let in or refused for; before, nobody has verified it."""
+        return self.call.user_id if self.call else self.refused_user_id
+
+    @property
+    def operation(self) -> str:
+        """`gen_ai.operation.name`."""
+        raw = self.wish is not None and self.wish.request.raw
+        return "text_completion" if raw else "chat"
 
     @property
     def priority(self) -> str:
@@ -81,7 +93,7 @@ class Journey:
             self.simulated = delta.simulated
             self.queue_s = delta.queue_s
         self.replica = delta.replica
-        self.cache_hit = self.cache_hit or delta.cache_hit
+        self.cache_hit = delta.cache_hit
         self.tokens = delta.completion_tokens or self.tokens
         self.prompt_tokens = delta.prompt_tokens or self.prompt_tokens
         self.finish_reason = delta.finish_reason or self.finish_reason

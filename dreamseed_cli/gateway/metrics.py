@@ -22,11 +22,17 @@ class GatewayMetrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        request = ["gen_ai_request_model", "priority", "replica"]
+        request = [
+            "gen_ai_operation_name",
+            "gen_ai_provider_name",
+            "gen_ai_request_model",
+            "priority",
+            "replica",
+        ]
         self.duration = Histogram(
             "gen_ai_server_request_duration_seconds",
             "From a request's arrival to its end",
-            [*request, "outcome"],
+            [*request, "outcome", "error_type"],
             buckets=_LATENCY_S,
             registry=registry,
         )

@@ -8,9 +8,12 @@ from dreamseed_cli.core.errors import DreamseedError
 
 
 class Refusal(DreamseedError):
-    """A call that was not let in. reason: its label in metrics and events."""
+    """A call that was not let in. reason: its label in metrics and events. user_id: whose it was, where that
+    was known before it was refused.
+    """
 
     reason: ClassVar[str]
+    user_id: str = ""
 
 
 class TryLater(Refusal):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from dreamseed_cli.gateway.cache.answers import REPLICA
 from dreamseed_cli.gateway.events.record import Outcome, RequestRecord
-from dreamseed_cli.gateway.journey import Journey
+from dreamseed_cli.gateway.journey import PROVIDER, Journey
 from dreamseed_cli.gateway.metrics import GatewayMetrics
 from dreamseed_cli.gateway.tracing import Tracing
 
@@ -65,9 +66,11 @@ class Reporter:
         metrics, priority = self._metrics, journey.priority
         if outcome is Outcome.REJECTED:
             metrics.rejections.labels(priority, reason).inc()
-        labels = (self._model, priority, journey.replica)
+        # What was generated for somebody else is no work of a replica's.
+        replica = REPLICA if journey.cache_hit else journey.replica
+        labels = (journey.operation, PROVIDER, self._model, priority, replica)
         duration_s = journey.elapsed_s()
-        metrics.duration.labels(*labels, outcome.value).observe(duration_s)
+        metrics.duration.labels(*labels, outcome.value, reason or "").observe(duration_s)
         if journey.ttft_s is None:
             return
         metrics.first_token.labels(*labels).observe(journey.ttft_s)

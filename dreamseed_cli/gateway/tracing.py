@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from dreamseed_cli.gateway.events.record import Outcome
-from dreamseed_cli.gateway.journey import Journey
+from dreamseed_cli.gateway.journey import PROVIDER, Journey
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -49,7 +49,7 @@ class Tracing:
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         span = self._tracer.start_span(
-            f"{_operation(journey)} {self._model}",
+            f"{journey.operation} {self._model}",
             context=_parent(journey.traceparent),
             kind=SpanKind.SERVER,
             start_time=int(journey.arrived_at * _NS),
@@ -66,11 +66,6 @@ class Tracing:
         self._provider.shutdown()
 
 
-def _operation(journey: Journey) -> str:
-    raw = journey.wish is not None and journey.wish.request.raw
-    return "text_completion" if raw else "chat"
-
-
 def _parent(traceparent: str | None) -> Any:
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -79,8 +74,8 @@ def _parent(traceparent: str | None) -> Any:
 
 def _attributes(journey: Journey, model: str, outcome: Outcome) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "gen_ai.operation.name": _operation(journey),
-        "gen_ai.provider.name": "dreamseed",
+        "gen_ai.operation.name": journey.operation,
+        "gen_ai.provider.name": PROVIDER,
         "gen_ai.request.model": model,
         "gen_ai.usage.output_tokens": journey.tokens,
         "dreamseed.outcome": outcome.value,

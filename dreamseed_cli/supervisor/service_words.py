@@ -44,7 +44,9 @@ def standings(profile: Profile) -> Iterator[Standing]:
 
 def _without_accounts(profile: Profile) -> str:
     unknown = profile.gateway.accounts.unknown_user_tier
-    policy = "every user_id is refused" if unknown == "refuse" else f"every user_id counts as '{unknown}'"
+    policy = f"every user_id has the limits of '{unknown}' and the priority that it asks for"
+    if unknown == "refuse":
+        policy = "every user_id is refused"
     return f"there are no accounts ({policy}), requests are not recorded, no events are kept"
 
 

@@ -155,6 +155,22 @@ async def test_a_disabled_user_is_not_let_in(house: House) -> None:
         await gate.admit(TRUSTED, "gone", STANDARD)
 
 
+async def test_a_refusal_says_whose_request_it_was(house: House) -> None:
+    """So that its event has its user: over the limit, above the tier, disabled, in another's name."""
+    gate = await house.gate(above_tier="refuse", limits_background=Limits(requests_per_minute=1))
+    await gate.admit(TRUSTED, "background", BATCH)
+    for credentials, named, asked, kind, user in (
+        (_key(house.keys["background"]), "", BATCH, OverLimit, "background"),
+        (TRUSTED, "free", PREMIUM, NotPermitted, "free"),
+        (TRUSTED, "gone", BATCH, NotPermitted, "gone"),
+        (_key(house.keys["free"]), "paid", BATCH, NotPermitted, "free"),
+        (_key(new_key().text), "paid", BATCH, Unauthenticated, ""),
+    ):
+        with pytest.raises(kind) as refused:
+            await gate.admit(credentials, named, asked)
+        assert refused.value.user_id == user
+
+
 def _revoke(connection: psycopg.Connection) -> None:
     for key in admin.list_keys(connection, "paid"):
         admin.revoke_key(connection, key.id)

@@ -165,6 +165,14 @@ async def test_a_gateway_that_fails_before_the_first_token_is_asked_again(stream
         assert await _metric(http, "dreamseed_api_retries_total", code="UNAVAILABLE") == 2
 
 
+async def test_calls_that_fail_together_keep_their_attempts() -> None:
+    """A gateway that is started anew fails all that are under way at once, which opens the breaker."""
+    async with _front(_failing(8, _CODE.UNAVAILABLE)) as (gateway, _, http):
+        replies = await asyncio.gather(*(_ask(http) for _ in range(8)))
+        assert [status for status, _, _ in replies] == [200] * 8
+        assert len(gateway.calls) == 16
+
+
 @pytest.mark.parametrize(
     ("code", "status", "word"),
     [

@@ -301,7 +301,8 @@ async def test_a_fallback_that_fails_is_told_and_paid_for_with_care(dsn: str) ->
             bad.how = how
             async with http.post("/v1/chat/completions", json=_ASK | {"stream": True}) as reply:
                 lines = (await reply.text()).strip().split("\n\n")
-            assert json.loads(lines[-1].removeprefix("data: "))["error"]["code"] == "answer_cut", how
+            error = json.loads(lines[-1].removeprefix("data: "))["error"]
+            assert (error["code"], error["emitted_text"]) == ("answer_cut", "Hi"), how
         body, shown = bad.asked[0]
         assert shown == "Bearer sk-x"
         assert body == {

@@ -68,6 +68,11 @@ async def test_a_question_is_for_every_cache(http: aiohttp.ClientSession) -> Non
             assert reply.headers["cache-control"] == "public, max-age=300"
     async with http.head("/v1/questions/q%201", headers={"if-none-match": '"other"'}) as reply:
         assert (reply.status, reply.headers["etag"]) == (200, etag)
+    async with http.get("/metrics") as reply:
+        counted = await reply.text()
+    for status, times in (("200", 2.0), ("304", 4.0)):
+        labels = f'route="/v1/questions/{{question_id}}",source="front",status="{status}"'
+        assert f"dreamseed_api_requests_total{{{labels}}} {times}" in counted
 
 
 async def test_a_changed_question_has_another_etag(http: aiohttp.ClientSession, dsn: str) -> None:

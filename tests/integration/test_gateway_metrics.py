@@ -18,6 +18,7 @@ from real_services import free_ports
 
 from dreamseed_cli.gateway.proto import GENERATE
 from dreamseed_cli.gateway.proto.llm_pb2 import PREMIUM, GenerateRequest
+from dreamseed_cli.profile.schema import Cache
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,10 @@ def _samples(text: str) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
+def _sorted(*labels: str) -> tuple[str, ...]:
+    return tuple(sorted(labels))
+
+
 async def test_every_request_is_in_the_metrics(engine_socket: Path) -> None:
     """GenAI names; TTFT, duration, TPOT and tokens by class and replica; refusals by reason."""
     with socket_folder() as folder:
@@ -51,15 +56,33 @@ async def test_every_request_is_in_the_metrics(engine_socket: Path) -> None:
             with pytest.raises(grpc.aio.AioRpcError):
                 await generate(GenerateRequest(prompt="").SerializeToString())
             found = _samples(server.metrics_text().decode())
-    labels = ("premium", "r0", "served")
-    assert found["gen_ai_server_request_duration_seconds_count", ("finished", *labels)] == 3
+    labels = ("chat", "dreamseed", "premium", "r0", "served")
+    assert found["gen_ai_server_request_duration_seconds_count", _sorted("finished", "", *labels)] == 3
+    refused = _sorted("rejected", "invalid_argument", "chat", "dreamseed", "unknown", "", "served")
+    assert found["gen_ai_server_request_duration_seconds_count", refused] == 1
     assert found["gen_ai_server_time_to_first_token_seconds_count", labels] == 3
     assert found["gen_ai_server_time_per_output_token_seconds_count", labels] == 3
-    assert found["gen_ai_client_token_usage_sum", ("output", *labels)] == 15
-    assert found["gen_ai_client_token_usage_sum", tuple(sorted(("input", *labels)))] > 0
+    assert found["gen_ai_client_token_usage_sum", _sorted("output", *labels)] == 15
+    assert found["gen_ai_client_token_usage_sum", _sorted("input", *labels)] > 0
     assert found["dreamseed_rejections_total", ("invalid_argument", "unknown")] == 1
     assert found["dreamseed_replica_ready", ("r0",)] == 1
     assert found["dreamseed_replica_outstanding_requests", ("r0",)] == 0
+
+
+async def test_an_answer_for_many_is_one_replicas_work_once(engine_socket: Path) -> None:
+    """Those who came along with an equal request stand under `cache`: no engine generated their tokens."""
+    with socket_folder() as folder:
+        async with (
+            gateway_here(settings(folder, target("r0", engine_socket), cache=Cache())) as server,
+            grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            generate: Any = channel.unary_unary(GENERATE)
+            message = GenerateRequest(prompt="same", max_tokens=30, priority=PREMIUM).SerializeToString()
+            await asyncio.gather(*(generate(message) for _ in range(4)))
+            found = _samples(server.metrics_text().decode())
+    labels = ("chat", "dreamseed", "output", "premium", "served")
+    assert found["gen_ai_client_token_usage_sum", _sorted("r0", *labels)] == 30
+    assert found["gen_ai_client_token_usage_sum", _sorted("cache", *labels)] == 90
 
 
 def test_metrics_are_offered_on_loopback_where_asked(engine_socket: Path) -> None:

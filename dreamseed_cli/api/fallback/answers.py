@@ -42,6 +42,16 @@ class _Told(msgspec.Struct, frozen=True):
     error: Any = None
 
 
+class _Piece(msgspec.Struct, frozen=True):
+    """A choice of a chunk, in either dialect."""
+
+    class Delta(msgspec.Struct, frozen=True):
+        content: str | None = None
+
+    delta: Delta = Delta()
+    text: str | None = None
+
+
 class _Bill:
     """What one answer costs; all that was set aside, until the fallback tells the truth."""
 
@@ -59,7 +69,11 @@ class _Bill:
 
 
 class AnswerCut(Exception):
-    """The fallback's stream ended before its answer."""
+    """The fallback's stream ended before its answer. emitted: the text that was passed on."""
+
+    def __init__(self, emitted: str) -> None:
+        super().__init__("the fallback's stream ended before its answer")
+        self.emitted = emitted
 
 
 class Fallback:
@@ -101,6 +115,7 @@ class Fallback:
 
         Raises ApiError before the first event, AnswerCut after it.
         """
+        passed_on: list[msgspec.Raw] = []
         begun = False
         body = self._body(asked)
         try:
@@ -117,10 +132,11 @@ class Fallback:
                         # A chunk without choices holds the usage, which we asked for and the client may not.
                         if told.choices or asked.include_usage:
                             begun = True
+                            passed_on += told.choices
                             yield b"data: %b\n\n" % payload
         except ApiError as error:
             if begun:
-                raise AnswerCut from error
+                raise AnswerCut("".join(map(_text, passed_on))) from error
             raise
 
     @contextmanager
@@ -180,6 +196,15 @@ def _read(payload: bytes) -> _Told:
         return msgspec.json.decode(payload, type=_Told)
     except msgspec.MsgspecError as error:
         raise ProviderFailed("what it answered is not OpenAI's JSON", billed=True) from error
+
+
+def _text(choice: msgspec.Raw) -> str:
+    """The text that a chunk's choice adds; none where it is of another shape."""
+    try:
+        piece = msgspec.json.decode(choice, type=_Piece)
+    except msgspec.MsgspecError:
+        return ""
+    return piece.delta.content or piece.text or ""
 
 
 def _path(asked: Asked) -> str:

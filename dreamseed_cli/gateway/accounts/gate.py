@@ -17,7 +17,7 @@ from dreamseed_cli.gateway.accounts.limits import UserLimits
 from dreamseed_cli.gateway.accounts.types import Account, Grant, Tier
 from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.gateway.metrics import GatewayMetrics
-from dreamseed_cli.gateway.refusals import CannotVerify, NotPermitted, Unauthenticated
+from dreamseed_cli.gateway.refusals import CannotVerify, NotPermitted, Refusal, Unauthenticated
 from dreamseed_cli.gateway.security.credentials import Credentials
 from dreamseed_cli.profile.schema import Accounts
 
@@ -93,10 +93,14 @@ class Gate:
             standing = await self._of_name(user_id)
         else:
             raise Unauthenticated("no credentials were shown", remedy="Send an API key as a bearer token")
-        priority = granted_priority(asked, standing, refuse_above=self._refuse_above)
         reserved = 0
-        if standing.user_id:
-            reserved = self._limits.take(standing.user_id, standing.tier, tokens, self._clock())
+        try:
+            priority = granted_priority(asked, standing, refuse_above=self._refuse_above)
+            if standing.user_id:
+                reserved = self._limits.take(standing.user_id, standing.tier, tokens, self._clock())
+        except Refusal as refusal:
+            refusal.user_id = standing.user_id
+            raise
         clamped = priority < asked
         self._count(standing, clamped=clamped)
         return Grant(standing.user_id, standing.tier, priority, clamped, reserved)
@@ -125,7 +129,9 @@ class Gate:
         if account is None or _expired(account):
             _unknown_key()
         if user_id not in {"", account.user_id}:
-            raise NotPermitted("user_id names another user than the key's", remedy="Leave user_id empty")
+            refusal = NotPermitted("user_id names another user than the key's", remedy="Leave user_id empty")
+            refusal.user_id = account.user_id
+            raise refusal
         return _enabled(account)
 
     async def _of_name(self, user_id: str) -> Standing:
@@ -174,7 +180,9 @@ def granted_priority(asked: PriorityClass, standing: Standing, *, refuse_above: 
 
 def _enabled(account: Account) -> Standing:
     if account.disabled:
-        raise NotPermitted("the user is disabled")
+        refusal = NotPermitted("the user is disabled")
+        refusal.user_id = account.user_id
+        raise refusal
     return Standing(account.user_id, account.tier, Known.REGISTERED)
 
 

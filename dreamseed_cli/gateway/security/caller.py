@@ -62,7 +62,8 @@ class CallerCheck:
         if user_key is None:
             return _TRUSTED
         if not user_key.startswith(API_KEY_PREFIX):
-            raise Unauthenticated("x-user-key is no API key", remedy=_REMEDY)
+            # In the front's clients' words, who see this: it is whatever they sent as their bearer token.
+            raise Unauthenticated("the user's API key is not valid", remedy="Check it, or ask for a new one")
         return Credentials(trusted=True, api_key=user_key)
 
 

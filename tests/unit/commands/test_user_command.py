@@ -72,7 +72,9 @@ def test_users_are_added_and_listed(shell: Shell) -> None:
 
 def test_a_key_is_shown_once_and_stored_as_a_hash(shell: Shell) -> None:
     """Nowhere in the database, nor in any later output."""
-    text = shell.json("add", "ann", "--tier", "paid", "--key")["key"]["text"]
+    added = shell.json("add", "ann", "--tier", "paid", "--key")
+    assert added["user"]["working_keys"] == 1
+    text = added["key"]["text"]
     assert key_hash(text)
     code, listed, _ = shell.run("key", "list", "ann", "--json")
     assert code == 0

@@ -40,7 +40,7 @@ def test_off_starts_nothing_and_says_what_is_lost() -> None:
     assert (plan.addresses.redis_nodes, plan.addresses.keep_events) == ((), False)
     assert plan.addresses.journal == "/state/journal"
     said = {standing.name: standing.means for standing in plan.standings}
-    assert "every user_id counts as 'free'" in said["postgres"]
+    assert "every user_id has the limits of 'free'" in said["postgres"]
     assert "every request is generated" in said["redis"]
     assert "no events are kept" in said["kafka"]
 
