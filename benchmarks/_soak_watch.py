@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,11 @@ from dreamseed_cli.core.processes import ProcessIdentity
 from dreamseed_cli.supervisor.state import read_children
 
 EVERY_S = 5.0
+WARM_UP_S = 120.0
+"""A gateway's first two garbage collections under a soak's load come within this time (5,000 objects: five of
+each call, and its own first ones). What waits for the next one has room where the last one made it.
+"""
+JUDGED_S = 60.0
 _MIB = 2.0**20
 
 
@@ -34,20 +40,28 @@ class Series:
     fds: list[int] = field(default_factory=list)
     rss_mib: list[float] = field(default_factory=list)
 
+    def ripe(self) -> bool:
+        """Whether it lived for so long after its warm-up that it can be judged by that."""
+        return self.times_s[-1] - self.times_s[0] >= WARM_UP_S + JUDGED_S
+
     def judged_s(self) -> float:
-        """How long the second half of its life is: in the first one a young process grows without a leak."""
-        times_s = self._second_half(self.times_s)
+        """How long the part of its life is that it is judged by: the second half without the warm-up, in
+        which a process grows without a leak; all of that half if it is not ripe.
+        """
+        times_s = self._judged(self.times_s)
         return times_s[-1] - times_s[0]
 
     def slope_mib_per_min(self) -> float | None:
-        """The growth of its memory in that half, by least squares; None for a life too short to tell."""
-        times_s, rss_mib = self._second_half(self.times_s), self._second_half(self.rss_mib)
+        """The growth of its memory in that part, by least squares; None for a life too short to tell."""
+        times_s, rss_mib = self._judged(self.times_s), self._judged(self.rss_mib)
         if len(times_s) < 5:
             return None
         return statistics.linear_regression([at / 60.0 for at in times_s], rss_mib).slope
 
-    def _second_half(self, values: list[float]) -> list[float]:
-        return values[len(values) // 2 :]
+    def _judged(self, values: list[float]) -> list[float]:
+        half = len(values) // 2
+        warm = bisect_left(self.times_s, self.times_s[0] + WARM_UP_S) if self.ripe() else 0
+        return values[max(half, warm) :]
 
 
 @dataclass(frozen=True, slots=True)

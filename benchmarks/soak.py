@@ -48,8 +48,8 @@ RSS_BOUND_MIB_PER_MIN = 1.0
 kept in memory with its prompt, its answer of 40 pieces and its ticket.
 """
 RSS_BOUND_YOUNG_MIB_PER_MIN = 6.0
-"""The same for a process that could not be judged for a minute: caches and metrics still fill, and only a
-gross leak can be told from that.
+"""The same for a process that could not be judged for a minute after its warm-up: caches and metrics still
+fill, and only a gross leak can be told from that.
 """
 _SHORT_MIN = 5.0
 _CALM_S = 6.0
@@ -126,13 +126,13 @@ def _calm(snapshot: StackSnapshot) -> bool:
 
 def memory(series: Series) -> dict[str, Any]:
     """How one process's memory went, and by what it is judged."""
-    slope, judged_s = series.slope_mib_per_min(), series.judged_s()
+    slope = series.slope_mib_per_min()
     return {
         "watched_s": round(series.times_s[-1] - series.times_s[0], 1),
-        "judged_s": round(judged_s, 1),
+        "judged_s": round(series.judged_s(), 1),
         "rss_mib": (series.rss_mib[0], series.rss_mib[-1]),
         "slope_mib_per_min": None if slope is None else round(slope, 3),
-        "bound_mib_per_min": RSS_BOUND_MIB_PER_MIN if judged_s >= 60.0 else RSS_BOUND_YOUNG_MIB_PER_MIN,
+        "bound_mib_per_min": RSS_BOUND_MIB_PER_MIN if series.ripe() else RSS_BOUND_YOUNG_MIB_PER_MIN,
     }
 
 

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 from weakref import WeakSet
 
@@ -42,13 +43,14 @@ class HttpConnection(asyncio.Protocol):
     """
 
     _transport: asyncio.Transport
+    _parser: httptools.HttpResponseParser
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._failure: Exception | None = None
+        # Made anew for each that waits: an error holds the frames it came through, and they hold this.
+        self._failure: Callable[[], Exception] | None = None
         self._body: list[bytes] = []
         self._unread = 0
         self._paused = False
@@ -129,11 +131,14 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not of asyncio's class.
         self._transport = cast("asyncio.Transport", transport)
+        self._parser = httptools.HttpResponseParser(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._started and not self._framed and exc is None:
             self.complete = True  # HTTP/1.0's way to end a body
-        self._fail(ConnectionCut(str(exc) if exc else "the engine closed it"))
+        self._fail(partial(ConnectionCut, str(exc) if exc else "the engine closed it"))
+        # It holds our methods, and they hold us: both would wait for the garbage collector.
+        del self._parser
 
     def data_received(self, data: bytes) -> None:
         if not self._busy:
@@ -142,7 +147,7 @@ class HttpConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            self._fail(ConnectionCut(f"what came is not HTTP: {error}"))
+            self._fail(partial(ConnectionCut, f"what came is not HTTP: {error}"))
             self.close()
         if self._keep is not None and self.complete:
             self._settle()
@@ -183,10 +188,10 @@ class HttpConnection(asyncio.Protocol):
         if further_s > 0:
             self._deadline = self._loop.call_later(further_s, self._expire)
             return
-        self._fail(TimeoutError())
+        self._fail(TimeoutError)
         self.close()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Callable[[], Exception]) -> None:
         self._failure = self._failure or error
         self._wake()
 
@@ -204,7 +209,7 @@ class HttpConnection(asyncio.Protocol):
 
     async def _wait(self) -> None:
         if self._failure is not None:
-            raise self._failure
+            raise self._failure()
         self._waiter = self._loop.create_future()
         await self._waiter
 

@@ -107,7 +107,10 @@ class Dispatcher:
                     if progress.started and progress.tokens_left <= 0:
                         yield _end_by_length(progress, slot.name)
                         return
-                    slot = await self._go_elsewhere(ticket, slot, progress, error)
+                    other = await self._go_elsewhere(ticket, slot, progress, error)
+                    if other is None:
+                        raise
+                    slot = other
                 else:
                     return
         finally:
@@ -158,8 +161,13 @@ class Dispatcher:
             self._queue.leave(ticket, outcome, progress.tokens_here)
             self._replicas.request_ended()
 
-    async def _go_elsewhere(self, ticket: Ticket, slot: Slot, progress: Progress, error: EngineError) -> Slot:
-        """Wait for another place; raises what the caller is told if there is none to wait for."""
+    async def _go_elsewhere(
+        self, ticket: Ticket, slot: Slot, progress: Progress, error: EngineError
+    ) -> Slot | None:
+        """Wait for another place. If there is none to wait for, raises what the caller is told, or returns
+        None if that is `error` itself: raised here, it would hold this frame, and that holds it, so that both
+        would wait for the garbage collector.
+        """
         kind = "busy" if isinstance(error, EngineBusy) else "failed"
         if progress.started:
             if isinstance(error, EngineRefused) or not progress.may_continue():
@@ -173,12 +181,14 @@ class Dispatcher:
                 ticket.answer_tokens = progress.tokens_left
                 progress.continue_elsewhere()
         elif isinstance(error, EngineRefused):
-            raise error
+            return None
         if not isinstance(error, EngineBusy):
             ticket.excluded |= {slot.name}
             if not self._balancer.ready_for(ticket) and not await self._replaced(ticket):
-                slot.cut += progress.started
-                raise _cut(slot, progress, error) if progress.started else error
+                if not progress.started:
+                    return None
+                slot.cut += 1
+                raise _cut(slot, progress, error)
             slot.continued += progress.started
             slot.moved += not progress.started
         self._metrics.retries.labels(slot.name, kind).inc()

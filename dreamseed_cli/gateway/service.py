@@ -83,8 +83,8 @@ class LLMService:
                         await context.write(journey.part(delta.text))
                     await self._pace.wait(last=delta.finish_reason is not None)
 
-        await self._answer(message, context, journey, relay)
-        await context.write(journey.whole(""))
+        if await self._answer(message, context, journey, relay):
+            await context.write(journey.whole(""))
 
     async def _answer(
         self,
@@ -93,8 +93,9 @@ class LLMService:
         journey: Journey,
         consume: Callable[[AsyncIterator[Delta]], Awaitable[None]],
         attempts: int = 1,
-    ) -> None:
+    ) -> bool:
         """Hand a request's deltas to `consume` and tell how it ended; a failure ends the call by a status.
+        Whether it was answered; after a failure gRPC sends no message that comes with the end.
 
         attempts: how often `consume` may be given an answer's beginning, after one that was cut.
         """
@@ -106,7 +107,9 @@ class LLMService:
             await self._consume(call, journey, consume, attempts)
         except DreamseedError as error:
             outcome = Outcome.REJECTED if isinstance(error, _REJECTIONS) else Outcome.FAILED
-            await self._abort(context, journey, outcome, error)
+            if isinstance(error, Refusal):
+                journey.refused_user_id = error.user_id
+            self._fail(context, journey, outcome, error)
         except (grpc.aio.InternalError, asyncio.CancelledError) as error:
             # InternalError: a write gRPC could not make. The caller left, the cancellation is on its way.
             self._reporter.end(journey, *_departure(journey))
@@ -114,12 +117,14 @@ class LLMService:
         except Exception:  # noqa: BLE001 - the last resort: a call never ends without a status
             _log.exception("request failed by a mistake of ours")
             self._reporter.end(journey, Outcome.FAILED, "internal")
-            await context.abort(grpc.StatusCode.INTERNAL, "the gateway failed; its log says why")
+            _end_with(context, grpc.StatusCode.INTERNAL, "the gateway failed; its log says why")
         else:
             self._reporter.end(journey, Outcome.FINISHED)
             context.set_trailing_metadata(self._trailer(journey))
+            return True
         finally:
             self._intake.settle(journey)
+        return False
 
     async def _consume(
         self,
@@ -139,19 +144,26 @@ class LLMService:
             else:
                 return
 
-    async def _abort(
-        self, context: Context, journey: Journey, outcome: Outcome, error: DreamseedError
-    ) -> None:
+    def _fail(self, context: Context, journey: Journey, outcome: Outcome, error: DreamseedError) -> None:
         label = reason(error)
         self._reporter.end(journey, outcome, label)
         trailer: Metadata = (*self._trailer(journey), (REASON_KEY, label), *retry_details(error))
-        await context.abort(*grpc_status(error), trailer)
+        context.set_trailing_metadata(trailer)
+        _end_with(context, *grpc_status(error))
 
     def _trailer(self, journey: Journey) -> tuple[tuple[str, str], ...]:
         simulated = self._simulated or journey.simulated
         provenance = ((PROVENANCE_KEY, "simulated"),) if simulated else ()
         named = ((REQUEST_ID_KEY, journey.request_id),) if journey.request_id else ()
         return (*named, *provenance)
+
+
+def _end_with(context: Context, code: grpc.StatusCode, details: str) -> None:
+    """Not by `context.abort`: the call would keep the error that it raises, the error the frames it came
+    through, and they the call, with the prompt and the answer, until the garbage collector comes by.
+    """
+    context.set_code(code)
+    context.set_details(details)
 
 
 def _departure(journey: Journey) -> tuple[Outcome, str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks._fire import all_ready, away, stack
-from benchmarks.soak import SEED, problems, soak
+from benchmarks._soak_watch import Series
+from benchmarks.soak import RSS_BOUND_MIB_PER_MIN, SEED, memory, problems, soak
 
 
 @pytest.mark.timeout(420)
@@ -38,3 +39,17 @@ async def test_an_engine_that_hangs_when_it_is_adopted_is_ejected_too(tmp_path: 
         await stand.until(all_ready, 60.0)
         assert time.monotonic() - began < 15.0  # engine.start_timeout_s is 30
         assert stand.child("r0") != before
+
+
+@pytest.mark.parametrize(
+    ("life_s", "judged_s", "leak", "told"),
+    [(100, 50, 0.0, False), (185, 65, 0.0, True), (185, 65, 1.5, True), (600, 300, 1.5, True)],
+)
+def test_memory_is_judged_after_the_warm_up(life_s: int, judged_s: int, leak: float, told: bool) -> None:
+    """What grows in the first two minutes is no leak; what goes on growing is one."""
+    times_s = [30.0 + at for at in range(0, life_s + 1, 5)]
+    rss_mib = [100.0 + min(at - 30.0, 120.0) / 20.0 + leak * at / 60.0 for at in times_s]
+    found = memory(Series("gateway", 1, times_s, [], rss_mib))
+    assert found["judged_s"] == judged_s
+    assert (found["bound_mib_per_min"] == RSS_BOUND_MIB_PER_MIN) == told
+    assert not told or found["slope_mib_per_min"] == pytest.approx(leak, abs=0.01)

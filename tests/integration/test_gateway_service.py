@@ -23,9 +23,12 @@ from gateway_harness import (
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from no_collector import living, no_collector
 
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.types import Endpoint
+from dreamseed_cli.gateway.admission.ticket import Ticket
+from dreamseed_cli.gateway.journey import Journey
 from dreamseed_cli.gateway.proto import GENERATE, GENERATE_STREAM, PROVENANCE_KEY, REQUEST_ID_KEY
 from dreamseed_cli.gateway.proto.llm_pb2 import BATCH, GenerateRequest, GenerateResponse
 from dreamseed_cli.gateway.server import GatewayServer
@@ -130,6 +133,16 @@ async def test_both_methods_give_the_same_complete_answer(folder: Path, good: En
     counts = [message.tokens_generated for message in messages]
     assert counts == sorted(counts)
     assert metadata == {PROVENANCE_KEY: "simulated", REQUEST_ID_KEY: "sky-1"}
+
+
+async def test_a_measurement_may_force_the_length(folder: Path, good: Engines) -> None:
+    """With `ignore_eos` the answer goes on to max_tokens where the model would have ended it."""
+    natural = GenerateRequest(prompt="Why?", max_tokens=600, seed=5)
+    forced = GenerateRequest(prompt="Why?", max_tokens=600, seed=5, ignore_eos=True)
+    async with _calling(folder, target("r0", good[0].socket)) as caller:
+        ended, whole = await asyncio.gather(caller.unary(natural), caller.unary(forced))
+    assert (ended.finish_reason, whole.finish_reason) == ("stop", "length")
+    assert ended.tokens_generated < whole.tokens_generated == 600
 
 
 async def test_requests_spread_over_ready_replicas_only(folder: Path, good: Engines) -> None:
@@ -276,6 +289,18 @@ async def test_garbage_from_an_engine_is_no_answer(folder: Path, good: Engines) 
         await caller.server.set_replicas([target("r0", good[0].socket)])
         code, _ = await _failure(caller.stream(GenerateRequest(prompt="Hi", max_tokens=3)))
         assert code is StatusCode.UNAVAILABLE
+
+
+async def test_a_failed_request_does_not_wait_for_the_garbage_collector(folder: Path, good: Engines) -> None:
+    """With all its frames and its prompt: when a storm of failures comes, memory would fill with them."""
+    await good[0].order_fault(fault="garbage")
+    request = GenerateRequest(prompt="Why?", max_tokens=8)
+    with no_collector():
+        async with _calling(folder, target("r0", good[0].socket)) as caller:
+            calls = caller.unary(request), caller.stream(request), caller.unary(GenerateRequest())
+            found = await asyncio.gather(*map(_failure, calls))
+            assert [code.name for code, _ in found] == ["UNAVAILABLE", "UNAVAILABLE", "INVALID_ARGUMENT"]
+            await until(lambda: not living(Journey, Ticket))
 
 
 async def test_a_replica_may_vanish_while_it_answers(folder: Path, good: Engines) -> None:

@@ -54,6 +54,7 @@ class Generation:
                     raise step
                 yield step
         finally:
+            step = None  # an error holds this frame
             self.open = False
 
 

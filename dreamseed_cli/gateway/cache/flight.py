@@ -37,8 +37,6 @@ class Flight:
         """The call that is generated: of the highest class that boarded in time."""
         self.deadline = 0.0
         """The latest of all who boarded, in time.monotonic() seconds."""
-        self.pilot: Passenger | None = None
-        """Whose call it is."""
         self._passengers: set[Passenger] = set()
         self._ended = False
         self._task: asyncio.Task[None] | None = None
@@ -72,6 +70,8 @@ class Flight:
         if not self._ended:
             if self._task is not None:
                 self._task.cancel()
+                # A cancelled task holds the error it ended with, and so this flight.
+                self._task = None
             self._end(failure)
 
     @property
@@ -82,7 +82,8 @@ class Flight:
         if self._task is not None:
             self._task.cancel()
         self.deadline = max(passenger.call.deadline for passenger in self._passengers)
-        self.pilot = pilot
+        for passenger in self._passengers:
+            passenger.leads = passenger is pilot
         self.call = msgspec.structs.replace(pilot.call, deadline=self.deadline)
         self._task = self._spawn(self._fly(self.call))
 
@@ -127,17 +128,16 @@ class Passenger:
     def __init__(self, flight: Flight, call: Call) -> None:
         self.flight = flight
         self.call = call
+        self.leads = False
+        """Whether the flight's generation is this call's own. The flight keeps no word of it: it would hold
+        the passenger, who holds the flight, and both would wait for the garbage collector.
+        """
         self.got_text = False
         self._next = 0
         self.late = False
         self._waiter: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(max(0.0, call.deadline - time.monotonic()), self._expire)
-
-    @property
-    def leads(self) -> bool:
-        """Whether the flight's generation is this call's own."""
-        return self.flight.pilot is self
 
     async def next(self) -> Delta | None:
         """What has come since, as one delta; None at the answer's end.

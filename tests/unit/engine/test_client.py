@@ -8,12 +8,14 @@ import ssl
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from no_collector import living, no_collector
 
 from dreamseed_cli.engine.client import EngineClient
+from dreamseed_cli.engine.http_stream import HttpConnection
 from dreamseed_cli.engine.types import (
     Chunk,
     Endpoint,
@@ -307,6 +309,21 @@ async def test_cancelling_the_reader_closes_the_connection(socket_dir: Path) -> 
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.wait_for(server.gone.wait(), 5)
+
+
+@pytest.mark.parametrize("script", [[*_GOOD], [_frame(_event("a")), _CUT], [_frame(_event("a")), _HANG]])
+async def test_a_closed_connection_does_not_wait_for_the_garbage_collector(
+    socket_dir: Path, script: list[bytes]
+) -> None:
+    """Nor does one that failed, with the frames of the request it failed, or one that never came about."""
+    with no_collector():
+        async with _talk(socket_dir, [_CHUNKED, *script]) as (_, client):
+            with suppress(EngineUnavailable, EngineTimeout):
+                await _collect(client, timeout_s=0.2)
+            await _until(lambda: len(living(HttpConnection)) == len(client._pool._idle))
+            client._pool.close()
+            HttpConnection()
+            await _until(lambda: not living(HttpConnection))
 
 
 async def test_a_server_that_never_ends_its_response_does_not_delay_the_answer_for_ever(

@@ -12,10 +12,12 @@ import pytest
 from gateway_harness import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from no_collector import living, no_collector
 from played_answers import WHOLE, PlayedAnswers, cache_settings, make_call, settle
 
 from dreamseed_cli.engine.types import EngineBusy, EngineRefused, EngineTimeout, EngineUnavailable
 from dreamseed_cli.gateway.cache.answers import CachedAnswers
+from dreamseed_cli.gateway.cache.flight import Flight, Passenger
 from dreamseed_cli.gateway.call import Call, Delta, PriorityClass
 from dreamseed_cli.gateway.metrics import GatewayMetrics
 from dreamseed_cli.gateway.refusals import DeadlineUnmeetable, OverLimit, QueueFull
@@ -50,6 +52,10 @@ class Reader:
     def leave(self) -> None:
         assert self.task is not None
         self.task.cancel()
+
+    def forget(self) -> None:
+        """Keep neither an error nor a task that ended with one: they hold the frames they came through."""
+        self.error = self.task = None
 
 
 class Room:
@@ -438,6 +444,31 @@ async def test_a_cache_that_is_off_shares_nothing() -> None:
         for generation in here.inner.generations:
             generation.play()
         await settle()
+
+
+@pytest.mark.parametrize("end", ["answered", "failed", "left", "taken over"])
+async def test_what_has_ended_does_not_wait_for_the_garbage_collector(end: str) -> None:
+    """It comes by seldom, and would find the flight of every request, with its prompt and all its pieces."""
+    with no_collector():
+        async with room() as here:
+            readers = [await here.join(make_call(priority=BATCH)) for _ in range(2)]
+            if end == "taken over":
+                readers.append(await here.join(make_call(priority=PREMIUM)))
+            here.inner.generations[-1].give(WHOLE[0])
+            await settle()
+            assert len(living(Flight, Passenger)) == 1 + len(readers)
+            if end == "left":
+                for reader in readers:
+                    reader.leave()
+            elif end == "failed":
+                here.inner.generations[0].fail(EngineUnavailable("gone"))
+            else:
+                here.inner.generations[-1].finish()
+            await settle()
+            assert [reader.error is None for reader in readers] == [end != "failed" for _ in readers]
+            for reader in readers:
+                reader.forget()
+            assert living(Flight, Passenger) == []
 
 
 async def test_close_ends_what_is_under_way() -> None:
