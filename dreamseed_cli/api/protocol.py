@@ -1,4 +1,4 @@
-"""OpenAI's requests as they arrive: every field that its clients know, and a few of ours. Pure.
+"""OpenAI's requests as they arrive: every field that its clients know, and a few of ours and vLLM's. Pure.
 
 What is not served is declared too, so that it is refused by name when it asks for something, and passed over
 when it asks for nothing (`n: 1`, `tools: []`).
@@ -40,6 +40,8 @@ class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     priority: str | None = None
     workload: str | None = None
     cache: bool | None = None
+    # vLLM's.
+    ignore_eos: bool | None = None
     # Not served, or without effect here.
     n: Any = None
     logprobs: Any = None

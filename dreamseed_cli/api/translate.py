@@ -101,6 +101,7 @@ def _common(request: Common, max_tokens: int | None) -> GenerateRequest:
         stop=stop,
         workload=request.workload,
         bypass_cache=True if request.cache is False else None,
+        ignore_eos=request.ignore_eos,
     )
 
 

@@ -12,7 +12,9 @@ WAITING = "vllm:num_requests_waiting"
 KV_USAGE = "vllm:kv_cache_usage_perc"
 GENERATION_TOKENS = "vllm:generation_tokens_total"
 PROMPT_TOKENS = "vllm:prompt_tokens_total"
-_NAMES = (RUNNING, WAITING, KV_USAGE, GENERATION_TOKENS, PROMPT_TOKENS)
+PREFIX_QUERIES = "vllm:prefix_cache_queries_total"
+PREFIX_HITS = "vllm:prefix_cache_hits_total"
+_NAMES = (RUNNING, WAITING, KV_USAGE, GENERATION_TOKENS, PROMPT_TOKENS, PREFIX_QUERIES, PREFIX_HITS)
 _WANTED = tuple(f"{name}{end}" for name in _NAMES for end in "{ ")
 
 
@@ -22,6 +24,8 @@ class EngineMetrics:
 
     running, waiting: requests. kv_usage: share of the KV cache in use, 0 to 1.
     generation_tokens_total, prompt_tokens_total: tokens generated and read since the engine started.
+    prefix_queries_total, prefix_hits_total: tokens of prompts looked up and found in its prefix cache; None
+    for an engine without one.
     """
 
     running: int
@@ -29,6 +33,8 @@ class EngineMetrics:
     kv_usage: float
     generation_tokens_total: int
     prompt_tokens_total: int = 0
+    prefix_queries_total: int | None = None
+    prefix_hits_total: int | None = None
 
 
 def parse_metrics(text: str) -> EngineMetrics | None:
@@ -47,7 +53,13 @@ def parse_metrics(text: str) -> EngineMetrics | None:
         kv_usage=max(values.get(KV_USAGE, [0.0])),
         generation_tokens_total=int(sum(values.get(GENERATION_TOKENS, []))),
         prompt_tokens_total=int(sum(values.get(PROMPT_TOKENS, []))),
+        prefix_queries_total=_total(values.get(PREFIX_QUERIES)),
+        prefix_hits_total=_total(values.get(PREFIX_HITS)),
     )
+
+
+def _total(values: list[float] | None) -> int | None:
+    return None if values is None else int(sum(values))
 
 
 def _samples(text: str) -> Iterator[tuple[str, float]]:

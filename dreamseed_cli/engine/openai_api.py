@@ -50,7 +50,7 @@ class BodyEncoder:
     """Encodes requests for one engine.
 
     usage_per_chunk: whether the engine knows vLLM's extensions: `continuous_usage_stats`, `priority`,
-    `continue_final_message`.
+    `continue_final_message`, `ignore_eos`.
     """
 
     def __init__(self, *, model: str, api: Api, usage_per_chunk: bool) -> None:
@@ -89,6 +89,8 @@ class BodyEncoder:
         if self._extended:
             body["priority"] = request.priority
             body["request_id"] = request.request_id
+            if request.ignore_eos:
+                body["ignore_eos"] = True
         return _encode(body)
 
 

@@ -66,6 +66,8 @@ class GenerationRequest:
     """The turns before the prompt, oldest first."""
     raw: bool = False
     """Send the prompt as it is, without the chat template."""
+    ignore_eos: bool = False
+    """Pass the model's end over: the answer has exactly `max_tokens` tokens (for measurements)."""
     emitted: str = ""
     """The part of the answer that an engine already gave: this one goes on after it."""
 

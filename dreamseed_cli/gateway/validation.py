@@ -91,6 +91,7 @@ class Validator:
             stop=_stop(message.stop),
             history=_history(message),
             raw=message.raw,
+            ignore_eos=message.ignore_eos,
         )
         return Wish(
             request=request,

@@ -10,7 +10,7 @@ import msgspec
 from dreamseed_cli.engine.types import GenerationRequest
 from dreamseed_cli.gateway.settings import GatewaySettings
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the key is made in another way, so that old answers are not taken for new ones."""
 
 DECIDES = frozenset(
@@ -24,6 +24,7 @@ DECIDES = frozenset(
         "top_p",
         "seed",
         "stop",
+        "ignore_eos",
     }
 )
 """The fields of a request that its answer depends on."""
@@ -57,6 +58,7 @@ def answer_keys(settings: GatewaySettings) -> Callable[[GenerationRequest], str]
             float(request.top_p),
             request.seed,
             request.stop,
+            request.ignore_eos,
         ]
         return hashlib.sha256(_encode([model, asked])).hexdigest()
 

@@ -17,7 +17,7 @@ STANDARD: Priority
 PREMIUM: Priority
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("prompt", "user_id", "max_tokens", "temperature", "priority", "model", "system_prompt", "top_p", "seed", "stop", "request_id", "workload", "bypass_cache", "history", "raw")
+    __slots__ = ("prompt", "user_id", "max_tokens", "temperature", "priority", "model", "system_prompt", "top_p", "seed", "stop", "request_id", "workload", "bypass_cache", "history", "raw", "ignore_eos")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class GenerateRequest(_message.Message):
     BYPASS_CACHE_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
+    IGNORE_EOS_FIELD_NUMBER: _ClassVar[int]
     prompt: str
     user_id: str
     max_tokens: int
@@ -48,7 +49,8 @@ class GenerateRequest(_message.Message):
     bypass_cache: bool
     history: _containers.RepeatedCompositeFieldContainer[Turn]
     raw: bool
-    def __init__(self, prompt: _Optional[str] = ..., user_id: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., priority: _Optional[_Union[Priority, str]] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., workload: _Optional[str] = ..., bypass_cache: _Optional[bool] = ..., history: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ..., raw: _Optional[bool] = ...) -> None: ...
+    ignore_eos: bool
+    def __init__(self, prompt: _Optional[str] = ..., user_id: _Optional[str] = ..., max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., priority: _Optional[_Union[Priority, str]] = ..., model: _Optional[str] = ..., system_prompt: _Optional[str] = ..., top_p: _Optional[float] = ..., seed: _Optional[int] = ..., stop: _Optional[_Iterable[str]] = ..., request_id: _Optional[str] = ..., workload: _Optional[str] = ..., bypass_cache: _Optional[bool] = ..., history: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ..., raw: _Optional[bool] = ..., ignore_eos: _Optional[bool] = ...) -> None: ...
 
 class Turn(_message.Message):
     __slots__ = ("role", "content")

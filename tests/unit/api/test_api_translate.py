@@ -95,6 +95,15 @@ def test_sampling_defaults_are_the_documents() -> None:
     assert _chat(temperature=1e300).message.temperature == float("inf")
 
 
+def test_vllms_forced_length_is_passed_on_to_the_gateway_alone() -> None:
+    """`ignore_eos` as vLLM's clients send it; OpenAI's service would refuse it."""
+    assert not _chat().message.HasField("ignore_eos")
+    for asked in (_chat(ignore_eos=True), _text(ignore_eos=True)):
+        assert asked.message.ignore_eos
+        body = for_fallback(asked, model="x", tokens_field="max_completion_tokens", max_tokens=9)
+        assert "ignore_eos" not in body
+
+
 def test_texts_are_sent_raw() -> None:
     """The older interface has no template; token numbers and several prompts are refused."""
     asked = _text(prompt=["Once"], stream=True, stream_options={"include_usage": True})

@@ -47,6 +47,16 @@ def test_other_engines_get_nothing_they_do_not_know() -> None:
     assert not {"priority", "request_id", "messages"} & set(body)
 
 
+def test_a_forced_length_is_asked_of_engines_that_know_it() -> None:
+    """`ignore_eos` goes out only if it is set, and never to a foreign server, which may refuse it."""
+    forced = replace(_REQUEST, ignore_eos=True)
+    vllm = BodyEncoder(model="m", api="chat", usage_per_chunk=True)
+    foreign = BodyEncoder(model="m", api="chat", usage_per_chunk=False)
+    assert json.loads(vllm.encode(forced))["ignore_eos"] is True
+    assert "ignore_eos" not in json.loads(vllm.encode(_REQUEST))
+    assert "ignore_eos" not in json.loads(foreign.encode(forced))
+
+
 def test_a_conversation_is_sent_turn_by_turn() -> None:
     """History stands between system prompt and prompt; a base model gets it as one text."""
     turns = (Turn("user", "Hi"), Turn("assistant", "Hello."))

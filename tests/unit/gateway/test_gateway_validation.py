@@ -102,6 +102,13 @@ def test_a_request_may_pass_the_cache_by() -> None:
     assert not check(GenerateRequest(prompt="x", bypass_cache=True)).use_cache
 
 
+def test_a_length_is_forced_only_on_request() -> None:
+    """An answer ends where the model ends it, unless a measurement says otherwise."""
+    check = _validator().check
+    assert not check(GenerateRequest(prompt="x")).request.ignore_eos
+    assert check(GenerateRequest(prompt="x", ignore_eos=True)).request.ignore_eos
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
