@@ -7,13 +7,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import os
 import random
-import subprocess
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -24,6 +24,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks._peers import running
 from benchmarks.gateway_overhead import port_of
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.emulated.command import emulated_command
@@ -191,32 +192,25 @@ def retry_after_s(error: grpc.aio.AioRpcError) -> float:
     raise ValueError("the refusal carries no RetryInfo")
 
 
-@contextmanager
-def running(argv: Sequence[str], log: Path) -> Iterator[None]:
-    """A process for as long as the context lasts."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(argv, stdout=output, stderr=output)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(60)
-
-
 @asynccontextmanager
 async def standing(setting: Setting) -> AsyncIterator[Stand]:
-    """Start three engines and a gateway that lets everybody ask for everything."""
+    """Start three engines and a gateway that lets everybody ask for everything; the gateway has a core of its
+    own, as in the other benchmarks, the engines share the others with the callers.
+    """
+    gateway_core, *others = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack:
+        stack.callback(os.sched_setaffinity, 0, [gateway_core, *others])
+        os.sched_setaffinity(0, others)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ds-")))
         (folder / "engine.json").write_text(setting.engine.model_dump_json())
         sockets = [folder / f"r{index}.sock" for index in range(setting.engine.replicas)]
         for socket in sockets:
             argv = emulated_command(folder / "engine.json", socket).argv
-            stack.enter_context(running(argv, socket.with_suffix(".log")))
+            stack.enter_context(running(argv, others, socket.with_suffix(".log")))
         settings = gateway_settings(setting, folder, sockets)
         (folder / "gateway.json").write_text(settings.model_dump_json())
         argv = gateway_command(folder / "gateway.json").argv
-        stack.enter_context(running(argv, folder / "gateway.log"))
+        stack.enter_context(running(argv, [gateway_core], folder / "gateway.log"))
         port = await port_of(settings.admin_socket)
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stand = Stand(setting, sockets, channel)

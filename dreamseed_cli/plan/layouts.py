@@ -62,6 +62,11 @@ class Layout:
     def __str__(self) -> str:
         return f"tensor {self.tensor} x pipeline {self.pipeline} x data {self.data}"
 
+    @property
+    def short(self) -> str:
+        """The field's short form, for tables."""
+        return f"TP{self.tensor} PP{self.pipeline} DP{self.data}"
+
 
 def legal_layouts(
     model: Model, card: Card, engine: VllmEngine, cards: int, *, context: int = TYPICAL_CONTEXT

@@ -54,9 +54,9 @@ def _alternatives_table(alternatives: Sequence[Alternative], context: int) -> Gr
     table = _table()
     for column in ("model", "layout"):
         table.add_column(column, no_wrap=True)
-    _numbers(table, "full sequences a replica", "bound tok/s in all", "expected")
+    _numbers(table, "full\nseq.", "bound\ntok/s", "expected\ntok/s")
     for one in alternatives[:_SHOWN_ALTERNATIVES]:
-        table.add_row(one.name, str(one.layout), str(one.layout.full_sequences), *_rates(one.layout))
+        table.add_row(one.name, one.layout.short, str(one.layout.full_sequences), *_rates(one.layout))
     title = f"Models that fit these cards instead, nearest in size first (computed; {context} tokens each)"
     return _titled(title, table)
 
@@ -83,11 +83,20 @@ def _layouts(plan: Plan) -> Iterator[RenderableType]:
     for column in ("layout", ""):
         table.add_column(column, no_wrap=True)
     _numbers(
-        table, "weights a card", "KV tokens a replica", "full sequences", "bound tok/s in all", "expected"
+        table,
+        "weights\na card",
+        "KV tokens\na replica",
+        "full\nseq.",
+        "bound\ntok/s",
+        "expected\ntok/s",
     )
     for layout in _shown(plan):
-        table.add_row(str(layout), _mark(layout, plan), *_layout_cells(layout))
-    yield _titled(f"Layouts on {gpus} x {plan.card.title} (computed; {plan.context} tokens each)", table)
+        table.add_row(layout.short, _mark(layout, plan), *_layout_cells(layout))
+    yield _titled(
+        f"Layouts on {gpus} x {plan.card.title}: TP tensor, PP pipeline, DP data parallel (computed; "
+        f"{plan.context} tokens each; tok/s of all replicas)",
+        table,
+    )
     if plan.best is not None:
         yield Text(f"Best: {plan.best}, since {why_best(plan.best, gpus)}.")
 

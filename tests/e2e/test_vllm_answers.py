@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Stack
@@ -60,3 +63,15 @@ def test_the_engine_log_can_be_read(vllm_stack: Stack) -> None:
     done = vllm_stack.run("logs", "r0", "--lines", "2000")
     assert "KV cache size" in done.stdout
     assert "capital of Korea" not in done.stdout
+
+
+def test_the_plan_computes_what_vllm_finds(vllm_stack: Stack) -> None:
+    """Weights and KV cache of `dreamseed plan`, against what vLLM prints at its start: within 5 %."""
+    printed = vllm_stack.run("logs", "r0", "--lines", "10000").stdout
+    tokens = re.search(r"KV cache size: ([\d,]+) tokens", printed)
+    weights_gib = re.search(r"Checkpoint size: ([\d.]+) GiB", printed)
+    assert tokens is not None, printed[-3000:]
+    assert weights_gib is not None, printed[-3000:]
+    memory = vllm_stack.json("plan", "--profile", "laptop")["memory"]
+    assert memory["cpu_kv_cache_tokens"] == pytest.approx(int(tokens[1].replace(",", "")), rel=0.05)
+    assert memory["weights_bytes"] == pytest.approx(float(weights_gib[1]) * 2**30, rel=0.05)
