@@ -21,32 +21,17 @@ def demo(
 
     Runs beside a serving stack: it has its own state folder and takes a free port.
     """
-    from dataclasses import replace
-
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.demo.tour import Tour, console_for_people
-    from dreamseed_cli.profile.schema import Kafka, Postgres, Redis, Services
     from dreamseed_cli.profile.select import choose_profile, visible_cards
-    from dreamseed_cli.supervisor.live import log_to
-    from dreamseed_cli.supervisor.session import Session
+    from dreamseed_cli.supervisor.visit import with_own_stack
 
     choice = choose_profile(profile, gpus, visible_cards())
-    own_port = choice.profile.gateway.model_copy(update={"port": 0})
-    # Without services: what is measured are the engines, with nothing that starts or answers beside them.
-    off = Services(postgres=Postgres(mode="off"), redis=Redis(mode="off"), kafka=Kafka(mode="off"))
-    own = choice.profile.model_copy(update={"gateway": own_port, "services": off})
-    choice = replace(choice, profile=own)
     state = StateDir(StateDir.locate(state_dir).root / "demo")
-    state.create()
-    session = Session(choice, state)
-    tour = Tour(session, console_for_people(as_json=as_json))
-    session.run(tour, start_log=lambda: log_to(state.log("supervisor")))
-    if tour.failure is not None:
-        raise tour.failure
-    if tour.report is None:
-        raise KeyboardInterrupt
-    figures = _figures(tour.report)
-    return Result({**_data(tour.report), **figures}, view=_view(tour.report, figures))
+    console = console_for_people(as_json=as_json)
+    report = with_own_stack(choice, state, Tour(console), console)
+    figures = _figures(report)
+    return Result({**_data(report), **figures}, view=_view(report, figures))
 
 
 def _figures(report: TourReport) -> dict[str, Figure]:

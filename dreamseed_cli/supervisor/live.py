@@ -24,11 +24,11 @@ _SUMMARY_S = 10.0
 log = structlog.get_logger("supervisor")
 
 
-async def show_live(snapshot: Callable[[], StackSnapshot]) -> None:
-    """Draw the stack on the terminal until cancelled; the last picture stays there."""
+async def show_live(snapshot: Callable[[], StackSnapshot], console: Console | None = None) -> None:
+    """Draw the stack on the terminal until cancelled; the last picture stays there. console: not stdout."""
     spinner = Spinner("dots")
     try:
-        with Live(console=Console(), auto_refresh=False, vertical_overflow="crop") as live:
+        with Live(console=console or Console(), auto_refresh=False, vertical_overflow="crop") as live:
             try:
                 while True:
                     live.update(stack_view(snapshot(), spinner=spinner), refresh=True)

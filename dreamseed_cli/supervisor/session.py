@@ -104,6 +104,11 @@ class Session:
         if self._stop is not None:
             self._stop.requested.set()
 
+    def listen(self) -> None:
+        """Take the signals again, after a viewer had them for a while."""
+        if self._stop is not None:
+            self._stop.listen()
+
     def snapshot(self) -> StackSnapshot:
         """The stack as it stands now."""
         supervisor = self._supervisor
