@@ -21,8 +21,9 @@ lint: setup ## Check style, types and the directions between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup ## Write docs/cli.md from the program itself
+docs: setup ## Write docs/cli.md and docs/schemas/ from the program itself
 	$(BIN)/python scripts/generate_cli_reference.py
+	$(BIN)/python scripts/generate_schemas.py
 
 proto: setup ## Generate the gRPC code from llm.proto
 	$(BIN)/python scripts/generate_proto.py

@@ -1,10 +1,11 @@
 """A stub engine that costs next to nothing: vLLM's wire format, everything said beforehand.
 
-A stream's first token leaves TTFT_MS after its request, each further one ITL_MS after the one before; one
-timer for all streams looks every millisecond at those that are due. A request whose body holds AT_ONCE is
+A stream's first token leaves TTFT_MS (or what the command says) after its request, each further one ITL_MS
+after the one before; one timer for all streams looks every millisecond at those that are due. GET /streams
+tells how many are under way, and how many were at most. A request whose body holds AT_ONCE is
 answered whole and immediately. Every token holds MARK once, so whoever reads an answer counts bytes, however
 tokens were put together on their way.
-Run it: `python -m benchmarks._stub PORT`.
+Run it: `python -m benchmarks._stub PORT [TTFT_MS ITL_MS]`.
 """
 
 from __future__ import annotations
@@ -135,17 +136,24 @@ class _Stream:
 class _Clock:
     """Writes what is due. Times are whole milliseconds of the monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, ttft_ms: int, itl_ms: int) -> None:
+        self._ttft_ms = ttft_ms
+        self._itl_ms = itl_ms
         self._loop = asyncio.get_running_loop()
         self._first: deque[tuple[int, _Stream]] = deque()
-        self._slots: list[list[_Stream]] = [[] for _ in range(ITL_MS)]
-        self._running = 0
+        self._slots: list[list[_Stream]] = [[] for _ in range(itl_ms)]
+        self._running = self._peak = 0
         self._done_ms = 0
+
+    def told(self) -> bytes:
+        """How many streams there are and were at most, as a response."""
+        return json_response({"running": self._running, "peak": self._peak})
 
     def start(self, stream: _Stream) -> None:
         now = int(monotonic() * 1000)
-        self._first.append((now + TTFT_MS, stream))
+        self._first.append((now + self._ttft_ms, stream))
         self._running += 1
+        self._peak = max(self._peak, self._running)
         if self._running == 1:
             self._done_ms = now
             self._loop.call_later(_TICK_S, self._tick)
@@ -154,11 +162,11 @@ class _Clock:
         now = int(monotonic() * 1000)
         first = self._first
         for moment in range(self._done_ms + 1, now + 1):
-            due = self._slots[moment % ITL_MS]
+            due = self._slots[moment % self._itl_ms]
             while first and first[0][0] <= moment:
                 due.append(first.popleft()[1])
             if due:
-                self._slots[moment % ITL_MS] = [stream for stream in due if self._write(stream)]
+                self._slots[moment % self._itl_ms] = [stream for stream in due if self._write(stream)]
         self._done_ms = now
         if self._running:
             self._loop.call_later(_TICK_S, self._tick)
@@ -202,6 +210,9 @@ class _Connection(asyncio.Protocol):
         self._body += body
 
     def on_message_complete(self) -> None:
+        if self._path == b"/streams":
+            self._transport.write(self._clock.told())
+            return
         if self._path != b"/v1/chat/completions":
             self._transport.write(_PLAIN.get(self._path, _NOTHING))
             return
@@ -222,17 +233,17 @@ class _Connection(asyncio.Protocol):
             self._clock.start(_Stream(self._transport, chunks))
 
 
-async def _serve(port: int) -> None:
+async def _serve(port: int, ttft_ms: int = TTFT_MS, itl_ms: int = ITL_MS) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    clock = _Clock()
-    server = await loop.create_server(lambda: _Connection(clock), "127.0.0.1", port, backlog=1024)
+    clock = _Clock(ttft_ms, itl_ms)
+    server = await loop.create_server(lambda: _Connection(clock), "127.0.0.1", port, backlog=16384)
     gc.freeze()
     async with server:
         await stop.wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(_serve(*map(int, sys.argv[1:])))

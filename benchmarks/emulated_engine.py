@@ -31,6 +31,7 @@ import psutil
 import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
+from dreamseed_cli.bench.where import processor
 from dreamseed_cli.engine.emulated.command import emulated_command
 from dreamseed_cli.profile.schema import EmulatedCard, EmulatedEngine
 
@@ -205,13 +206,8 @@ def client_deviations_ms(streams: list[Stream], start: float, end: float) -> lis
 
 def device() -> dict[str, Any]:
     """What it ran on."""
-    models = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
     return {
-        "cpu": models[0] if models else platform.processor(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "kernel": platform.release(),

@@ -36,6 +36,7 @@ import grpc
 import psutil
 import uvloop
 
+from dreamseed_cli.bench.where import processor
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.emulated.command import emulated_command
 from dreamseed_cli.engine.types import Endpoint, GenerationRequest
@@ -309,14 +310,9 @@ def _quantile(values: Sequence[float], share: float) -> float:
 
 def device() -> dict[str, Any]:
     """Where and with what this ran."""
-    names = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
     packages = ("grpcio", "protobuf", "aiohttp", "httptools", "uvloop", "msgspec")
     return {
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "kernel": platform.release(),

@@ -13,6 +13,7 @@ import typer
 from dreamseed_cli import __version__
 from dreamseed_cli.commands.api import api
 from dreamseed_cli.commands.ask import ask
+from dreamseed_cli.commands.bench import bench_app
 from dreamseed_cli.commands.certs import certs_app
 from dreamseed_cli.commands.chaos import chaos
 from dreamseed_cli.commands.db import db_app
@@ -54,7 +55,14 @@ _VERBS: tuple[Callable[..., Result], ...] = (
     demo,
     estimates,
 )
-_GROUPS = {"profile": profile_app, "user": user_app, "db": db_app, "events": events_app, "certs": certs_app}
+_GROUPS = {
+    "bench": bench_app,
+    "profile": profile_app,
+    "user": user_app,
+    "db": db_app,
+    "events": events_app,
+    "certs": certs_app,
+}
 for _verb in _VERBS:
     app.command(_verb.__name__)(_verb)
 for _name, _group in _GROUPS.items():
@@ -151,6 +159,6 @@ def _command_name(arguments: Sequence[str]) -> str:
     words = [word for word in arguments if not word.startswith("-")]
     if not words:
         return "dreamseed"
-    if words[0] not in _GROUPS:
+    if words[0] not in _GROUPS or (words[0] == "bench" and words[1:2] != ["compare"]):
         return words[0]
     return " ".join(words[: 3 if words[:2] == ["user", "key"] else 2])

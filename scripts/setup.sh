@@ -35,6 +35,8 @@ missing_packages() {
   "${python:-python3.11}" -c 'import ensurepip, venv' 2>/dev/null || echo python3.11-venv
   # The tests build a stand-in for NVIDIA's library, which is C.
   command -v cc >/dev/null || command -v gcc >/dev/null || echo gcc libc6-dev
+  # The tests look at reports in a real browser.
+  command -v chromium >/dev/null || echo chromium
   # vLLM's CPU build links against it and does not bring it.
   [ "$ENGINE" != cpu ] || ldconfig -p | grep -q 'libnuma\.so\.1' || echo libnuma1
 }

@@ -98,6 +98,9 @@ class CellResult(Part):
     """Running and waiting at the server, at most, by its own metrics."""
     ttft: Latency | None = None
     ttft_from_send: Latency | None = None
+    ttft_hits: Latency | None = None
+    """TTFT of the answers that came from the cache; `ttft_misses`: of those that did not."""
+    ttft_misses: Latency | None = None
     itl: Latency | None = None
     tpot: Latency | None = None
     e2e: Latency | None = None

@@ -14,7 +14,7 @@ from dreamseed_cli.core.result import Figure, Result
 def render_result(command: str, result: Result, *, as_json: bool) -> None:
     """Print a result on stdout."""
     if as_json:
-        _print_envelope(command, ok=result.target_met, data=dict(result.data), errors=[])
+        _print_envelope(command, ok=result.exit_code == 0, data=dict(result.data), errors=[])
         return
     if result.view:
         from rich.console import Console

@@ -43,12 +43,16 @@ class Result:
     data: JSON-able, the `data` of the envelope.
     view: Rich renderables, printed in order for people; empty prints nothing.
     target_met: False makes the exit code 1 (done, and a target was missed).
+    interrupted: Ctrl-C ended it early, and this is what there was by then (exit code 130).
     """
 
     data: Mapping[str, Any]
     view: Sequence[RenderableType] = field(default=())
     target_met: bool = True
+    interrupted: bool = False
 
     @property
     def exit_code(self) -> int:
+        if self.interrupted:
+            return 130
         return 0 if self.target_met else 1

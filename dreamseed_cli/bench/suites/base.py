@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from dreamseed_cli.bench.result import CellResult, Slo, SuiteResult
 from dreamseed_cli.bench.shapes import Cell, TargetSpec
+from dreamseed_cli.gateway.settings import ServiceAddresses
 from dreamseed_cli.profile.schema import Profile
 
 
@@ -16,30 +17,59 @@ class StopEarly(Exception):
     """The run was interrupted: a suite gives back what it has, marked partial."""
 
 
+class RunCell(Protocol):
+    """Drives a cell with live progress and measures it.
+
+    target: another one than the run's, such as a single engine. After Ctrl-C the cell's result is partial,
+    and the next call raises StopEarly.
+    """
+
+    async def __call__(self, cell: Cell, target: TargetSpec | None = None) -> CellResult: ...
+
+
 @dataclass(frozen=True)
 class Bench:
     """One run, as a suite sees it.
 
-    run_cell: drives a cell against the target with live progress and measures it; after Ctrl-C its result is
-    partial, and the next call raises StopEarly. say: a line of progress for people (stderr).
     profile: of the stack that is measured; None for somebody else's server.
-    replicas: addresses of the stack's single engines, by name, for figures per replica.
-    scale: stretches or shortens every duration (`--duration` over the suite's default).
-    state: a folder of this run's own, for servers that a suite starts.
+    replicas: the stack's single engines by name, past the gateway; empty for somebody else's server.
+    say: a line for people (stderr). state: a folder of this run's own, for what a suite starts.
     """
 
     target: TargetSpec
     profile: Profile | None
     slo: Slo
     seed: int
-    run_cell: Callable[[Cell], Awaitable[CellResult]]
+    run_cell: RunCell
     say: Callable[[str], None]
     state: Path
-    replicas: dict[str, TargetSpec]
+    replicas: Mapping[str, TargetSpec] = field(default_factory=dict)
     duration_s: float | None = None
-    """What the operator asked for a cell; None: the suite's own."""
+    """What the operator asked for one cell; None: the suite's own."""
     simulated: bool = False
     device: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that hold what the stack under test needs (a DSN), for suites that talk to its services."""
+    services: ServiceAddresses | None = None
+    """Where the running stack's PostgreSQL and Redis are (its gateway.json); None: no stack of ours."""
+
+    @property
+    def provenance(self) -> str:
+        """Of what is measured here: `measured` or `simulated`."""
+        return "simulated" if self.simulated else "measured"
+
+    @property
+    def places(self) -> int:
+        """Sequences that the engines decode at a time, all together; 64 where nobody tells.
+
+        Without those that the gateway keeps free for PREMIUM: what waits in its queue no engine has seen.
+        """
+        engine = self.profile.engine if self.profile else None
+        each = getattr(engine, "max_num_seqs", None)
+        if self.profile is None or each is None:
+            return 64
+        kept_free = self.profile.gateway.admission.reserved_for_premium
+        return int(max(1, each - kept_free) * max(1, len(self.replicas)))
 
 
 class Suite(Protocol):

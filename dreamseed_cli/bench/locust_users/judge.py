@@ -1,0 +1,249 @@
+"""What a load test showed, and whether it may be believed. Pure.
+
+Every time counts from when a request was due: the end of its user's pause.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from dreamseed_cli.bench.locust_users.crew import LoadRun, StepTimes
+from dreamseed_cli.bench.locust_users.plan import Kind, LoadPlan
+from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, Table
+from dreamseed_cli.bench.measure.intervals import share_interval
+from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
+from dreamseed_cli.bench.records import Ending
+from dreamseed_cli.bench.result import Interval, Latency, Problem, Slo
+
+ENOUGH: Final = 0.99
+"""The share of users and of requests without which a run is not the one that was asked for."""
+_SETTLE: Final = 0.2
+"""The part of a step that is not looked at: what the step before left is answered first."""
+_LAG_MS: Final = 10.0
+_LAG_SHARE: Final = 0.1
+_MORE: Final = "Give the load more processor cores, or run it on a machine of its own."
+_Floats = npt.NDArray[np.float64]
+_Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class StepFigures:
+    """One step. asked_per_s: what so many users ask for if no answer takes longer than their pause.
+
+    good: within the SLO; good_answers: of those that a model answers.
+    page: whole answers that no model gives. ttft: first text of streamed ones. lag_p99_ms: how late the
+    load's own loops were; delay_p99_ms: how late it began its requests. held: the share of requests whose
+    user still waited for the answer before.
+    """
+
+    users: int
+    reached: int
+    window_s: tuple[float, float]
+    asked_per_s: float
+    achieved_per_s: float
+    requests: int
+    failed: int
+    good: Interval
+    good_answers: Interval
+    held: float
+    page: Latency | None
+    ttft: Latency | None
+    lag_p99_ms: float | None
+    delay_p99_ms: float | None
+    problems: tuple[Problem, ...]
+    sustained: bool
+
+    @property
+    def valid(self) -> bool:
+        return not self.problems
+
+
+def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepFigures:
+    """A step's figures against what was asked and the SLO."""
+    window = window_of(step)
+    seen = within(run.samples, window)
+    asked = step.users / plan.pause_s
+    length = window[1] - window[0]
+    kept, generated = is_good(seen, slo, plan.answer_tokens), _generated(seen)
+    held = float((seen["flags"] & HELD > 0).mean()) if len(seen) else 0.0
+    reached = _users_reached(run.ticks, window)
+    lag = plain_quantile(_lags(run.ticks, window), 0.99)
+    delay = plain_quantile((seen["begun_s"] - seen["due_s"]) * 1000, 0.99)
+    problems = [*_too_few_users(step.users, reached), *_late(lag, delay, slo)]
+    short = _falls_short(len(seen), asked * length)
+    if short and _falls_short(len(seen) + _held_back(run.samples, window, plan.pause_s), asked * length):
+        problems.append(_too_few_requests(len(seen) / length, asked))
+    # Each by itself: pages are so many that they would hide it if no model answered at all.
+    attained = all(part.sum() >= slo.attainment * len(part) for part in (kept[generated], kept[~generated]))
+    return StepFigures(
+        users=step.users,
+        reached=reached,
+        window_s=window,
+        asked_per_s=asked,
+        achieved_per_s=len(seen) / length,
+        requests=len(seen),
+        failed=int((~_complete(seen)).sum()),
+        good=share_interval(int(kept.sum()), len(seen)),
+        good_answers=share_interval(int(kept[generated].sum()), int(generated.sum())),
+        held=held,
+        page=_times(seen, "end_s", [kind for kind in KINDS if not kind.generates]),
+        ttft=_times(seen, "first_s", [Kind.CHAT_STREAM, Kind.GRPC_STREAM]),
+        lag_p99_ms=lag,
+        delay_p99_ms=delay,
+        problems=tuple(problems),
+        sustained=attained and bool(len(seen)) and not short and not problems,
+    )
+
+
+def run_problems(run: LoadRun) -> Iterator[Problem]:
+    """What stands against the run as a whole."""
+    for words in run.lost:
+        yield Problem(
+            rule="lost-process",
+            reason=f"{words}; its users were gone, and the load was ended",
+            remedy="See its log in the run's folder; memory and open files are the usual causes.",
+        )
+    ended = int((run.samples["ending"] != ENDINGS.index(Ending.ABANDONED)).sum())
+    counted = run.locust_requests
+    if counted is not None and not run.lost and not run.interrupted and counted != ended:
+        yield Problem(
+            rule="count",
+            reason=f"Locust counted {counted} requests, and {ended} were written down",
+            remedy="Report this: one of the two counts is wrong.",
+        )
+
+
+def sustained_users(steps: list[StepFigures]) -> int | None:
+    """The most users within the SLO, with every smaller step within it too; 0: not even the smallest.
+
+    None if it cannot be told: a step that must not be believed came before the first that missed the SLO.
+    """
+    most = 0
+    for step in steps:
+        if not step.valid:
+            return None
+        if not step.sustained:
+            return most
+        most = step.users
+    return most if steps else None
+
+
+def window_of(step: StepTimes) -> tuple[float, float]:
+    """The part of a step that is looked at."""
+    return step.spawned_s + _SETTLE * (step.ended_s - step.spawned_s), step.ended_s
+
+
+def within(samples: Table, window: tuple[float, float]) -> Table:
+    """The requests that were due in a window."""
+    found: Table = samples[(samples["due_s"] >= window[0]) & (samples["due_s"] < window[1])]
+    return found
+
+
+def of_kind(samples: Table, *kinds: Kind) -> Table:
+    """The requests of these kinds."""
+    found: Table = samples[np.isin(samples["kind"], [KINDS.index(kind) for kind in kinds])]
+    return found
+
+
+def is_good(samples: Table, slo: Slo, tokens: int) -> _Flags:
+    """Whether each kept the SLO: answered, and a page or an answer's first text within `ttft_ms`; what a
+    model wrote no slower than `tpot_ms` a token after it.
+    """
+    generated = _generated(samples)
+    streamed = ~np.isnan(samples["first_s"])
+    whole_ms = (samples["end_s"] - samples["due_s"]) * 1000
+    first_ms = (samples["first_s"] - samples["due_s"]) * 1000
+    rest_ms = (samples["end_s"] - samples["first_s"]) * 1000
+    count = np.maximum(samples["tokens"].astype(np.float64) - 1, 1)
+    slow = slo.ttft_ms + slo.tpot_ms * max(tokens - 1, 1)
+    with np.errstate(invalid="ignore"):
+        stream_good = (first_ms <= slo.ttft_ms) & (rest_ms <= slo.tpot_ms * count)
+        whole_good = whole_ms <= np.where(generated, slow, slo.ttft_ms)
+    kept: _Flags = _complete(samples) & np.where(generated & streamed, stream_good, whole_good)
+    return kept
+
+
+def _times(samples: Table, until: str, kinds: list[Kind]) -> Latency | None:
+    """Those that failed rank as longer than every time."""
+    asked = of_kind(samples, *kinds)
+    ms = ((asked[until] - asked["due_s"]) * 1000)[_complete(asked)]
+    known: _Floats = ms[~np.isnan(ms)]
+    return latency(known, unanswered=len(asked) - len(known))
+
+
+def kind_times(samples: Table, kind: Kind, *, first: bool = False) -> Latency | None:
+    """From when it was due to its end, or to its first text."""
+    return _times(samples, "first_s" if first else "end_s", [kind])
+
+
+def _generated(samples: Table) -> _Flags:
+    return np.isin(samples["kind"], [KINDS.index(kind) for kind in KINDS if kind.generates])
+
+
+def _complete(samples: Table) -> _Flags:
+    found: _Flags = samples["ending"] == ENDINGS.index(Ending.COMPLETE)
+    return found
+
+
+def failures(samples: Table) -> int:
+    """How many were not answered."""
+    return int((~_complete(samples)).sum())
+
+
+def _lags(ticks: tuple[Table, ...], window: tuple[float, float]) -> _Floats:
+    parts = [table["lag_ms"][_inside(table, window)] for table in ticks]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _users_reached(ticks: tuple[Table, ...], window: tuple[float, float]) -> int:
+    """The fewest each process had in the window, summed: one that told nothing had none."""
+    least = [table["users"][_inside(table, window)] for table in ticks]
+    return sum(int(users.min()) for users in least if len(users))
+
+
+def _inside(table: Table, window: tuple[float, float]) -> Any:
+    return (table["at_s"] >= window[0]) & (table["at_s"] < window[1])
+
+
+def _held_back(samples: Table, window: tuple[float, float], pause_s: float) -> float:
+    """The requests that were not made since their users still waited for an answer, at most.
+
+    A user may ask again half a pause after a request; from then on, waiting costs a request each pause.
+    """
+    ends = np.where(np.isnan(samples["end_s"]), window[1], samples["end_s"])
+    since = samples["begun_s"] + pause_s / 2
+    waited = np.minimum(ends, window[1]) - np.maximum(since, window[0])
+    return float(np.maximum(waited, 0).sum()) / pause_s
+
+
+def _falls_short(count: float, asked: float) -> bool:
+    """By more than 1 %, and by more than chance (three standard deviations of Poisson arrivals)."""
+    return count < min(ENOUGH * asked, asked - 3 * math.sqrt(asked))
+
+
+def _too_few_users(asked: int, reached: int) -> Iterator[Problem]:
+    if reached < ENOUGH * asked:
+        reason = f"{reached} of {asked} users were there"
+        yield Problem(rule="users", reason=reason, remedy=_MORE)
+
+
+def _late(lag: float | None, delay: float | None, slo: Slo) -> Iterator[Problem]:
+    limit = max(_LAG_MS, _LAG_SHARE * slo.ttft_ms)
+    for value, words in ((lag, "the load's own loops were"), (delay, "the load began its requests")):
+        if value is not None and value > limit:
+            yield Problem(
+                rule="scheduling-delay",
+                reason=f"{words} {value:.0f} ms late (p99; {limit:.0f} ms are allowed)",
+                remedy=_MORE,
+            )
+
+
+def _too_few_requests(achieved: float, asked: float) -> Problem:
+    reason = f"{achieved:.1f} requests a second were made of {asked:.1f} that the users ask for"
+    return Problem(rule="rate", reason=reason, remedy=_MORE)

@@ -1,0 +1,87 @@
+"""One process of users: takes its number of them from the master, records what they see."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent  # type: ignore[import-untyped]
+import locust.runners
+from gevent.socket import wait_read  # type: ignore[import-untyped]
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from dreamseed_cli.bench.locust_users.desk import Desk
+from dreamseed_cli.bench.locust_users.limits import raise_file_limit
+from dreamseed_cli.bench.locust_users.plan import Errand
+from dreamseed_cli.bench.locust_users.samples import Recorder
+from dreamseed_cli.bench.locust_users.users import Learner
+
+_TICK_S = 0.01
+_TICKS_A_FLUSH = 50
+REPORT_S = 1.0
+
+
+def work(errand: Errand, index: int, port: int) -> None:
+    """Run users until the master says quit, or stdin ends."""
+    raise_file_limit()
+    recorder = Recorder(Path(errand.folder), index)
+    token = os.environ[errand.api_key_env] if errand.api_key_env else None
+    Learner.desk = Desk(errand, index, recorder, _line(errand, token))
+    Learner.network_timeout = errand.stall_s
+    Learner.connection_timeout = min(errand.stall_s, 10.0)
+    Learner.ssl_context_factory = staticmethod(lambda: _trust(errand.ca_file))
+    locust.runners.WORKER_REPORT_INTERVAL = REPORT_S
+    environment = Environment(user_classes=[Learner], host=None)
+    # What the users are made of stays: collections need not look at it again and pause for less long.
+    events: Any = environment.events
+    events.spawning_complete.add_listener(lambda **_: gc.freeze())
+    runner = environment.create_worker_runner("127.0.0.1", port)
+    helpers = [gevent.spawn(_tick, runner, recorder), gevent.spawn(_follow_stdin, runner)]
+    try:
+        runner.greenlet.join()
+    finally:
+        gevent.killall(helpers)
+        recorder.close()
+        path = Path(errand.folder) / f"details-{index}.json"
+        path.write_text(json.dumps(recorder.details), encoding="utf-8")
+
+
+def _line(errand: Errand, token: str | None) -> Any:
+    if not errand.gateway:
+        return None
+    import grpc.experimental.gevent
+
+    grpc.experimental.gevent.init_gevent()
+    from dreamseed_cli.bench.locust_users.grpc_line import GrpcLine
+
+    return GrpcLine(errand, token)
+
+
+def _tick(runner: WorkerRunner, recorder: Recorder) -> None:
+    """Write down how late the loop is. A pause of half a second is fifty late ticks, not one."""
+    due_s, number = time.monotonic(), 0
+    while True:
+        due_s += _TICK_S
+        gevent.sleep(max(0.0, due_s - time.monotonic()))
+        now = time.monotonic()
+        recorder.tick(now, (now - due_s) * 1000, runner.user_count)
+        number += 1
+        if number % _TICKS_A_FLUSH == 0:
+            recorder.flush()
+
+
+def _follow_stdin(runner: WorkerRunner) -> None:
+    """Whoever started this is gone or wants an end now: what is under way is ABANDONED, not waited for."""
+    wait_read(0)
+    runner.user_greenlets.kill()
+    runner.greenlet.kill(block=False)
+
+
+def _trust(ca_file: str | None) -> Any:
+    return ssl.create_default_context(cafile=ca_file)

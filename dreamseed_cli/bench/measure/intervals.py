@@ -1,0 +1,71 @@
+"""95 % confidence intervals of means, rates and shares."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Final
+
+import numpy as np
+from scipy import stats  # type: ignore[import-untyped]
+
+from dreamseed_cli.bench.measure.columns import Floats
+from dreamseed_cli.bench.result import Interval
+
+CONFIDENCE: Final = 0.95
+MEAN_BATCHES: Final = 20
+FEW_BATCHES: Final = 10
+
+
+def mean_interval(values: Floats) -> Interval:
+    """The mean of values in the order of time.
+
+    From 200 values on by means of 20 batches: neighbours in time are alike (one queue delays them all), which
+    Student's interval over single values would take for certainty.
+    """
+    count = len(values)
+    value = float(values.mean())
+    if count < 2:
+        return Interval(value=value)
+    many = count >= 10 * MEAN_BATCHES
+    means = np.array([part.mean() for part in np.array_split(values, MEAN_BATCHES)]) if many else values
+    half = _student_half(means)
+    return Interval(value=value, low=value - half, high=value + half)
+
+
+def rate_interval(times_s: Floats, weights: Floats, window_s: tuple[float, float]) -> Interval:
+    """Events (or what they weigh) per second of the window, by batch means over equal parts of it.
+
+    20 parts, 10 where one would be shorter than a second.
+    """
+    length = window_s[1] - window_s[0]
+    if length <= 0:
+        return Interval(value=0.0)
+    batches = MEAN_BATCHES if length >= MEAN_BATCHES else FEW_BATCHES
+    sums, _ = np.histogram(times_s, bins=batches, range=window_s, weights=weights)
+    value = float(sums.sum() / length)
+    half = _student_half(sums * (batches / length))
+    return Interval(value=value, low=max(value - half, 0.0), high=value + half)
+
+
+def share_interval(good: int, of: int) -> Interval:
+    """A share by Wilson's interval; 0 without an interval of nothing."""
+    if of == 0:
+        return Interval(value=0.0)
+    low, high = stats.binomtest(good, of).proportion_ci(CONFIDENCE, method="wilson")
+    value = good / of
+    return Interval(value=value, low=min(float(low), value), high=max(float(high), value))
+
+
+def binomial_ranks(count: int, share: float) -> tuple[int, int]:
+    """The ranks (from 1) of the order statistics that hold a quantile between them.
+
+    0 or count + 1: no sample bounds it on that side.
+    """
+    tail = (1 - CONFIDENCE) / 2
+    low, high = stats.binom.ppf((tail, 1 - tail), count, share)
+    return max(int(low), 0), int(high) + 1
+
+
+def _student_half(means: Floats) -> float:
+    count = len(means)
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * means.std(ddof=1) / sqrt(count))

@@ -1,0 +1,97 @@
+"""A distribution of times with its quantiles, each with its interval and only where samples carry it."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import count
+from math import ceil, floor
+from typing import Final
+
+import numpy as np
+
+from dreamseed_cli.bench.measure.columns import Floats
+from dreamseed_cli.bench.measure.intervals import binomial_ranks, mean_interval
+from dreamseed_cli.bench.result import Interval, Latency
+
+SHARES: Final = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+RISK: Final = 0.01
+_ROUNDING: Final = 1e-9
+
+
+@cache
+def minimum_samples(share: float) -> int:
+    """From how many samples on a quantile is told: 11, 64, 130 and 662 for p50, p90, p95 and p99.
+
+    The smallest n of which, with 99 % confidence, more than one sample lies beyond the quantile:
+    P(Binomial(n, 1 - share) <= 1) <= 0.01. With fewer the "p99" is little else than the maximum.
+    """
+    beyond = 1 - share
+
+    def risk(n: int) -> float:
+        return share**n + n * beyond * share ** (n - 1)
+
+    return next(n for n in count(1) if risk(n) <= RISK)
+
+
+def rank(share: float, of: int) -> int:
+    """The nearest rank (from 1): the smallest sample with at least that share at or below it."""
+    return max(ceil(share * of - _ROUNDING), 1)
+
+
+def plain_quantile(values: Floats, share: float) -> float | None:
+    """The sample's quantile by nearest rank however few there are; None of nothing."""
+    if not len(values):
+        return None
+    place = rank(share, len(values)) - 1
+    return float(np.partition(values, place)[place])
+
+
+def latency(values_ms: Floats, *, unanswered: int = 0, independent: int | None = None) -> Latency | None:
+    """The distribution of times in milliseconds, given in the order of time; None if there are none.
+
+    unanswered: requests whose time never came. They are right-censored: each ranks as longer than every
+    value, so a quantile that falls among them is left out, and one below them is not flattered by their
+    absence. Mean, minimum and maximum are of the values alone.
+    independent: how many independent samples the values stand for, where they come in clusters (the gaps
+    between one request's tokens); the quantiles' intervals are as wide as those of so many.
+
+    Quantiles are by nearest rank (numpy's `inverted_cdf`), their intervals by order statistics
+    (Conover, Practical Nonparametric Statistics, 3.2), free of any distribution.
+    """
+    if not len(values_ms):
+        return None
+    ordered = np.sort(values_ms)
+    total = len(ordered) + unanswered
+    found = {
+        name: _quantile(ordered, total, share, min(independent or total, total))
+        for name, share in SHARES.items()
+        if total >= minimum_samples(share)
+    }
+    return Latency(
+        n=len(ordered),
+        mean=mean_interval(values_ms),
+        min=float(ordered[0]),
+        max=float(ordered[-1]),
+        quantiles={name: interval for name, interval in found.items() if interval is not None},
+    )
+
+
+def missing_quantiles(found: Latency, unanswered: int) -> tuple[str, ...]:
+    """The quantiles for which there are samples enough, but which fall among the unanswered."""
+    total = found.n + unanswered
+    due = (name for name, share in SHARES.items() if total >= minimum_samples(share))
+    return tuple(name for name in due if name not in found.quantiles)
+
+
+def _quantile(ordered: Floats, total: int, share: float, independent: int) -> Interval | None:
+    place = rank(share, total)
+    if place > len(ordered):
+        return None
+    low, high = binomial_ranks(independent, share)
+    low_place = min(floor(low * total / independent), place)
+    high_place = max(ceil(high * total / independent), place)
+    return Interval(
+        value=float(ordered[place - 1]),
+        low=float(ordered[low_place - 1]) if low_place >= 1 else None,
+        high=float(ordered[high_place - 1]) if high <= independent and high_place <= len(ordered) else None,
+    )

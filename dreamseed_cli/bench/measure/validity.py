@@ -1,0 +1,233 @@
+"""When the figures of a cell must not be believed: each rule is one function that gives a Problem or None.
+
+Refusals, failures and overload are the server's doing: they are counted, and do not make a cell invalid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from math import sqrt
+from typing import Final
+
+import numpy as np
+
+from dreamseed_cli.bench.cell_run import CellRun
+from dreamseed_cli.bench.measure.columns import Bools, Columns, Floats, peak_in_flight
+from dreamseed_cli.bench.measure.intervals import share_interval
+from dreamseed_cli.bench.measure.quantiles import plain_quantile
+from dreamseed_cli.bench.measure.steady import arrivals_end_s
+from dreamseed_cli.bench.measure.tokens import ttft_from_send_ms
+from dreamseed_cli.bench.records import Ending
+from dreamseed_cli.bench.result import Problem, Slo
+from dreamseed_cli.bench.shapes import Rate, Replay, Streams
+
+KEPT: Final = 0.99
+"""The share of the asked rate, or of the asked streams, that must have come about."""
+DELAY_MS: Final = 10.0
+DELAY_SHARE: Final = 0.10
+PREFIX_HITS: Final = 0.01
+ONE_IN_A_THOUSAND: Final = 3.09
+FEWEST_REQUESTS: Final = next(n for n in count(1) if (share_interval(n, n).low or 0.0) > 0.5)
+"""Of fewer, were all of them good, the interval of the attainment would still hold one half."""
+
+MORE_LOAD = "Give the load more processes or a machine of its own, or ask for less."
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How the load was sent, under an open shape.
+
+    horizon_s: how long requests were to be begun. due, sent: requests until then; sent in time.
+    """
+
+    horizon_s: float
+    due: int
+    sent: int
+
+    @property
+    def achieved_per_s(self) -> float:
+        return self.sent / self.horizon_s if self.horizon_s > 0 else 0.0
+
+
+def sending(run: CellRun, cols: Columns, allowed_ms: float) -> Sending:
+    """Counts what was due and what was sent.
+
+    The allowed delay is granted to the last ones, too. A request that never got a connection was tried.
+    """
+    horizon = arrivals_end_s(run.cell, cols, run.ended_s)
+    due = cols.scheduled_s <= horizon
+    in_time = cols.sent_s <= horizon + allowed_ms / 1000
+    sent = np.where(np.isnan(cols.sent_s), ~never_sent(cols), in_time)
+    return Sending(horizon, int(due.sum()), int((due & sent).sum()))
+
+
+def never_sent(cols: Columns) -> Bools:
+    """Which requests the load gave up before it sent them."""
+    abandoned = np.array([one.ending is Ending.ABANDONED for one in cols.records], dtype=np.bool_)
+    return np.isnan(cols.sent_s) & abandoned
+
+
+def allowed_delay_ms(slo_ttft_ms: float, target_ttft_ms: float | None) -> float:
+    """How late the p99 of requests may be sent: 10 ms, or 10 % of the target latency for slow targets.
+
+    Our reading of that sentence: a target is slow if 10 % of its latency is more than 10 ms, and its latency
+    is the TTFT, where delay in sending does the harm. "The target latency" may mean what the target should
+    keep (the SLO) or what it does; the shorter of both counts, so the cell is valid in either reading. What
+    it does is the median from the *send*, in which our own delay cannot excuse itself.
+    """
+    target = slo_ttft_ms if target_ttft_ms is None else min(slo_ttft_ms, target_ttft_ms)
+    return max(DELAY_MS, DELAY_SHARE * target)
+
+
+def rate_kept(one: Sending) -> Problem | None:
+    """At least 99 % of what was due was sent while the load lasted."""
+    if one.sent >= KEPT * one.due:
+        return None
+    return Problem(
+        rule="achieved-rate",
+        reason=f"{one.sent:,} of {one.due:,} due requests were sent in time ({one.sent / one.due:.1%})",
+        remedy=MORE_LOAD,
+    )
+
+
+def arrivals_made(shape: Rate, one: Sending) -> Problem | None:
+    """As many requests were due as the rate asks for, but for the chance in Poisson arrivals (1 in 1,000)."""
+    asked = shape.per_s * one.horizon_s
+    slack = ONE_IN_A_THOUSAND * sqrt(asked) if shape.arrivals == "poisson" else 1.0
+    if one.due >= KEPT * asked - slack:
+        return None
+    return Problem(
+        rule="arrivals",
+        reason=f"only {one.due:,} requests came due in {one.horizon_s:.3g} s at {shape.per_s:g} a second",
+        remedy="Records are missing: look for a process of the load that died, and run the cell again.",
+    )
+
+
+def streams_seen(asked: int, client_peak: int, server_peak: int | None, refused: int) -> Problem | None:
+    """The server (without its figure: the client) had 99 % of the asked streams open at a time.
+
+    The hundredth is for sampling: the gauge is read several times a second, and a stream whose answer has
+    ended and whose next request is on its way is in nobody's count. Below 100 streams it allows none to lack.
+    """
+    seen, who = (client_peak, "the client") if server_peak is None else (server_peak, "the server")
+    if seen >= KEPT * asked:
+        return None
+    if refused:
+        remedy = f"It refused {refused:,} requests: raise its limits, or ask for fewer streams."
+    elif client_peak < KEPT * asked:
+        remedy = "So many were never open: use a longer cell, more processes, or more files (ulimit -n)."
+    else:
+        remedy = "Something before the server holds requests back: raise its limits, or ask for fewer."
+    return Problem(
+        rule="streams",
+        reason=f"{who} saw {seen:,} streams at most, asked were {asked:,}",
+        remedy=remedy,
+    )
+
+
+def sent_on_time(p99_ms: float | None, allowed_ms: float) -> Problem | None:
+    """The p99 of scheduling delay keeps within what is allowed (`allowed_delay_ms`)."""
+    if p99_ms is None or p99_ms <= allowed_ms:
+        return None
+    return Problem(
+        rule="scheduling-delay",
+        reason=f"p99 of the delay in sending is {p99_ms:,.1f} ms; {allowed_ms:,.1f} ms are allowed",
+        remedy=MORE_LOAD,
+    )
+
+
+def lengths_kept(wrong: int) -> Problem | None:
+    """Every forced answer has exactly the length that was forced."""
+    if not wrong:
+        return None
+    return Problem(
+        rule="forced-length",
+        reason=f"{wrong:,} answers were of another length than was forced",
+        remedy="See that the server knows `ignore_eos`, and that prompt and answer fit its context length.",
+    )
+
+
+def prefix_cache_cold(hits: int | None, queries: int | None, nonce: str) -> Problem | None:
+    """At most 1 % of the prompts' tokens came from the prefix cache, unless prompts repeat on purpose."""
+    if not nonce or hits is None or not queries or hits <= PREFIX_HITS * queries:
+        return None
+    return Problem(
+        rule="prefix-cache",
+        reason=f"{hits / queries:.1%} of the prompts' tokens came from the prefix cache",
+        remedy="Restart the server, or keep other clients from it, so that no prompt has been seen before.",
+    )
+
+
+def all_processes(lost: int) -> Problem | None:
+    """No process of the load died; its records are missing."""
+    if not lost:
+        return None
+    return Problem(
+        rule="lost-process",
+        reason=f"{lost} of the load's processes died, and their records with them",
+        remedy="Look for what ended them (memory, a signal) and run the cell again.",
+    )
+
+
+def samples_enough(requests: int) -> Problem | None:
+    """There are as many requests as any statement needs."""
+    if requests >= FEWEST_REQUESTS:
+        return None
+    return Problem(
+        rule="samples",
+        reason=f"only {requests} requests were due in the window",
+        remedy=f"Use a longer --duration: {FEWEST_REQUESTS} are the least of which anything can be told.",
+    )
+
+
+def problems(run: CellRun, cols: Columns, inside: Columns, slo: Slo) -> tuple[Problem, ...]:
+    """All rules over a cell. inside: those of its requests that were due in the window."""
+    shape = run.cell.shape
+    allowed = allowed_delay(inside, slo)
+    sent = sending(run, cols, allowed)
+    server = run.server
+    found = [
+        rate_kept(sent) if isinstance(shape, Rate | Replay) else None,
+        arrivals_made(shape, sent) if isinstance(shape, Rate) else None,
+        _streams(run, cols, shape) if isinstance(shape, Streams) else None,
+        sent_on_time(plain_quantile(_delays_ms(run, inside), 0.99), allowed),
+        lengths_kept(_wrong_lengths(cols)),
+        prefix_cache_cold(server.prefix_hits, server.prefix_queries, run.cell.nonce),
+        all_processes(run.lost_processes),
+        samples_enough(len(inside)),
+    ]
+    return tuple(problem for problem in found if problem is not None)
+
+
+def allowed_delay(inside: Columns, slo: Slo) -> float:
+    """`allowed_delay_ms` for the target as it was in the window."""
+    known = ttft_from_send_ms(inside)
+    return allowed_delay_ms(slo.ttft_ms, plain_quantile(known[~np.isnan(known)], 0.5))
+
+
+def _streams(run: CellRun, cols: Columns, shape: Streams) -> Problem | None:
+    asked = min(shape.count, run.cell.requests or shape.count)
+    peak = peak_in_flight(cols, run.ended_s)
+    return streams_seen(asked, peak, run.server.peak_in_flight, cols.count(Ending.REFUSED))
+
+
+def _delays_ms(run: CellRun, inside: Columns) -> Floats:
+    """How late each was sent; one that was given up unsent was so until the load was over."""
+    sent = np.where(never_sent(inside), run.ended_s, inside.sent_s)
+    delays = (sent - inside.scheduled_s) * 1000
+    return np.asarray(delays[~np.isnan(delays)], dtype=np.float64)
+
+
+def _wrong_lengths(cols: Columns) -> int:
+    """By its ending, or by our own count: an answer that calls itself complete is not taken at its word."""
+    return sum(
+        one.ending is Ending.WRONG_LENGTH
+        or (
+            one.ending is Ending.COMPLETE
+            and one.forced
+            and one.completion_tokens is not None
+            and one.completion_tokens != one.wanted_tokens
+        )
+        for one in cols.records
+    )

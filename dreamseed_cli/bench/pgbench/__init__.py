@@ -1,0 +1,1 @@
+"""PostgreSQL measured with its own pgbench (§E1)."""

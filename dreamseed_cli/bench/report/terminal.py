@@ -1,0 +1,172 @@
+"""A run for the terminal: Rich tables that fit 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dreamseed_cli.bench.report import words
+from dreamseed_cli.bench.report.scorecard import ScoreRow, score_row
+from dreamseed_cli.bench.result import BenchResult, CellResult, FactTable, Interval, Problem, SuiteResult
+from dreamseed_cli.estimates.verdict import Verdict, Word
+
+_PROVENANCE = {"measured": "green", "simulated": "magenta", "computed": "yellow", "document": "yellow"}
+_VERDICTS = {
+    Word.HOLDS: "green",
+    Word.BETTER: "bold green",
+    Word.FALLS_SHORT: "bold red",
+    Word.CONTRADICTED: "red",
+    Word.SIMULATED: "magenta",
+    Word.NOT_MEASURED: "dim",
+}
+_HEADS = (
+    "TTFT\np50 ms",
+    "TTFT\np99 ms",
+    "TPOT\np50 ms",
+    "e2e\np95 ms",
+    "out\ntok/s",
+    "done\nreq/s",
+    "good\nreq/s",
+    "in SLO\n%",
+)
+_WIDTH = 78
+
+
+def result_view(result: BenchResult, scorecard: Sequence[Verdict]) -> list[RenderableType]:
+    """Everything a person wants at the end of a run: suites, problems, and the document's figures last."""
+    shown: list[RenderableType] = [_head(result)]
+    for suite in result.suites:
+        shown += suite_view(suite, result.provenance)
+    if scorecard:
+        shown += [Text("\nEstimate against measurement", style="bold"), _scorecard(result, scorecard)]
+        shown += [_sentence(one) for one in scorecard]
+    return shown
+
+
+def suite_view(suite: SuiteResult, provenance: str) -> list[RenderableType]:
+    """One suite: its headline, cells, own tables, and what is wrong with it."""
+    title = Text.assemble(f"\n{suite.name}", style="bold")
+    if words.is_partial(suite):
+        title.append("  PARTIAL: interrupted", style="bold yellow")
+    shown: list[RenderableType] = [title, _wrapped(Text(suite.headline))]
+    if suite.cells:
+        shown += [_cells(suite.cells, provenance)]
+    shown += [part for table in suite.tables for part in _facts(table)]
+    shown += [_wrapped(Text(f"missed: {missed}", style="yellow")) for missed in suite.missed]
+    shown += [_problem(suite.name, problem) for problem in suite.problems]
+    shown += [_problem(cell.name, problem) for cell in suite.cells for problem in cell.problems]
+    return shown
+
+
+def _head(result: BenchResult) -> RenderableType:
+    note = f", {result.provenance_note}" if result.provenance_note else ""
+    state_word, style = ("VALID", "bold green") if result.valid else ("INVALID", "bold white on red")
+    state = Text.assemble(
+        (f"{result.provenance.upper()}{note}", f"bold {_PROVENANCE[result.provenance]}"),
+        "  ",
+        (state_word, style),
+    )
+    if result.partial:
+        state.append("  PARTIAL: interrupted", style="bold yellow")
+    lines = Table.grid()
+    lines.add_column(overflow="fold")
+    lines.add_row(Text(f"{result.model} on {result.device}", style="bold"))
+    lines.add_row(state)
+    return _wrapped(lines)
+
+
+def _cells(cells: Sequence[CellResult], provenance: str) -> Table:
+    """A line a cell; a unit stands in each column's head."""
+    table = _table()
+    table.add_column(Text(f"load\n{provenance}"), overflow="fold", min_width=9)
+    for head in _HEADS:
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("\nvalid")
+    for cell in cells:
+        table.add_row(*_cell_row(cell), style=None if cell.valid else "red")
+    return table
+
+
+def _cell_row(cell: CellResult) -> list[Text]:
+    times = (
+        words.quantile(cell.ttft, "p50"), words.quantile(cell.ttft, "p99"), words.quantile(cell.tpot, "p50"),
+        words.quantile(cell.e2e, "p95"),
+    )  # fmt: skip
+    speeds = (cell.output_tokens_per_s, cell.requests_per_s, cell.goodput_per_s)
+    valid = "yes" if cell.valid else "NO"
+    return [
+        Text(cell.name),
+        *(_value(one) for one in (*times, *speeds)),
+        Text(words.percent(cell.slo_attainment.value).removesuffix(" %")),
+        Text(f"{valid}, part" if cell.partial else valid, style="" if cell.valid else "bold red"),
+    ]
+
+
+def _facts(table: FactTable) -> list[RenderableType]:
+    title = Text.assemble(f"\n{table.title} ", (table.provenance, _PROVENANCE[table.provenance]))
+    shown = _table()
+    for place, column in enumerate(table.columns):
+        numbers = all(isinstance(row.get(column.key), int | float | None) for row in table.rows)
+        shown.add_column(
+            Text(f"{column.label}\n{column.unit}" if column.unit else column.label),
+            justify="right" if numbers and place else "left",
+            overflow="fold",
+        )
+    for row in table.rows:
+        shown.add_row(*(Text(words.fact(row.get(column.key))) for column in table.columns))
+    return [title, shown]
+
+
+def _problem(place: str, problem: Problem) -> RenderableType:
+    """What is wrong, and in a line of its own what to do."""
+    text = Text.assemble((f"INVALID {place}: ", "bold red"), (f"{problem.reason}.", "red"))
+    return _wrapped(Text.assemble(text, "\n", (problem.remedy, "")))
+
+
+def _scorecard(result: BenchResult, scorecard: Sequence[Verdict]) -> Table:
+    table = _table()
+    table.add_column("figure", overflow="fold", ratio=5)
+    table.add_column("document", overflow="fold", ratio=3)
+    table.add_column("this run", overflow="fold", ratio=4)
+    table.add_column("verdict", overflow="fold", ratio=3)
+    table.expand, table.width = True, _WIDTH
+    for row in (score_row(result, one) for one in scorecard):
+        table.add_row(*_score(row))
+    return table
+
+
+def _sentence(verdict: Verdict) -> RenderableType:
+    """How a verdict comes about."""
+    return _wrapped(Text.assemble((f"{verdict.estimate.id}: ", "bold"), (verdict.sentence, "dim")))
+
+
+def _score(row: ScoreRow) -> list[Text]:
+    estimate = row.verdict.estimate
+    return [
+        Text.assemble((estimate.id, "bold"), f" §{estimate.section}\n", (estimate.quantity, "dim")),
+        Text(row.document),
+        Text.assemble(
+            row.found,
+            f"\n{row.spread}" if row.spread else "",
+            "\n",
+            (row.provenance, _PROVENANCE.get(row.provenance, "")),
+        ),
+        Text(row.word, style=_VERDICTS[row.verdict.word]),
+    ]
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
+
+
+def _value(one: Interval | None) -> Text:
+    return Text(words.measure(None if one is None else one.value))
+
+
+def _wrapped(item: RenderableType) -> RenderableType:
+    """At most as wide as a terminal of 80 columns: sentences are wrapped, not cut."""
+    return Padding(item, 0, expand=False)

@@ -1,0 +1,112 @@
+"""Numbers and loads as a report writes them. Pure."""
+
+from __future__ import annotations
+
+from math import floor, log10
+from typing import Any
+
+from dreamseed_cli.bench.result import BenchResult, CellResult, Interval, Latency, Problem, SuiteResult
+
+NOTHING = "-"
+_KINDS = {
+    "rate": ("per_s", "rate asked for (requests/s)", "requests/s"),
+    "streams": ("count", "concurrency (streams)", "streams"),
+    "users": ("count", "users", "users"),
+    "replay": ("speed", "replay speed (times)", "times"),
+}
+"""By the shape's kind: what of it is the load, the axis's label, and the unit."""
+
+
+def number(value: float | None) -> str:
+    """Three digits that matter, thousands set apart: 12,340; 431; 4.31; 0.00431; 0."""
+    if value is None:
+        return NOTHING
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - floor(log10(abs(value))))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def measure(value: float | None) -> str:
+    """As `number`, but with the zeros that tell how exact it is: 4.00 beside 3.96."""
+    if value is None or value == 0:
+        return number(value)
+    return f"{value:,.{max(0, 2 - floor(log10(abs(value))))}f}"
+
+
+def percent(share: float | None) -> str:
+    """A share of one as a percentage: 0.987 is `98.7 %`; it never rounds up to 100 %."""
+    if share is None:
+        return NOTHING
+    rounded = round(share * 100, 1)
+    return f"{99.9 if rounded >= 100 > share * 100 else rounded:g} %"
+
+
+def spread(one: Interval | None) -> str:
+    """The 95 % interval: `412-439`; empty where the samples do not give one."""
+    if one is None or one.low is None or one.high is None:
+        return ""
+    return f"{measure(one.low)}-{measure(one.high)}"
+
+
+def fact(value: Any) -> str:
+    """A value of a suite's own table."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if isinstance(value, int | float) else str(value)
+
+
+def quantile(times: Latency | None, level: str) -> Interval | None:
+    """A quantile, or None where there were too few samples for it."""
+    return None if times is None else times.quantiles.get(level)
+
+
+def load_of(cell: CellResult) -> float | None:
+    """What a cell's load is measured by: requests/s, streams or users."""
+    key = _KINDS.get(kind_of(cell), ("",))[0]
+    value = cell.shape.get(key)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def kind_of(cell: CellResult) -> str:
+    """`rate`, `streams`, `users` or `replay`, as `shapes.py` tags them."""
+    return str(cell.shape.get("type", ""))
+
+
+def load_words(cell: CellResult) -> str:
+    """`8 requests/s`, `16 streams`; the cell's name where the shape is none of ours."""
+    value = load_of(cell)
+    return cell.name if value is None else f"{number(value)} {_KINDS[kind_of(cell)][2]}"
+
+
+def axis_label(kind: str) -> str:
+    """What stands below an axis of loads."""
+    return _KINDS[kind][1]
+
+
+def stem_of(cell: CellResult) -> str:
+    """What a cell's name has before its load: cells of one stem are one sweep (`poisson-4`: `poisson`)."""
+    stem, _, tail = cell.name.rpartition("-")
+    return stem if stem and tail.replace(".", "", 1).isdigit() else cell.name
+
+
+def all_problems(result: BenchResult) -> list[tuple[str, Problem]]:
+    """Every reason not to believe something, with where: `engine`, or `engine / poisson-8`."""
+    found: list[tuple[str, Problem]] = []
+    for suite in result.suites:
+        found += [(suite.name, problem) for problem in suite.problems]
+        found += [(f"{suite.name} / {cell.name}", one) for cell in suite.cells for one in cell.problems]
+    return found
+
+
+def is_partial(suite: SuiteResult) -> bool:
+    """Whether the suite, or any cell of it, was cut short."""
+    return suite.partial or any(cell.partial for cell in suite.cells)
+
+
+def cut(text: str, length: int) -> str:
+    """At most so many characters; what was cut off shows as an ellipsis."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,0 +1,39 @@
+"""Which model an OpenAI-compatible server has."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from dreamseed_cli.bench.shapes import TargetSpec
+from dreamseed_cli.bench.target.key import read_key
+from dreamseed_cli.core.errors import FailedError, MissingError
+from dreamseed_cli.engine.types import Endpoint
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+async def served_model(target: TargetSpec) -> str:
+    """The first model it lists. MissingError if nothing listens there, FailedError if it lists none."""
+    endpoint = Endpoint.parse(target.address)
+    headers = {"authorization": f"Bearer {read_key(target.api_key_env)}"} if target.api_key_env else {}
+    connector = aiohttp.UnixConnector(str(endpoint.socket)) if endpoint.socket else None
+    url = f"{endpoint.url or 'http://engine'}/v1/models"
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(url, headers=headers, timeout=_TIMEOUT) as reply,
+        ):
+            reply.raise_for_status()
+            return str((await reply.json())["data"][0]["id"])
+    except aiohttp.ClientConnectionError as error:
+        raise MissingError(
+            f"nothing answers there: {error}",
+            place=target.address,
+            remedy="Check the address, or leave --target out to measure a stack of this machine.",
+        ) from error
+    except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError) as error:
+        raise FailedError(
+            f"it does not say which models it has: {type(error).__name__}: {error}",
+            place=url,
+            remedy="Name the model with --model.",
+        ) from error

@@ -1,0 +1,79 @@
+"""`api`: the HTTP front under §G phase 1's load test: 100 virtual users for 5 minutes."""
+
+from __future__ import annotations
+
+from dreamseed_cli.bench.locust_users.plan import (
+    LoadPlan,
+    Step,
+    document_mix,
+    processes_for,
+    request_interval_s,
+)
+from dreamseed_cli.bench.locust_users.trial import NO_QUESTIONS, Planner, Trial, conduct, cores
+from dreamseed_cli.bench.result import SuiteResult
+from dreamseed_cli.bench.suites.base import Bench
+from dreamseed_cli.estimates.load import load_book
+from dreamseed_cli.estimates.schema import Book
+
+KEY = "load-test-users"
+_ESTIMATE = "g-phase1-load-test-users"
+_RAMP_SHARE = 0.05
+
+
+async def api(bench: Bench) -> SuiteResult:
+    """§G phase 1's users against the HTTP front, for `bench.duration_s`, else the document's minutes."""
+    book = load_book()
+    seconds = bench.duration_s or book.get(_ESTIMATE).field("minutes") * 60
+    planner = api_planner(book, seed=bench.seed, hold_s=seconds)
+    return summarise(await conduct(bench, planner, gateway=False))
+
+
+def api_planner(book: Book, *, seed: int, hold_s: float) -> Planner:
+    """One step of the document's users, with its mix and rate."""
+    users = round(book.number(_ESTIMATE))
+
+    def plan(questions: bool, gateway: bool) -> LoadPlan:
+        return LoadPlan(
+            steps=(Step(users, hold_s * _RAMP_SHARE, hold_s),),
+            interval_s=request_interval_s(book, users),
+            mix=document_mix(book, questions=questions, gateway=gateway),
+            seed=seed,
+            processes=processes_for(users, cores()),
+            answer_tokens=round(book.number("b1-answer-tokens")),
+        )
+
+    return plan
+
+
+def summarise(trial: Trial) -> SuiteResult:
+    """The suite's result. Pure."""
+    return SuiteResult(
+        name="api",
+        headline=_headline(trial),
+        tables=trial.tables,
+        measurements=trial.measurement(KEY),
+        problems=trial.problems,
+        partial=trial.run.interrupted or bool(trial.run.lost),
+        missed=_missed(trial),
+    )
+
+
+def _headline(trial: Trial) -> str:
+    last = trial.last
+    if last is None:
+        return "The load ended before its time."
+    left_out = "" if trial.asked_questions else f" Note: {NO_QUESTIONS}."
+    return (
+        f"{last.users:,} users made {last.achieved_per_s:,.1f} of {last.asked_per_s:,.1f} requests/s; "
+        f"{100 * last.good.value:.1f} % kept the SLO, {last.failed:,} of {last.requests:,} failed.{left_out}"
+    )
+
+
+def _missed(trial: Trial) -> tuple[str, ...]:
+    last = trial.last
+    if last is None or trial.sustained != 0:
+        return ()
+    return (
+        f"{last.users:,} virtual users (§G phase 1): {100 * last.good.value:.1f} % of the requests kept the "
+        f"SLO, {last.failed:,} of {last.requests:,} failed",
+    )

@@ -1,0 +1,149 @@
+"""`engine`: latency and throughput over a sweep of concurrency and of rates, per replica and in all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dreamseed_cli.bench.result import CellResult, Column, FactTable, SuiteResult
+from dreamseed_cli.bench.shapes import Cell, TargetSpec
+from dreamseed_cli.bench.suites.base import Bench
+from dreamseed_cli.bench.suites.cells import (
+    ANSWER_TOKENS,
+    Collected,
+    doubling,
+    make_cell,
+    measurement,
+    poisson,
+    streams,
+    usable,
+)
+from dreamseed_cli.bench.suites.model_class import model_class
+from dreamseed_cli.estimates.results import Measurement
+
+_SECONDS = 20.0
+_SHARES = (0.25, 0.5, 0.75, 0.9)
+"""Of the highest throughput that the sweep of concurrency reached."""
+_PLATEAU = 1.05
+"""Doubling the streams must bring 5 % more tokens, or the sweep has seen enough."""
+
+
+async def engine_suite(bench: Bench) -> SuiteResult:
+    """Closed-loop streams until they bring no more, then Poisson rates below that; then one replica alone."""
+    seen = Collected()
+    await _concurrency(bench, seen)
+    best = max((one.requests_per_s.value for one in seen.cells if usable(one)), default=0.0)
+    if best and not seen.partial:
+        rates = (
+            make_cell(bench, f"poisson-{best * share:.3g}", poisson(best * share), seconds=_SECONDS)
+            for share in _SHARES
+        )
+        async for _ in seen.run(bench, ((cell, None) for cell in rates)):
+            pass
+    scaling = None if seen.partial else await _scaling(bench, seen)
+    return SuiteResult(
+        name="engine",
+        headline=_headline(seen.cells),
+        cells=tuple(seen.cells),
+        tables=(scaling,) if scaling else (),
+        measurements=tuple(_measurements(bench, seen.cells)),
+        partial=seen.partial,
+    )
+
+
+async def _concurrency(bench: Bench, seen: Collected) -> None:
+    before = 0.0
+    for count in doubling(bench.places):
+        cell = make_cell(bench, f"streams-{count}", streams(count), seconds=_SECONDS, tokens=ANSWER_TOKENS)
+        result = await seen.one(bench, cell)
+        if result is None:
+            return
+        now = result.output_tokens_per_s.value
+        if now < before * _PLATEAU:
+            return
+        before = now
+
+
+async def _scaling(bench: Bench, seen: Collected) -> FactTable | None:
+    """The same streams for each replica: one alone, two, ... all; past the gateway, side by side."""
+    if len(bench.replicas) < 2:
+        return None
+    best = max(seen.cells, key=lambda one: one.output_tokens_per_s.value, default=None)
+    if best is None or best.asked_streams is None:
+        return None
+    each = max(1, best.asked_streams // len(bench.replicas))
+    name, spec = next(iter(bench.replicas.items()))
+    alone = await seen.one(bench, *_alone(bench, name, spec, each))
+    together = await seen.one(
+        bench,
+        make_cell(
+            bench,
+            f"all-{each}-each",
+            streams(each * len(bench.replicas)),
+            seconds=_SECONDS,
+            tokens=ANSWER_TOKENS,
+        ),
+    )
+    if alone is None or together is None or not (usable(alone) and usable(together)):
+        return None
+    return FactTable(
+        title=f"Scaling from 1 to {len(bench.replicas)} replicas, {each} streams each",
+        columns=(
+            Column(key="replicas", label="replicas"),
+            Column(key="tok_s", label="output", unit="tok/s"),
+            Column(key="times", label="to one alone", unit="times"),
+        ),
+        rows=tuple(_scaling_rows(alone, together, len(bench.replicas))),
+        provenance="simulated" if bench.simulated else "measured",
+    )
+
+
+def _alone(bench: Bench, name: str, spec: TargetSpec, each: int) -> tuple[Cell, TargetSpec]:
+    cell = make_cell(bench, f"{name}-alone-{each}", streams(each), seconds=_SECONDS, tokens=ANSWER_TOKENS)
+    return cell, spec
+
+
+def _scaling_rows(
+    alone: CellResult, together: CellResult, replicas: int
+) -> Iterator[dict[str, float | int | str | bool | None]]:
+    one, all_ = alone.output_tokens_per_s.value, together.output_tokens_per_s.value
+    yield {"replicas": 1, "tok_s": one, "times": 1.0}
+    yield {"replicas": replicas, "tok_s": all_, "times": all_ / one}
+
+
+def _measurements(bench: Bench, cells: list[CellResult]) -> Iterator[Measurement]:
+    """The highest throughput, by what the estimates ask of it: a model's size, a card's share, the farm."""
+    good = [one for one in cells if usable(one) and one.asked_streams is not None]
+    if not good or not bench.replicas:
+        return
+    whole = [one for one in good if "alone" not in one.name]
+    best = max(whole, key=lambda one: one.output_tokens_per_s.value, default=None)
+    if best is None:
+        return
+    replicas = len(bench.replicas)
+    per_replica = best.output_tokens_per_s.model_copy(
+        update={
+            name: None if value is None else value / replicas
+            for name, value in best.output_tokens_per_s.model_dump().items()
+        }
+    )
+    size = model_class(bench.profile)
+    if size:
+        yield measurement(bench, f"throughput-{size}-tok-s", per_replica, "tok/s", best.requests)
+    if replicas == 3:
+        yield measurement(bench, "farm-tok-s", best.output_tokens_per_s, "tok/s", best.requests)
+    if size in {"7b", "13b"}:
+        yield measurement(bench, "throughput-mix-tok-s", per_replica, "tok/s", best.requests)
+
+
+def _headline(cells: list[CellResult]) -> str:
+    good = [one for one in cells if usable(one)]
+    if not good:
+        return "No cell gave a figure that can be believed."
+    best = max(good, key=lambda one: one.output_tokens_per_s.value)
+    single = next((one for one in good if one.asked_streams == 1), None)
+    words = f"{best.output_tokens_per_s.value:,.0f} tok/s at most ({best.name})"
+    if single is not None and single.tpot is not None:
+        words += f"; one stream alone {1000 / single.tpot.mean.value:,.0f} tok/s"
+        if single.ttft is not None:
+            words += f", TTFT {single.ttft.mean.value:,.0f} ms"
+    return f"{words}."

@@ -1,0 +1,81 @@
+"""What an answer was worth: its pieces and the server's own count held against each other. Pure."""
+
+from __future__ import annotations
+
+from dreamseed_cli.bench.records import Ending, Record
+
+
+class Reception:
+    """Notes one answer in its record as it arrives.
+
+    finish_reason: the server's, None until it comes. Times are seconds since the cell's start.
+    """
+
+    __slots__ = ("_fell", "_total", "finish_reason", "record")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        record.piece_s, record.piece_tokens = [], []
+        self.finish_reason: str | None = None
+        self._total = 0
+        self._fell = False
+
+    def note(self, at_s: float, *, text: bool, total: int | None, finish_reason: str | None) -> None:
+        """One message of the answer: whether it holds text, and the running total of tokens if it tells one.
+
+        A growing total without text is a token too: one that shows nothing (half a character, an end mark).
+        """
+        before = self._total
+        if total is not None:
+            self.tell(total)
+        if finish_reason is not None:
+            self.finish_reason = finish_reason
+        # A total that comes only with the end tells of the whole answer, not of a token at that moment.
+        counted = total is not None and total > before and (before > 0 or finish_reason is None)
+        if text or counted:
+            self._piece(at_s, total or 0)
+
+    def tell(self, total: int) -> None:
+        """The running total of tokens, told by itself."""
+        self._fell = self._fell or total < self._total
+        self._total = self.record.completion_tokens = total
+
+    def _piece(self, at_s: float, total: int) -> None:
+        record = self.record
+        if record.first_token_s is None:
+            record.first_token_s = at_s
+        record.last_token_s = at_s
+        record.piece_s.append(at_s)
+        record.piece_tokens.append(total)
+
+    def end(self, ending: Ending, detail: str) -> None:
+        """It ended in another way than with a whole answer."""
+        self.record.ending, self.record.detail = ending, detail
+
+    def judge(self) -> None:
+        """The server calls the answer complete: whether it is, and whether its count can be true."""
+        self.record.ending, self.record.detail = self._verdict()
+
+    def _verdict(self) -> tuple[Ending, str]:
+        record, told = self.record, self.record.completion_tokens
+        if self.finish_reason is None:
+            return Ending.CUT, "the stream ended without a finish_reason"
+        lie = self._lie(told)
+        if told is None or lie is not None:
+            return Ending.MISCOUNTED, lie or ""
+        if record.forced and told < record.wanted_tokens:
+            reason = self.finish_reason
+            return Ending.WRONG_LENGTH, f"shorter than the forced length (finish_reason {reason})"
+        return Ending.COMPLETE, ""
+
+    def _lie(self, told: int | None) -> str | None:
+        """Why the told usage cannot be true; no figures in it, so that equal reasons add up."""
+        if told is None:
+            return "the server tells no usage, so its tokens cannot be counted"
+        if self._fell:
+            return "the running total of tokens fell within the answer"
+        if told < len(self.record.piece_s):
+            return "the usage tells fewer tokens than pieces of text came"
+        if told > self.record.wanted_tokens:
+            return "the usage tells more tokens than were asked for"
+        return None

@@ -1,0 +1,270 @@
+"""Locust's users against a real front, gateway and emulated engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from api_harness import MODEL, Context, RunningFront, free_port, parts, scripted_gateway, serving
+from gateway_harness import (
+    emulated_engine,
+    gateway_process,
+    settings,
+    socket_folder,
+    target,
+    until,
+)
+
+from dreamseed_cli.api.settings import read_settings
+from dreamseed_cli.bench.locust_users.crew import Crew, LoadRun
+from dreamseed_cli.bench.locust_users.plan import Errand, Kind, LoadPlan, Step
+from dreamseed_cli.bench.locust_users.samples import ENDINGS, KINDS, REVALIDATED, SIMULATED, Table
+from dreamseed_cli.bench.locust_users.trial import conduct, evaluate
+from dreamseed_cli.bench.records import Ending
+from dreamseed_cli.bench.result import CellResult, Slo
+from dreamseed_cli.bench.shapes import Cell, TargetSpec
+from dreamseed_cli.bench.suites.base import Bench
+from dreamseed_cli.bench.suites.load import summarise
+from dreamseed_cli.core.errors import MissingError
+from dreamseed_cli.database.connection import connected
+from dreamseed_cli.database.migrate import migrate
+from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest
+from dreamseed_cli.gateway.settings import ServiceAddresses
+from dreamseed_cli.profile.load import load_profile
+from dreamseed_cli.profile.schema import Postgres, Profile
+
+_TOKENS = 5
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short enough for Unix sockets."""
+    with socket_folder() as path:
+        yield path
+
+
+def _bench(address: str, state: Path, **more: Any) -> Bench:
+    async def no_cell(cell: Cell, target: TargetSpec | None = None) -> CellResult:
+        raise AssertionError(cell)
+
+    return Bench(
+        target=TargetSpec(kind=more.pop("kind", "grpc"), address=address, model=more.pop("model", "served")),
+        profile=more.pop("profile", None),
+        slo=Slo(ttft_ms=5000, tpot_ms=500, attainment=0.5),
+        seed=1,
+        run_cell=no_cell,
+        say=more.pop("say", lambda _: None),
+        state=state,
+        replicas={},
+    )
+
+
+def _plan(questions: bool, gateway: bool, **more: Any) -> LoadPlan:
+    kinds = [Kind.STATIC, Kind.CHAT, Kind.CHAT_STREAM]
+    kinds += [Kind.QUESTION] if questions else []
+    kinds += [Kind.GRPC_STREAM] if gateway else []
+    fields: dict[str, Any] = {"steps": (Step(5, 0.1, 2.0),), "processes": 1} | more
+    return LoadPlan(
+        interval_s=0.2,
+        mix={kind: 1 / len(kinds) for kind in kinds},
+        seed=1,
+        answer_tokens=_TOKENS,
+        grace_s=20,
+        **fields,
+    )
+
+
+def _of(samples: Table) -> Counter[Kind]:
+    return Counter(KINDS[number] for number in samples["kind"])
+
+
+def test_every_request_is_counted_once_by_all_who_count(folder: Path) -> None:
+    """The users' samples, Locust, and the gateway agree; times are in order; what was emulated is said to be.
+
+    Afterwards no process of the load and no front is left.
+    """
+    with (
+        emulated_engine(folder, "e0") as engine,
+        gateway_process(folder, settings(folder, target("r0", engine.socket))) as gateway,
+    ):
+        said: list[str] = []
+        running = _children()
+        trial = asyncio.run(
+            conduct(_bench(gateway.address, folder / "s", say=said.append), _plan, gateway=True)
+        )
+        assert _children() == running
+        finished = gateway.stats()["totals"]["finished"]
+    samples = trial.run.samples
+    counts = _of(samples)
+    assert set(counts) == {Kind.STATIC, Kind.CHAT, Kind.CHAT_STREAM, Kind.GRPC_STREAM}
+    assert set(samples["ending"]) == {ENDINGS.index(Ending.COMPLETE)}, trial.run.details
+    assert (trial.run.lost, trial.run.locust_requests) == ((), len(samples))
+    assert finished == sum(count for kind, count in counts.items() if kind.generates)
+    generated = samples[samples["kind"] >= KINDS.index(Kind.CHAT)]
+    assert set(generated["tokens"]) == {_TOKENS}
+    assert all(generated["flags"] & SIMULATED)
+    streamed = samples[samples["kind"] > KINDS.index(Kind.CHAT)]
+    for earlier, later in (("due_s", "begun_s"), ("begun_s", "first_s"), ("first_s", "end_s")):
+        assert (streamed[earlier] <= streamed[later]).all()
+    assert trial.provenance == "simulated"
+    assert any("no PostgreSQL" in line for line in said)
+
+
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+def test_questions_are_asked_revalidated_and_taken_away(
+    folder: Path, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the profile's external database; a second look at a question is answered with 304."""
+    migrate(postgres_dsn)
+    monkeypatch.setenv("BENCH_DSN", postgres_dsn)
+    services = ServiceAddresses(postgres_dsn=postgres_dsn, journal=str(folder / "journal"))
+    with gateway_process(folder, settings(folder).model_copy(update={"services": services})) as gateway:
+        bench = _bench(gateway.address, folder, profile=_with_database())
+        trial = asyncio.run(conduct(bench, _questions_only, gateway=False))
+    asked = trial.run.samples
+    assert set(asked["kind"]) == {KINDS.index(Kind.QUESTION)}
+    assert set(asked["ending"]) == {ENDINGS.index(Ending.COMPLETE)}, trial.run.details
+    assert (asked["flags"] & REVALIDATED).any()
+    assert trial.provenance == "measured"
+    with connected(postgres_dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM questions").fetchone() == (0,)
+
+
+def _with_database() -> Profile:
+    """A profile whose PostgreSQL is somebody else's, named by a variable."""
+    profile = load_profile("emulated-rtx5090x3")
+    postgres = Postgres(mode="external", dsn_env="BENCH_DSN")
+    return profile.model_copy(update={"services": profile.services.model_copy(update={"postgres": postgres})})
+
+
+def _questions_only(questions: bool, gateway: bool) -> LoadPlan:
+    """More requests than there are questions, so that some are seen again."""
+    assert questions
+    return LoadPlan(
+        steps=(Step(2, 0.1, 4.0),), interval_s=0.002, mix={Kind.QUESTION: 1.0}, seed=1, grace_s=20
+    )
+
+
+async def test_a_killed_worker_is_named_and_ends_the_load(tmp_path: Path) -> None:
+    """Which one, by what; what the others saw is kept, and no number of users is claimed."""
+    plan = _plan(False, False, steps=(Step(4, 0.1, 600),), processes=2)
+    async with scripted_gateway(_answer) as gateway, _front(gateway.port) as front:
+        crew, task = await _begun(plan, front.url, tmp_path, lambda: len(gateway.calls) > 3)
+        victim = crew.worker_pids[1]
+        os.kill(victim, signal.SIGKILL)
+        run = await task
+    assert run.lost == (f"load process 1 (pid {victim}) was killed by SIGKILL",)
+    assert len(run.samples) > 0
+    result = summarise(evaluate(_bench(front.url, tmp_path), plan, run))
+    assert next(problem.rule for problem in result.problems) == "lost-process"
+    assert result.partial
+    assert result.measurements == ()
+    _all_gone(crew)
+
+
+async def test_an_interrupted_load_keeps_what_it_has(tmp_path: Path) -> None:
+    """Cancelled, as Ctrl-C does: it ends, nothing runs on, the samples are there; the answers that were under
+    way, and would have been for ever, are ABANDONED.
+    """
+    plan = _plan(False, False, steps=(Step(4, 0.1, 600),))
+
+    async def endless(request: GenerateRequest, context: Context, number: int) -> None:
+        if number > 2:
+            await asyncio.Event().wait()
+        await _answer(request, context, number)
+
+    async with scripted_gateway(endless) as gateway, _front(gateway.port) as front:
+        crew, task = await _begun(plan, front.url, tmp_path, lambda: len(gateway.calls) > 3)
+        task.cancel()
+        run = await task
+    assert run.interrupted
+    assert ENDINGS.index(Ending.ABANDONED) in run.samples["ending"]
+    assert ENDINGS.index(Ending.COMPLETE) in run.samples["ending"]
+    assert summarise(evaluate(_bench(front.url, tmp_path), plan, run)).partial
+    _all_gone(crew)
+
+
+async def test_its_processes_end_with_whoever_started_them(tmp_path: Path) -> None:
+    """When the pipe to one of them closes, as it does when this program is killed."""
+    plan = _plan(False, False, steps=(Step(4, 0.1, 600),))
+    async with scripted_gateway(_answer) as gateway, _front(gateway.port) as front:
+        crew, task = await _begun(plan, front.url, tmp_path, lambda: len(gateway.calls) > 3)
+        crew.release()
+        run = await task
+    assert run.lost == ()
+    _all_gone(crew)
+
+
+async def test_a_front_that_goes_away_is_named(tmp_path: Path) -> None:
+    """The users' requests are UNREACHABLE, with the system's word for it."""
+    plan = _plan(False, False, steps=(Step(4, 0.1, 2.0),))
+    run = await Crew(_errand(plan, f"http://127.0.0.1:{free_port()}", tmp_path), lambda _: None).run()
+    assert set(run.samples["ending"]) == {ENDINGS.index(Ending.UNREACHABLE)}
+    assert all("refused" in reason for reason in run.details)
+    assert run.locust_requests == len(run.samples)
+    found = evaluate(_bench("http://x", tmp_path), plan, run)
+    assert found.sustained == 0
+    assert found.last is not None
+    assert found.last.failed == found.last.requests > 0
+
+
+async def test_a_front_that_does_not_answer_is_missing(tmp_path: Path) -> None:
+    """Before anything is started."""
+    bench = _bench(f"http://127.0.0.1:{free_port()}", tmp_path, kind="openai")
+    with pytest.raises(MissingError, match="does not answer"):
+        await conduct(bench, _plan, gateway=False)
+
+
+async def test_a_gateway_that_is_not_there_costs_its_requests_only(tmp_path: Path) -> None:
+    """Of a front that runs: the pages are answered, each generation is a failure with a name."""
+    address = f"127.0.0.1:{free_port()}"
+    trial = await conduct(_bench(address, tmp_path), _plan, gateway=True)
+    samples = trial.run.samples
+    for kind in set(_of(samples)):
+        endings = {ENDINGS[number] for number in samples[samples["kind"] == KINDS.index(kind)]["ending"]}
+        if kind is Kind.STATIC:
+            assert endings == {Ending.COMPLETE}
+        else:
+            assert Ending.COMPLETE not in endings
+    assert trial.sustained == 0
+    assert trial.run.details
+
+
+def _front(gateway_port: int) -> AbstractAsyncContextManager[RunningFront]:
+    """A front that asks nobody for a key."""
+    return serving(read_settings({"GPU_ENDPOINT": f"127.0.0.1:{gateway_port}"}, allow_anonymous=True))
+
+
+async def _begun(
+    plan: LoadPlan, url: str, folder: Path, condition: Callable[[], bool]
+) -> tuple[Crew, asyncio.Task[LoadRun]]:
+    """A load that has come as far as `condition`."""
+    crew = Crew(_errand(plan, url, folder), lambda _: None)
+    task = asyncio.create_task(crew.run())
+    await until(condition, 60)
+    return crew, task
+
+
+def _errand(plan: LoadPlan, url: str, folder: Path) -> Errand:
+    return Errand(plan=plan, fronts=(url,), folder=str(folder), model=MODEL)
+
+
+async def _answer(request: GenerateRequest, context: Context, number: int) -> None:
+    """As many tokens as were forced."""
+    for message in parts(*["word "] * request.max_tokens):
+        await context.write(message)
+
+
+def _all_gone(crew: Crew) -> None:
+    assert not [pid for pid in crew.pids if psutil.pid_exists(pid)]

@@ -1,0 +1,163 @@
+"""Distributions: quantiles by nearest rank, told only where the samples carry them, with honest intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats  # type: ignore[import-untyped]
+from synthetic_runs import upto
+
+from dreamseed_cli.bench.measure.intervals import mean_interval, rate_interval, share_interval
+from dreamseed_cli.bench.measure.quantiles import (
+    SHARES,
+    latency,
+    minimum_samples,
+    missing_quantiles,
+    plain_quantile,
+)
+
+values = st.lists(st.floats(0, 1e6), min_size=1, max_size=300).map(np.array)
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.5, 11), (0.9, 64), (0.95, 130), (0.99, 662)])
+def test_the_fewest_samples_of_each_quantile(share: float, least: int) -> None:
+    """By the binomial rule, checked against scipy on both sides of the border."""
+    assert minimum_samples(share) == least
+    assert stats.binom.cdf(1, least, 1 - share) <= 0.01 < stats.binom.cdf(1, least - 1, 1 - share)
+
+
+@pytest.mark.parametrize(("name", "share"), SHARES.items())
+def test_a_quantile_stands_from_its_fewest_samples_on(name: str, share: float) -> None:
+    """One sample fewer, and it is left out."""
+    least = minimum_samples(share)
+    enough, lacking = latency(upto(least)), latency(upto(least - 1))
+    assert enough is not None
+    assert lacking is not None
+    assert name in enough.quantiles
+    assert name not in lacking.quantiles
+
+
+def test_of_662_samples_the_upper_bound_of_p99_is_none_of_chance() -> None:
+    """It is a sample, so the interval is closed."""
+    found = latency(upto(662))
+    assert found is not None
+    assert found.quantiles["p99"].value == 655  # the 656th of 662
+    assert found.quantiles["p99"].high is not None
+
+
+def test_no_values_no_distribution() -> None:
+    """Rather than one of zeros."""
+    assert latency(np.array([])) is None
+    assert plain_quantile(np.array([]), 0.5) is None
+
+
+@settings(deadline=None)
+@given(values)
+def test_a_quantile_is_numpys_inverted_cdf_and_lies_in_its_interval(data: np.ndarray) -> None:
+    """Whatever the samples."""
+    found = latency(data)
+    assert found is not None
+    for name, interval in found.quantiles.items():
+        assert interval.value == np.quantile(data, SHARES[name], method="inverted_cdf")
+        assert interval.low is None or interval.low <= interval.value
+        assert interval.high is None or interval.value <= interval.high
+
+
+@settings(deadline=None)
+@given(values, st.integers(0, 200))
+def test_unanswered_requests_only_ever_lengthen_a_quantile(data: np.ndarray, unanswered: int) -> None:
+    """They rank as longer than all others: never a shorter quantile, and none among them."""
+    alone, censored = latency(data), latency(data, unanswered=unanswered)
+    assert alone is not None
+    assert censored is not None
+    assert censored.n == len(data)
+    whole = np.concatenate([data, np.full(unanswered, np.inf)])
+    for name, interval in censored.quantiles.items():
+        assert interval.value == np.quantile(whole, SHARES[name], method="inverted_cdf")
+        assert name not in alone.quantiles or interval.value >= alone.quantiles[name].value
+
+
+def test_a_quantile_among_the_unanswered_is_left_out_and_named() -> None:
+    """With 3 % unanswered there is a p95, and no p99."""
+    found = latency(upto(970), unanswered=30)
+    assert found is not None
+    assert list(found.quantiles) == ["p50", "p90", "p95"]
+    assert missing_quantiles(found, 30) == ("p99",)
+    assert found.quantiles["p95"].value == 949
+
+
+def test_clustered_samples_widen_the_interval() -> None:
+    """A thousand gaps of twenty requests tell no more than twenty samples would."""
+    data = upto(1000)
+    plain, clustered = latency(data), latency(data, independent=20)
+    assert plain is not None
+    assert clustered is not None
+    narrow, wide = plain.quantiles["p50"], clustered.quantiles["p50"]
+    assert [narrow.low, narrow.high] == pytest.approx([468, 530], abs=2)
+    assert (wide.low, wide.high) == (299, 749)  # ranks 6 and 15 of 20
+    assert clustered.quantiles["p99"].high is None
+
+
+def test_the_interval_holds_the_true_quantile_nineteen_times_in_twenty() -> None:
+    """200 experiments (seeded) with a known median: 190 are the mean, 184 to 196 two standard deviations."""
+    held = 0
+    for data in np.random.default_rng(1).exponential(1.0, (200, 101)):
+        found = latency(data)
+        assert found is not None
+        interval = found.quantiles["p50"]
+        assert interval.low is not None
+        assert interval.high is not None
+        held += interval.low <= np.log(2) <= interval.high
+    assert 184 <= held <= 198
+
+
+def test_the_mean_of_a_few_values_has_students_interval() -> None:
+    """Worked by hand: mean 2, deviation 1, t(2) = 4.303."""
+    found = mean_interval(np.array([1.0, 2.0, 3.0]))
+    assert [found.low, found.high] == pytest.approx([-0.484, 4.484], abs=1e-3)
+
+
+def test_the_mean_of_neighbours_that_are_alike_has_a_wider_interval() -> None:
+    """A slow wave: single values would claim far more certainty than there is."""
+    wave = np.sin(np.linspace(0, 2 * np.pi, 2000))
+    shuffled = np.random.default_rng(1).permutation(wave)
+    in_time, mixed = mean_interval(wave), mean_interval(shuffled)
+    assert in_time.high is not None
+    assert mixed.high is not None
+    assert in_time.high - in_time.value > 5 * (mixed.high - mixed.value)
+
+
+def test_one_value_has_no_interval() -> None:
+    """There is nothing to tell its spread from."""
+    assert mean_interval(np.array([3.0])).low is None
+
+
+def test_a_rate_counts_what_falls_in_the_window_and_weighs_it() -> None:
+    """Two tokens every tenth of a second, from 10 s to 30 s; all alike, so the interval is a point."""
+    times = np.linspace(0.05, 39.95, 400)
+    found = rate_interval(times, np.full(len(times), 2.0), (10.0, 30.0))
+    assert [found.value, found.low, found.high] == pytest.approx([20.0, 20.0, 20.0])
+
+
+def test_a_rate_over_no_time_is_zero_without_an_interval() -> None:
+    """Not a division by zero."""
+    found = rate_interval(np.array([1.0]), np.array([1.0]), (1.0, 1.0))
+    assert (found.value, found.low) == (0.0, None)
+
+
+def test_a_share_has_wilsons_interval() -> None:
+    """Wilson's own example class: 0 of 10 reaches up to 27.8 %; of nothing nothing is known."""
+    assert share_interval(0, 10).high == pytest.approx(0.2775, abs=1e-3)
+    assert share_interval(10, 10).low == pytest.approx(1 - 0.2775, abs=1e-3)
+    assert share_interval(0, 0).low is None
+
+
+@settings(deadline=None)
+@given(st.integers(0, 500), st.integers(0, 500))
+def test_a_share_lies_in_its_interval(good: int, bad: int) -> None:
+    """And the interval lies between 0 and 1."""
+    found = share_interval(good, good + bad)
+    if found.low is not None and found.high is not None:
+        assert 0 <= found.low <= found.value <= found.high <= 1

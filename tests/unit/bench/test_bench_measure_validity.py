@@ -1,0 +1,154 @@
+"""Each rule on both sides of its border; what is the server's doing does not invalidate."""
+
+from __future__ import annotations
+
+import pytest
+from synthetic_runs import SLO, failed, record, run_of, steady
+
+from dreamseed_cli.bench.cell_run import CellRun, ServerView
+from dreamseed_cli.bench.measure import validity
+from dreamseed_cli.bench.measure.columns import columns
+from dreamseed_cli.bench.measure.validity import Sending
+from dreamseed_cli.bench.records import Ending, Record
+from dreamseed_cli.bench.result import Problem
+from dreamseed_cli.bench.shapes import Rate, Streams
+
+
+def problems_of(run: CellRun) -> dict[str, Problem]:
+    """By rule, with every request in the window."""
+    cols = columns(run.records)
+    return {one.rule: one for one in validity.problems(run, cols, cols, SLO)}
+
+
+def streams(count: int, rounds: int = 20) -> list[Record]:
+    """So many at a time, each followed at once by the next."""
+    return [record(n, (n // count) * 0.2801) for n in range(count * rounds)]
+
+
+@pytest.mark.parametrize(("sent", "valid"), [(1000, True), (990, True), (989, False), (0, False)])
+def test_the_achieved_rate_is_at_least_99_percent(sent: int, valid: bool) -> None:
+    """Of what was due."""
+    assert (validity.rate_kept(Sending(100.0, 1000, sent)) is None) is valid
+
+
+def test_nothing_due_is_no_rate_missed() -> None:
+    """A Poisson load may bring none in a short time."""
+    assert validity.rate_kept(Sending(1.0, 0, 0)) is None
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "due", "valid"),
+    [("constant", 9999, True), ("constant", 9899, True), ("constant", 9898, False), ("poisson", 9600, True),
+     ("poisson", 9500, False)],
+)  # fmt: skip
+def test_as_many_come_due_as_the_rate_asks_for(arrivals: str, due: int, valid: bool) -> None:
+    """100/s for 100 s: a constant rate to a request, Poisson arrivals but for chance (309 of 10,000)."""
+    shape = Rate(100.0, arrivals)  # type: ignore[arg-type]
+    assert (validity.arrivals_made(shape, Sending(100.0, due, due)) is None) is valid
+
+
+@pytest.mark.parametrize(
+    ("slo_ms", "target_ms", "allowed_ms"),
+    [(50, 20, 10), (1000, 20, 10), (1000, 500, 50), (1000, 5000, 100), (1000, None, 100), (50, None, 10)],
+)
+def test_a_slow_target_is_allowed_a_tenth_of_its_latency(
+    slo_ms: float, target_ms: float | None, allowed_ms: float
+) -> None:
+    """Of its own or of the SLO's, whichever is less; 10 ms at least."""
+    assert validity.allowed_delay_ms(slo_ms, target_ms) == pytest.approx(allowed_ms)
+
+
+@pytest.mark.parametrize(("late", "rule"), [(20, set()), (21, {"scheduling-delay"})])
+def test_the_p99_of_the_delay_is_judged(late: int, rule: set[str]) -> None:
+    """2,000 requests, TTFT 90 ms, so 10 ms are allowed: twenty may be sent 15 ms late, not one more."""
+    records = [record(n, n / 100, ttft_s=0.09, sent_late_s=0.015 if n < late else 0.0) for n in range(2000)]
+    assert set(problems_of(run_of(records))) == rule
+
+
+def test_the_load_cannot_excuse_its_delay_by_the_latency_it_causes() -> None:
+    """All 3 s late: from the schedule the target looks slow, from the send it does not."""
+    records = [record(n, n / 100, ttft_s=0.05, sent_late_s=3.0) for n in range(2000)]
+    assert "10.0 ms are allowed" in problems_of(run_of(records))["scheduling-delay"].reason
+
+
+def test_requests_that_were_never_sent_are_late_without_end() -> None:
+    """They have no delay of their own; were they left out, a stuck load would look punctual."""
+    unsent = [failed(n, n / 10, Ending.ABANDONED, sent_s=None, end_s=None) for n in range(300, 400)]
+    found = problems_of(run_of([*steady(10, 30), *unsent], ended_s=70.0))
+    assert {"achieved-rate", "scheduling-delay"} <= set(found)
+
+
+def test_a_server_that_takes_no_connection_is_not_the_loads_fault() -> None:
+    """Tried in time, and counted; not sent late."""
+    records = [failed(n, n / 10, Ending.UNREACHABLE, sent_s=None) for n in range(400)]
+    assert problems_of(run_of(records)) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "client", "server", "valid"),
+    [(10_000, 10_000, 9_900, True), (10_000, 10_000, 9_899, False), (10_000, 10_000, 2_500, False),
+     (8, 8, 8, True), (8, 8, 7, False), (100, 100, None, True), (100, 98, None, False)],
+)  # fmt: skip
+def test_the_server_sees_the_streams_that_were_asked(
+    asked: int, client: int, server: int | None, valid: bool
+) -> None:
+    """99 % of them, by its own word; by the client's if it tells nothing. (2,500 of 10,000 was published.)"""
+    assert (validity.streams_seen(asked, client, server, refused=0) is None) is valid
+
+
+@pytest.mark.parametrize(
+    ("client", "refused", "remedy"),
+    [(100, 5, "refused 5"), (50, 0, "ulimit"), (100, 0, "holds requests back")],
+)
+def test_the_remedy_for_lacking_streams_fits_their_cause(client: int, refused: int, remedy: str) -> None:
+    """The server refuses, the client did not open them, or something in between holds them."""
+    found = validity.streams_seen(100, client, 50, refused)
+    assert found is not None
+    assert remedy in found.remedy
+
+
+def test_streams_are_judged_by_what_was_open_at_a_time() -> None:
+    """Eight streams, one after the other without a gap: eight, and not nine at the moment of change."""
+    server = ServerView(peak_in_flight=8)
+    assert problems_of(run_of(streams(8), Streams(8), server=server)) == {}
+    assert set(problems_of(run_of(streams(8), Streams(9)))) == {"streams"}
+
+
+def test_fewer_requests_than_streams_open_no_more_than_there_are() -> None:
+    """`requests` caps the cell."""
+    assert problems_of(run_of(streams(8), Streams(200), cell_requests=8)) == {}
+
+
+@pytest.mark.parametrize("wrong", [{"ending": Ending.WRONG_LENGTH}, {"completion_tokens": 9}])
+def test_one_answer_of_another_length_is_one_too_many(wrong: dict[str, object]) -> None:
+    """By its ending, or by our own count of what calls itself complete."""
+    records = [*steady(10, 60), record(900, 1.0, **wrong)]  # type: ignore[arg-type]
+    found = problems_of(run_of(records))
+    assert "1 answers" in found["forced-length"].reason
+
+
+def test_free_lengths_may_differ() -> None:
+    """What was not forced is not judged."""
+    assert problems_of(run_of([*steady(10, 60), record(900, 1.0, completion_tokens=9, forced=False)])) == {}
+
+
+@pytest.mark.parametrize(
+    ("hits", "nonce", "valid"),
+    [(10, "x", True), (11, "x", False), (900, "", True), (None, "x", True)],
+)
+def test_the_prefix_cache_stays_cold(hits: int | None, nonce: str, valid: bool) -> None:
+    """At most 1 %, unless prompts repeat on purpose; not told is not judged."""
+    assert (validity.prefix_cache_cold(hits, 1000, nonce) is None) is valid
+
+
+def test_a_lost_process_and_too_few_requests_invalidate() -> None:
+    """Records are missing, or there never were enough."""
+    assert set(problems_of(run_of(steady(10, 60), lost_processes=1))) == {"lost-process"}
+    assert set(problems_of(run_of(steady(1, 3), Rate(1.0, "constant")))) == {"samples"}
+    assert problems_of(run_of(steady(1, 4), Rate(1.0, "constant"))) == {}
+
+
+@pytest.mark.parametrize("ending", [Ending.REFUSED, Ending.SERVER_ERROR, Ending.CUT, Ending.STALLED])
+def test_a_failing_server_is_a_valid_finding(ending: Ending) -> None:
+    """Even if it fails every request."""
+    assert problems_of(run_of([failed(n, n / 10, ending) for n in range(400)])) == {}

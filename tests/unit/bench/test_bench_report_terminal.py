@@ -1,0 +1,95 @@
+"""A run on a terminal of 80 columns: nothing cut off, nothing hidden."""
+
+from __future__ import annotations
+
+import io
+
+from bench_results import DELAYED, LATE, cell, db_suite, engine_suite, sweep_result
+from rich.console import Console
+from rich.text import Text
+
+from dreamseed_cli.bench.report.scorecard import scorecard
+from dreamseed_cli.bench.report.terminal import result_view
+from dreamseed_cli.bench.result import BenchResult, SuiteResult
+
+
+def shown(result: BenchResult) -> str:
+    """As `core.render` prints it."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=80)
+    for item in result_view(result, scorecard(result)):
+        console.print(item, soft_wrap=isinstance(item, str | Text))
+    return stream.getvalue()
+
+
+def words(text: str) -> str:
+    """Without the line breaks of a terminal."""
+    return " ".join(text.split())
+
+
+def test_a_whole_run_fits_eighty_columns() -> None:
+    """No line is longer, and no cell of a table is cut off."""
+    text = shown(sweep_result())
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+
+
+def test_large_figures_and_long_names_fit_too() -> None:
+    """A minute of latency, a million tokens a second, names of forty letters: folded, never shortened."""
+    large = cell({"type": "streams", "count": 10000}, tokens_per_s=123_456.0, ttft_ms=123_456.0)
+    name = "replay-of-the-last-thursday-evening-peak"
+    suite = SuiteResult(name="engine", headline="h " * 90, cells=(large.model_copy(update={"name": name}),))
+    text = shown(sweep_result(suite))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "123,456" in text
+
+
+def test_each_suite_has_its_headline_cells_and_tables() -> None:
+    """With units, and how the figures came."""
+    text = shown(sweep_result())
+    assert "Up to 1,561 tok/s and 7.81 requests/s" in text
+    assert "poisson-8     420    948   27.0 10,350 1,561  7.80  7.73     99 yes" in text
+    assert "read-mostly          500 5,321 4.21" in text
+    assert "SIMULATED, emulated cards: roofline of plan/cards.toml  INVALID" in text
+    assert "MEASURED" not in text
+
+
+def test_too_few_samples_leave_a_gap() -> None:
+    """300 requests give no p99."""
+    assert "streams-8     128      -" in shown(sweep_result())
+
+
+def test_an_invalid_cell_tells_why_and_what_to_do() -> None:
+    """Below its suite, in whole sentences."""
+    text = words(shown(sweep_result(engine_suite())))
+    for problem in (LATE, DELAYED):
+        assert f"INVALID poisson-10: {problem.reason}. {problem.remedy}" in text
+    assert "missed: p99 TTFT 948 ms at 8 requests/s is over the SLO's 800 ms" in text
+
+
+def test_an_interrupted_run_is_marked_partial() -> None:
+    """The run, the suite, and the cell."""
+    engine = engine_suite()
+    last = engine.cells[3].model_copy(update={"partial": True})
+    suite = engine.model_copy(update={"cells": (last,)})
+    text = shown(sweep_result(suite).model_copy(update={"partial": True}))
+    assert words(text).count("PARTIAL: interrupted") == 2
+    assert "yes, part" in words(text)
+
+
+def test_it_ends_with_the_estimates_and_their_sentences() -> None:
+    """The document's figure, the run's, the verdict; then how each comes about."""
+    text = shown(sweep_result())
+    last = words(text[text.index("Estimate against measurement") :])
+    assert "e1-write-tps §E1 500-1,000 TPS 432 TPS falls short" in last
+    assert "3 cards x 500 tok/s = 1,500 tok/s; the document says 1,500 tok/s." in last
+
+
+def test_names_are_words_not_markup() -> None:
+    """Rich's own brackets in what a server says stay brackets."""
+    suite = db_suite().model_copy(update={"headline": "[red]not red[/red]", "missed": ("[/] odd",)})
+    text = shown(sweep_result(suite).model_copy(update={"model": "[bold]m[/bold]"}))
+    assert "[red]not red[/red]" in text
+    assert "missed: [/] odd" in text
+    assert "[bold]m[/bold]" in text

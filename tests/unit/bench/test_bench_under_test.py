@@ -1,0 +1,68 @@
+"""What `--target` and a stack are resolved to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dreamseed_cli.bench.record_run import chosen_suites
+from dreamseed_cli.bench.shapes import TargetSpec
+from dreamseed_cli.bench.suites import SUITES, load_suite
+from dreamseed_cli.bench.under_test import UnderTest, introduce, spec_of
+from dreamseed_cli.core.errors import MissingError, UsageError
+from dreamseed_cli.profile.load import load_profile
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "resolved"),
+    [
+        ("http://a:8000", "openai", "http://a:8000"),
+        ("https://a/base/v1/", "openai", "https://a/base"),
+        ("unix:/run/r0.sock", "openai", "unix:/run/r0.sock"),
+        ("127.0.0.1:50051", "grpc", "127.0.0.1:50051"),
+        ("grpc://gpu.example:50051", "grpc", "gpu.example:50051"),
+    ],
+)
+def test_an_address_says_what_is_spoken_there(address: str, kind: str, resolved: str) -> None:
+    """The version's path is the protocol's own, and is taken off."""
+    spec = spec_of(address, model="m", api_key_env="KEY", ca_file=Path("/ca.pem"))
+    assert (spec.kind, spec.address) == (kind, resolved)
+    assert (spec.model, spec.api_key_env, spec.ca_file) == ("m", "KEY", "/ca.pem")
+
+
+@pytest.mark.parametrize("address", ["gpu", "gpu:", ":50051", "gpu:x"])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    """With both forms in the remedy."""
+    with pytest.raises(UsageError, match="HOST:PORT"):
+        spec_of(address, model="", api_key_env=None, ca_file=None)
+
+
+def test_suites_run_in_their_order_and_once() -> None:
+    """However often and in whatever order they were named."""
+    assert chosen_suites(["db,engine", "engine"]) == ("engine", "db")
+    assert chosen_suites(["all"]) == tuple(SUITES)
+    with pytest.raises(UsageError, match="'motor'"):
+        chosen_suites(["motor"])
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_suite_is_there(name: str) -> None:
+    """The table names modules and functions by text."""
+    assert callable(load_suite(name))
+
+
+def test_an_emulated_card_is_named_with_what_emulates_it() -> None:
+    """So that no reader takes the figures for the card's own."""
+    target = UnderTest(
+        TargetSpec(kind="grpc", address="a:1"), load_profile("emulated-rtx5090x3"), simulated=True
+    )
+    assert "3 x NVIDIA GeForce RTX 5090 (emulated on " in target.device
+    assert "roofline" in target.note
+
+
+async def test_a_server_that_is_not_there_is_missing() -> None:
+    """Before anything is measured, with the address."""
+    with pytest.raises(MissingError) as caught:
+        await introduce(UnderTest(TargetSpec(kind="openai", address="http://127.0.0.1:9", model="m")))
+    assert caught.value.place == "http://127.0.0.1:9"
