@@ -21,8 +21,8 @@ from dreamseed_cli.bench.records import Record
 from dreamseed_cli.bench.result import BenchResult, CellResult, Slo, SuiteResult
 from dreamseed_cli.bench.server_watch import ServerWatch
 from dreamseed_cli.bench.shapes import Cell, TargetSpec
-from dreamseed_cli.bench.suites import SUITES, load_suite
-from dreamseed_cli.bench.suites.base import Bench, StopEarly
+from dreamseed_cli.bench.suites import OWN_LOAD, SUITES, load_suite
+from dreamseed_cli.bench.suites.base import Bench, StopEarly, Suite
 from dreamseed_cli.bench.under_test import UnderTest
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.engine.types import Endpoint
@@ -78,7 +78,7 @@ class Campaign:
         self._suite, self._number = name, 0
         suite = load_suite(name)
         try:
-            return await suite(self._bench())
+            return await self._until_stopped(name, suite)
         except StopEarly:
             return SuiteResult(name=name, headline="Interrupted before its first figure.", partial=True)
         except DreamseedError as error:
@@ -86,6 +86,21 @@ class Campaign:
             if alone:
                 raise
             return SuiteResult(name=name, headline=f"Not measured: {error}", missed=(str(error),))
+
+    async def _until_stopped(self, name: str, suite: Suite) -> SuiteResult:
+        """A suite's result. One with load of its own is cancelled at `stop`, and gives what it has by then;
+        in the others `_run_cell` tells.
+        """
+        running = asyncio.ensure_future(suite(self._bench()))
+        stopping = asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done() and name in OWN_LOAD:
+                running.cancel()
+            return await running
+        finally:
+            stopping.cancel()
+            running.cancel()
 
     def _bench(self) -> Bench:
         target = self.target

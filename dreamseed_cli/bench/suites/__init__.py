@@ -22,6 +22,9 @@ SUITES: dict[str, str] = {
 NEED_SERVICES = frozenset({"cache", "db", "api", "load"})
 """Those that want PostgreSQL and the cache's cluster beside the engines."""
 
+OWN_LOAD = frozenset({"db", "api", "load"})
+"""Those whose load is pgbench's or Locust's: a cancellation ends it, and they give what they have."""
+
 
 def load_suite(name: str) -> Suite:
     """A suite by its name; what it needs is imported now, not with the command line."""

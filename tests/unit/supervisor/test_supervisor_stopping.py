@@ -37,8 +37,8 @@ def _on_a_terminal(told: Path, *, ignored: bool = False) -> tuple[int, int]:
     """Start the listener as a login shell would be: pid, and the terminal's other end."""
     pid, terminal = pty.fork()
     if pid == 0:
-        if ignored:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Not what these tests inherited: whoever runs them under nohup has it ignored.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
         os.execv(_ARGUMENTS[0], (*_ARGUMENTS, str(told)))  # noqa: S606 - this very program
     _await(told, "up")
     return pid, terminal
