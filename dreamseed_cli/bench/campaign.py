@@ -129,7 +129,7 @@ class Campaign:
             raise StopEarly
         self._number += 1
         self.live.begin_cell(Place(self._suite, cell, self._number))
-        watch = _Watch(self._watched(target))
+        watch = _Watch(self._watched(target), cards=self.target.on_cards)
         run = await drive(
             cell,
             target or self.target.spec,
@@ -179,18 +179,22 @@ class Campaign:
 class _Watch:
     """The engines' own words and the cards' power during one cell, as `drive` wants to be told."""
 
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], *, cards: bool) -> None:
         self._server = ServerWatch(endpoints)
-        self._power = PowerWatch()
+        self._power = PowerWatch() if cards else None
         self._epoch = 0.0
         self.power: tuple[PowerSample, ...] = ()
 
     async def start(self, epoch: float) -> None:
         self._epoch = epoch
-        await asyncio.gather(self._server.start(), self._power.start())
+        if self._power is not None:
+            await self._power.start()
+        await self._server.start()
 
     async def stop(self) -> ServerView:
-        view, self.power = await asyncio.gather(self._server.stop(), self._power.stop(self._epoch))
+        view = await self._server.stop()
+        if self._power is not None:
+            self.power = await self._power.stop(self._epoch)
         return view
 
 

@@ -43,7 +43,8 @@ def hard_descriptor_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
-def raise_descriptor_limit() -> None:
-    """Let this process open as many files as the system lets it."""
+def raise_descriptor_limit() -> int:
+    """Let this process, and those it starts, open as many files as the system lets it; the number."""
     hard = hard_descriptor_limit()
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

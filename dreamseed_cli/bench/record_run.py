@@ -69,7 +69,7 @@ class Run:
         return run_with_own_stack(choice, own, self._of_own, self.console, services=services)
 
     async def _against(self, spec: TargetSpec) -> Outcome:
-        target = await of_address(spec)
+        target = await of_address(spec, self.state)
         return await self._interruptible(target)
 
     async def _of_running(self, stack: StackUnderTest) -> Outcome:

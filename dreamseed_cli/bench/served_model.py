@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import aiohttp
 
 from dreamseed_cli.bench.shapes import TargetSpec
@@ -17,11 +19,12 @@ async def served_model(target: TargetSpec) -> str:
     endpoint = Endpoint.parse(target.address)
     headers = {"authorization": f"Bearer {read_key(target.api_key_env)}"} if target.api_key_env else {}
     connector = aiohttp.UnixConnector(str(endpoint.socket)) if endpoint.socket else None
+    trust = ssl.create_default_context(cafile=target.ca_file)
     url = f"{endpoint.url or 'http://engine'}/v1/models"
     try:
         async with (
             aiohttp.ClientSession(connector=connector) as session,
-            session.get(url, headers=headers, timeout=_TIMEOUT) as reply,
+            session.get(url, headers=headers, timeout=_TIMEOUT, ssl=trust) as reply,
         ):
             reply.raise_for_status()
             return str((await reply.json())["data"][0]["id"])

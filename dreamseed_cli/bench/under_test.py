@@ -16,10 +16,13 @@ from dreamseed_cli.bench.shapes import TargetSpec
 from dreamseed_cli.bench.target.opening import open_target
 from dreamseed_cli.bench.where import this_device
 from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
+from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.engine.types import Endpoint
-from dreamseed_cli.gateway.settings import GatewaySettings, ServiceAddresses
+from dreamseed_cli.gateway.settings import ServiceAddresses
 from dreamseed_cli.plan.tables import cards
 from dreamseed_cli.profile.schema import EmulatedEngine, Profile, RemoteEngine, VllmEngine
+from dreamseed_cli.supervisor.running import gateway_settings
+from dreamseed_cli.supervisor.state import read_supervisor
 
 _FIRST_ANSWER_S = 60.0
 
@@ -48,6 +51,12 @@ class UnderTest:
         card = cards().get(self.profile.box.gpu_model or "")
         name = card.title if card else "a card"
         return f"{engine.replicas} x {name} (emulated on {here})"
+
+    @property
+    def on_cards(self) -> bool:
+        """Whether the engines compute on this machine's cards: only then is what those draw theirs."""
+        engine = self.profile.engine if self.profile else None
+        return isinstance(engine, VllmEngine) and engine.device == "cuda"
 
     @property
     def note(self) -> str:
@@ -101,15 +110,20 @@ def of_stack(stack: StackUnderTest, api_key_env: str | None) -> UnderTest:
             for name, endpoint in past.items()
         },
         endpoints=tuple(stack.replicas.values()),
-        services=_services(stack.state.root),
+        services=services_of(stack.state),
         simulated=stack.simulated,
     )
 
 
-async def of_address(spec: TargetSpec) -> UnderTest:
-    """Somebody's server. Raises as `introduce`."""
+async def of_address(spec: TargetSpec, state: StateDir) -> UnderTest:
+    """Somebody's server; the services of our own stack, if it is the gateway of the one that runs in `state`.
+
+    Raises as `introduce`.
+    """
     if spec.kind == "grpc":
-        return await introduce(UnderTest(spec=spec))
+        record = read_supervisor(state)
+        ours = record is not None and record.alive() and record.gateway == spec.address
+        return await introduce(UnderTest(spec=spec, services=services_of(state) if ours else None))
     if not spec.model:
         spec = msgspec.structs.replace(spec, model=await served_model(spec))
     return await introduce(UnderTest(spec=spec, endpoints=(Endpoint.parse(spec.address),)))
@@ -151,9 +165,7 @@ _REMEDIES = {
 }
 
 
-def _services(folder: Path) -> ServiceAddresses | None:
-    try:
-        settings = GatewaySettings.model_validate_json((folder / "gateway.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return settings.services
+def services_of(state: StateDir) -> ServiceAddresses | None:
+    """Where a stack's PostgreSQL and Redis are; None if it runs without, or none was ever here."""
+    settings = gateway_settings(state)
+    return settings.services if settings is not None else None

@@ -60,19 +60,15 @@ def _of_profile(name: str) -> str:
 
 def _of_stack(state_dir: Path | None) -> str:
     """From what the supervisor told its gateway; the file outlives both, an external database as well."""
-    from pydantic import ValidationError
-
     from dreamseed_cli.core.errors import MissingError
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.database.address import resolve_dsn
-    from dreamseed_cli.gateway.settings import GatewaySettings
-    from dreamseed_cli.supervisor.running import nothing_runs
+    from dreamseed_cli.supervisor.running import gateway_settings, nothing_runs
 
     state = StateDir.locate(state_dir)
-    try:
-        settings = GatewaySettings.model_validate_json((state.root / "gateway.json").read_bytes())
-    except (OSError, ValidationError):
-        raise nothing_runs(state) from None
+    settings = gateway_settings(state)
+    if settings is None:
+        raise nothing_runs(state)
     services = settings.services
     dsn = resolve_dsn(services.postgres_dsn, services.postgres_dsn_env) if services else None
     if dsn is None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from dreamseed_cli.core.errors import InterruptedByUser
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -54,5 +56,5 @@ class Result:
     @property
     def exit_code(self) -> int:
         if self.interrupted:
-            return 130
+            return InterruptedByUser.exit_code
         return 0 if self.target_met else 1

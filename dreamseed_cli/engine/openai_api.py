@@ -14,31 +14,37 @@ PATHS: dict[Api, str] = {"chat": "/v1/chat/completions", "completions": "/v1/com
 
 DONE = b"[DONE]"
 # vLLM closes the streams of a dying or draining engine with these: such an answer is not complete.
-_BROKEN_OFF = frozenset({"abort", "error"})
+BROKEN_OFF = frozenset({"abort", "error"})
 _LONGEST_MESSAGE = 500
 
 
-class _Delta(msgspec.Struct, gc=False):
+class Delta(msgspec.Struct, gc=False):
+    """What a chunk of a chat adds."""
+
     content: str | None = None
 
 
-class _Choice(msgspec.Struct, gc=False):
-    delta: _Delta | None = None
+class Choice(msgspec.Struct, gc=False):
+    """A chunk's only choice: of a chat a delta, else text."""
+
+    delta: Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
 
 
-class _Usage(msgspec.Struct, gc=False):
+class Usage(msgspec.Struct, gc=False):
+    """Tokens so far."""
+
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
-_NO_ERROR = {b"", b"null"}
+NO_ERROR = {b"", b"null"}
 
 
 class _Event(msgspec.Struct, gc=False):
-    choices: list[_Choice] = []
-    usage: _Usage | None = None
+    choices: list[Choice] = []
+    usage: Usage | None = None
     error: msgspec.Raw = msgspec.Raw()
 
 
@@ -123,17 +129,17 @@ def merge_events(payloads: Sequence[bytes], place: str) -> Chunk:
     """
     text = ""
     finish_reason: str | None = None
-    usage: _Usage | None = None
+    usage: Usage | None = None
     for payload in payloads:
         event = _parse(payload, place)
-        if bytes(event.error) not in _NO_ERROR:
+        if bytes(event.error) not in NO_ERROR:
             raise EngineUnavailable(f"the engine failed: {error_message(event.error)}", place=place)
         if event.choices:
             choice = event.choices[0]
             text += (choice.delta.content if choice.delta else choice.text) or ""
             finish_reason = choice.finish_reason or finish_reason
         usage = event.usage or usage
-    if finish_reason in _BROKEN_OFF:
+    if finish_reason in BROKEN_OFF:
         raise EngineUnavailable(f"the engine broke the answer off ({finish_reason})", place=place)
     if usage is None:
         return Chunk(text, finish_reason)

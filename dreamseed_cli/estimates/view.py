@@ -13,7 +13,7 @@ from dreamseed_cli.estimates.outcome import figure, say
 from dreamseed_cli.estimates.results import Results
 from dreamseed_cli.estimates.verdict import Verdict, Word
 
-_STYLES = {
+STYLES = {
     Word.HOLDS: "green",
     Word.BETTER: "bold green",
     Word.FALLS_SHORT: "bold red",
@@ -51,7 +51,7 @@ def verdict_view(one: Verdict) -> list[RenderableType]:
     ):
         facts.add_row(name, Text(value))
     title = Text.assemble(
-        (f"{one.estimate.id} (§{one.estimate.section}): ", "bold"), (_word(one), _STYLES[one.word])
+        (f"{one.estimate.id} (§{one.estimate.section}): ", "bold"), (_word(one), STYLES[one.word])
     )
     return [title, facts, Text(f"\n{one.sentence}")]
 
@@ -80,7 +80,7 @@ def newest_text(one: Verdict) -> str:
 
 def _row(one: Verdict) -> list[Text]:
     estimate = one.estimate
-    verdict = Text(_word(one), style=_STYLES[one.word])
+    verdict = Text(_word(one), style=STYLES[one.word])
     return [
         Text.assemble((estimate.id, "bold"), f" §{estimate.section}\n", (estimate.quantity, "dim")),
         Text(figure(estimate)),

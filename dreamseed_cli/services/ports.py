@@ -17,7 +17,7 @@ def remembered_ports(file: Path, count: int, *, ours: bool = False) -> tuple[int
     known = _read(file)
     if len(known) == count and (ours or all(_is_free(port) for port in known)):
         return known
-    chosen = _free_ports(count)
+    chosen = free_ports(count)
     file.write_text(json.dumps(chosen) + "\n", encoding="ascii")
     return chosen
 
@@ -39,8 +39,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_ports(count: int) -> tuple[int, ...]:
-    """Held together, so that no two are the same."""
+def free_ports(count: int) -> tuple[int, ...]:
+    """Loopback ports that are free now; held together, so that no two are the same."""
     with ExitStack() as stack:
         servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return tuple(server.getsockname()[1] for server in servers)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.core.paths import StateDir
-from dreamseed_cli.supervisor.state import SupervisorRecord, read_supervisor
+from dreamseed_cli.gateway.settings import GatewaySettings
+from dreamseed_cli.supervisor.state import SupervisorRecord, gateway_file, read_supervisor
 
 
 def nothing_runs(state: StateDir) -> MissingError:
@@ -20,6 +23,14 @@ def require_running(state: StateDir) -> SupervisorRecord:
     if record is None or not record.alive():
         raise nothing_runs(state)
     return record
+
+
+def gateway_settings(state: StateDir) -> GatewaySettings | None:
+    """What the supervisor told its gateway last; the file outlives both. None where there is none to read."""
+    try:
+        return GatewaySettings.model_validate_json(gateway_file(state).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def gateway_address(state: StateDir) -> str:

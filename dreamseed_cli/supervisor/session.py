@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from dreamseed_cli.core.threads import in_daemon_thread
 from dreamseed_cli.engine.model_store import PREPARED_MODELS, ensure_model
 from dreamseed_cli.profile.schema import EmulatedEngine, Engine, RemoteEngine, VllmEngine
 from dreamseed_cli.profile.select import Choice
-from dreamseed_cli.services.ports import remembered_ports
+from dreamseed_cli.services.ports import free_ports, remembered_ports
 from dreamseed_cli.supervisor.control import control_server
 from dreamseed_cli.supervisor.model_revision import model_revision
 from dreamseed_cli.supervisor.notify import Reports
@@ -327,18 +326,9 @@ def _end_descendants() -> None:
 
 def _engine_ports(count: int, living: Mapping[str, ChildRecord]) -> list[int]:
     """A loopback port for each engine: the one that its recorded container has, else one that is free now."""
-    ports = _free_ports(count)
+    ports = list(free_ports(count))
     for index in range(count):
         record = living.get(f"r{index}")
         port = urlsplit(record.endpoint).port if record is not None else None
         ports[index] = ports[index] if port is None else port
-    return ports
-
-
-def _free_ports(count: int) -> list[int]:
-    """Loopback ports that are free now; held together, so that no two are the same."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
     return ports

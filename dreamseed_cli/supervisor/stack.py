@@ -26,7 +26,7 @@ from dreamseed_cli.profile.schema import (
 from dreamseed_cli.supervisor.child import ChildSpec
 from dreamseed_cli.supervisor.failover.keeper import stop_bound_s as failover_bound_s
 from dreamseed_cli.supervisor.service_plan import ServicesPlan, plan_services
-from dreamseed_cli.supervisor.state import ChildRecord
+from dreamseed_cli.supervisor.state import ChildRecord, gateway_file
 
 _MARGIN_S = 10.0
 """What a process gets beyond its own drain time before it is killed."""
@@ -253,8 +253,3 @@ def _gateway_settings(profile: Profile, state: StateDir, replicas: Sequence[Repl
 
 def _engine_file(state: StateDir) -> Path:
     return state.root / "engine.json"
-
-
-def gateway_file(state: StateDir) -> Path:
-    """What the gateway process reads at its start."""
-    return state.root / "gateway.json"

@@ -152,3 +152,8 @@ def _supervisor_file(state: StateDir) -> Path:
 
 def _children_file(state: StateDir) -> Path:
     return state.root / "children.json"
+
+
+def gateway_file(state: StateDir) -> Path:
+    """What the gateway process reads at its start."""
+    return state.root / "gateway.json"

@@ -42,8 +42,8 @@ from dreamseed_cli.supervisor.snapshot import (
     RollingSnapshot,
     ServiceSnapshot,
 )
-from dreamseed_cli.supervisor.stack import StackPlan, gateway_file
-from dreamseed_cli.supervisor.state import write_atomically, write_children
+from dreamseed_cli.supervisor.stack import StackPlan
+from dreamseed_cli.supervisor.state import gateway_file, write_atomically, write_children
 from dreamseed_cli.supervisor.stopping import StopWish
 
 _TICK_S = 1.0

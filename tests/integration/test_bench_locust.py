@@ -38,8 +38,6 @@ from dreamseed_cli.database.connection import connected
 from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest
 from dreamseed_cli.gateway.settings import ServiceAddresses
-from dreamseed_cli.profile.load import load_profile
-from dreamseed_cli.profile.schema import Postgres, Profile
 
 _TOKENS = 5
 
@@ -57,7 +55,8 @@ def _bench(address: str, state: Path, **more: Any) -> Bench:
 
     return Bench(
         target=TargetSpec(kind=more.pop("kind", "grpc"), address=address, model=more.pop("model", "served")),
-        profile=more.pop("profile", None),
+        profile=None,
+        services=more.pop("services", None),
         slo=Slo(ttft_ms=5000, tpot_ms=500, attainment=0.5),
         seed=1,
         run_cell=no_cell,
@@ -130,7 +129,8 @@ def test_questions_are_asked_revalidated_and_taken_away(
     monkeypatch.setenv("BENCH_DSN", postgres_dsn)
     services = ServiceAddresses(postgres_dsn=postgres_dsn, journal=str(folder / "journal"))
     with gateway_process(folder, settings(folder).model_copy(update={"services": services})) as gateway:
-        bench = _bench(gateway.address, folder, profile=_with_database())
+        named = ServiceAddresses(postgres_dsn_env="BENCH_DSN", journal=services.journal)
+        bench = _bench(gateway.address, folder, services=named)
         trial = asyncio.run(conduct(bench, _questions_only, gateway=False))
     asked = trial.run.samples
     assert set(asked["kind"]) == {KINDS.index(Kind.QUESTION)}
@@ -139,13 +139,6 @@ def test_questions_are_asked_revalidated_and_taken_away(
     assert trial.provenance == "measured"
     with connected(postgres_dsn) as connection:
         assert connection.execute("SELECT count(*) FROM questions").fetchone() == (0,)
-
-
-def _with_database() -> Profile:
-    """A profile whose PostgreSQL is somebody else's, named by a variable."""
-    profile = load_profile("emulated-rtx5090x3")
-    postgres = Postgres(mode="external", dsn_env="BENCH_DSN")
-    return profile.model_copy(update={"services": profile.services.model_copy(update={"postgres": postgres})})
 
 
 def _questions_only(questions: bool, gateway: bool) -> LoadPlan:

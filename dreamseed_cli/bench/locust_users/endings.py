@@ -7,30 +7,12 @@ import socket
 from typing import TYPE_CHECKING
 
 from dreamseed_cli.bench.records import Ending
+from dreamseed_cli.bench.target.judge import REJECTED_CODES
 
 if TYPE_CHECKING:
     import grpc
 
-_NO_ROOM = {429, 503}
 _NO_CONNECTION = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
-_WRONG = {
-    "INVALID_ARGUMENT",
-    "UNAUTHENTICATED",
-    "PERMISSION_DENIED",
-    "NOT_FOUND",
-    "FAILED_PRECONDITION",
-    "UNIMPLEMENTED",
-    "OUT_OF_RANGE",
-}
-
-
-def of_status(status: int) -> Ending:
-    """Of a whole HTTP answer."""
-    if status in _NO_ROOM:
-        return Ending.REFUSED
-    if status >= 500:
-        return Ending.SERVER_ERROR
-    return Ending.REJECTED if status >= 400 else Ending.COMPLETE
 
 
 def cause_of(error: BaseException) -> BaseException:
@@ -62,7 +44,7 @@ def of_code(code: grpc.StatusCode, *, begun: bool, reasoned: bool) -> Ending:
         return Ending.CUT if begun else Ending.UNREACHABLE
     if name == "DEADLINE_EXCEEDED":
         return Ending.TIMED_OUT
-    if name in _WRONG:
+    if name in REJECTED_CODES:
         return Ending.REJECTED
     return Ending.CUT if name == "CANCELLED" else Ending.SERVER_ERROR
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
 from dreamseed_cli.bench.shapes import TargetSpec
-from dreamseed_cli.bench.target.key import read_key
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.core.processes import ProcessIdentity, end_all
 from dreamseed_cli.gateway.address import is_local_target
+from dreamseed_cli.services.ports import free_ports
 
 _START_S = 60.0
 _END_S = 15.0
@@ -37,7 +36,7 @@ async def fronts(target: TargetSpec, folder: Path, *, count: int = 1) -> AsyncIt
         return
     processes: list[asyncio.subprocess.Process] = []
     try:
-        ports = _free_ports(count)
+        ports = free_ports(count)
         logs = [folder / f"front-{number}.log" for number in range(count)]
         for port, log in zip(ports, logs, strict=True):
             processes.append(await _start(target, port, log))
@@ -99,24 +98,6 @@ async def answers(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-async def served_model(target: TargetSpec, url: str) -> str:
-    """The first model that a front lists; FailedError if it lists none."""
-    headers = {"authorization": f"Bearer {read_key(target.api_key_env)}"} if target.api_key_env else {}
-    try:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"{url}/v1/models", headers=headers, timeout=_ASK) as reply,
-        ):
-            reply.raise_for_status()
-            return str((await reply.json())["data"][0]["id"])
-    except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError) as error:
-        raise FailedError(
-            f"it does not say which models it has: {type(error).__name__}: {error}",
-            place=f"{url}/v1/models",
-            remedy="Name the model.",
-        ) from error
-
-
 async def _checked(target: TargetSpec) -> str:
     """The target's address, if something speaks HTTP there."""
     url = target.address.rstrip("/")
@@ -149,10 +130,3 @@ async def _end(processes: list[asyncio.subprocess.Process]) -> None:
     await asyncio.to_thread(end_all, [one for one in left if one], grace_s=_END_S)
     for process in processes:
         await process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Held together, so that no two are the same."""
-    with ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(server.getsockname()[1]) for server in servers]

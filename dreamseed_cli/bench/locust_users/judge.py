@@ -18,6 +18,7 @@ from dreamseed_cli.bench.locust_users.plan import Kind, LoadPlan
 from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, Table
 from dreamseed_cli.bench.measure.intervals import share_interval
 from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
+from dreamseed_cli.bench.measure.validity import allowed_delay_ms
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import Interval, Latency, Problem, Slo
 
@@ -25,8 +26,6 @@ ENOUGH: Final = 0.99
 """The share of users and of requests without which a run is not the one that was asked for."""
 _SETTLE: Final = 0.2
 """The part of a step that is not looked at: what the step before left is answered first."""
-_LAG_MS: Final = 10.0
-_LAG_SHARE: Final = 0.1
 _MORE: Final = "Give the load more processor cores, or run it on a machine of its own."
 _Floats = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
@@ -234,7 +233,7 @@ def _too_few_users(asked: int, reached: int) -> Iterator[Problem]:
 
 
 def _late(lag: float | None, delay: float | None, slo: Slo) -> Iterator[Problem]:
-    limit = max(_LAG_MS, _LAG_SHARE * slo.ttft_ms)
+    limit = allowed_delay_ms(slo.ttft_ms, None)
     for value, words in ((lag, "the load's own loops were"), (delay, "the load began its requests")):
         if value is not None and value > limit:
             yield Problem(

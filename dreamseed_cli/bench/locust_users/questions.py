@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from dreamseed_cli.bench.shapes import TargetSpec
-from dreamseed_cli.core.paths import StateDir
-from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.database.connection import connected
-from dreamseed_cli.gateway.settings import GatewaySettings
-from dreamseed_cli.profile.schema import Profile
-from dreamseed_cli.supervisor.state import read_supervisor
 
 _COUNT = 500
 _PREFIX = "dreamseed-bench-"
@@ -28,23 +21,6 @@ _SEED = """
 """
 # `_` and `%` stand for themselves: the prefix is ours.
 _REMOVE = "DELETE FROM questions WHERE starts_with(id, %s)"
-
-
-def stack_dsn(target: TargetSpec, profile: Profile | None, folders: Iterable[Path]) -> str | None:
-    """The database behind the gateway `target`; None if there is none, or which one it is cannot be told.
-
-    An embedded one is found through the running stack whose gateway has the target's address; folders: state
-    folders to look into. Raises as resolve_dsn().
-    """
-    if profile is not None and profile.services.postgres.mode == "external":
-        return resolve_dsn(None, profile.services.postgres.dsn_env)
-    for folder in folders:
-        record = read_supervisor(StateDir(folder))
-        if record is not None and record.alive() and record.gateway == target.address:
-            settings = GatewaySettings.model_validate_json((folder / "gateway.json").read_bytes())
-            services = settings.services
-            return resolve_dsn(services.postgres_dsn, services.postgres_dsn_env) if services else None
-    return None
 
 
 @asynccontextmanager

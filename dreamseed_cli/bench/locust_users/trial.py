@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -12,13 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from msgspec.structs import replace
 
+from dreamseed_cli.bench.limits import raise_descriptor_limit
 from dreamseed_cli.bench.locust_users.crew import Crew, LoadRun
-from dreamseed_cli.bench.locust_users.front import answers, fronts, served_model
+from dreamseed_cli.bench.locust_users.front import answers, fronts
 from dreamseed_cli.bench.locust_users.judge import StepFigures, judge_step, run_problems, sustained_users
-from dreamseed_cli.bench.locust_users.limits import raise_file_limit
-from dreamseed_cli.bench.locust_users.plan import Errand, Kind, LoadPlan
-from dreamseed_cli.bench.locust_users.questions import seeded, stack_dsn
+from dreamseed_cli.bench.locust_users.plan import (
+    Errand,
+    Kind,
+    LoadPlan,
+    Step,
+    document_mix,
+    processes_for,
+    request_interval_s,
+)
+from dreamseed_cli.bench.locust_users.questions import seeded
 from dreamseed_cli.bench.locust_users.report import (
     Provenance,
     kind_table,
@@ -27,11 +35,12 @@ from dreamseed_cli.bench.locust_users.report import (
     step_table,
 )
 from dreamseed_cli.bench.result import FactTable, Problem
+from dreamseed_cli.bench.served_model import served_model
 from dreamseed_cli.bench.suites.base import Bench
 from dreamseed_cli.bench.target.key import read_key
 from dreamseed_cli.core.errors import MissingError
-from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.estimates.results import Measurement
+from dreamseed_cli.estimates.schema import Book
 
 Planner = Callable[[bool, bool], LoadPlan]
 """The plan, given whether there are questions to ask for and whether the gateway can be asked directly."""
@@ -69,6 +78,23 @@ class Trial:
         return (Measurement(key=key, value=value, unit="users", provenance=self.provenance, n=count),)
 
 
+def document_planner(book: Book, steps: tuple[Step, ...], *, seed: int) -> Planner:
+    """The document's mix, rate and length of answers for the users of the last step."""
+    users = steps[-1].users
+
+    def plan(questions: bool, gateway: bool) -> LoadPlan:
+        return LoadPlan(
+            steps=steps,
+            interval_s=request_interval_s(book, users),
+            mix=document_mix(book, questions=questions, gateway=gateway),
+            seed=seed,
+            processes=processes_for(users, cores()),
+            answer_tokens=round(book.number("b1-answer-tokens")),
+        )
+
+    return plan
+
+
 async def conduct(bench: Bench, planner: Planner, *, gateway: bool, front_count: int = 1) -> Trial:
     """Run a plan against the target, through fronts of our own where it is a gateway.
 
@@ -78,7 +104,7 @@ async def conduct(bench: Bench, planner: Planner, *, gateway: bool, front_count:
     direct = gateway and bench.target.kind == "grpc"
     if bench.target.api_key_env is not None:
         read_key(bench.target.api_key_env)
-    most_files = raise_file_limit()
+    most_files = raise_descriptor_limit()
     bench.state.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="locust-", dir=bench.state))
     async with AsyncExitStack() as stack:
@@ -86,12 +112,13 @@ async def conduct(bench: Bench, planner: Planner, *, gateway: bool, front_count:
         ids = await stack.enter_async_context(_questions(bench, urls[0]))
         plan = planner(bool(ids), direct)
         require_files(plan, len(urls), most_files)
+        front = replace(bench.target, kind="openai", address=urls[0])
         errand = Errand(
             plan=plan,
             fronts=urls,
             folder=str(folder),
             gateway=bench.target.address if direct else "",
-            model=bench.target.model or await served_model(bench.target, urls[0]),
+            model=bench.target.model or await served_model(front),
             questions=ids,
             api_key_env=bench.target.api_key_env,
             ca_file=bench.target.ca_file,
@@ -133,9 +160,7 @@ def evaluate(bench: Bench, plan: LoadPlan, run: LoadRun) -> Trial:
 @asynccontextmanager
 async def _questions(bench: Bench, url: str) -> AsyncIterator[tuple[str, ...]]:
     """Questions that the front really serves; none where it does not."""
-    folders = (StateDir.locate().root, bench.state, bench.state / "stack")
-    dsn = await asyncio.to_thread(stack_dsn, bench.target, bench.profile, folders)
-    async with seeded(dsn) as ids:
+    async with seeded(bench.stack_dsn()) as ids:
         served = False
         if ids:
             async with aiohttp.ClientSession() as session:

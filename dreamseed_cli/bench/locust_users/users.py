@@ -11,11 +11,12 @@ from locust import FastHttpUser, task
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, ResponseContextManager
 
 from dreamseed_cli.bench.locust_users.desk import Desk
-from dreamseed_cli.bench.locust_users.endings import cause_of, of_answer, of_failure, of_status
+from dreamseed_cli.bench.locust_users.endings import cause_of, of_answer, of_failure
 from dreamseed_cli.bench.locust_users.events import Answer, completion_tokens
 from dreamseed_cli.bench.locust_users.plan import Kind, first_pause, next_pause
 from dreamseed_cli.bench.locust_users.samples import HELD, REVALIDATED, SIMULATED, Sample
 from dreamseed_cli.bench.records import Ending
+from dreamseed_cli.bench.target.judge import of_status
 
 _CHAT = "/v1/chat/completions"
 

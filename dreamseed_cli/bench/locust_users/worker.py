@@ -16,8 +16,8 @@ from gevent.socket import wait_read  # type: ignore[import-untyped]
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
+from dreamseed_cli.bench.limits import raise_descriptor_limit
 from dreamseed_cli.bench.locust_users.desk import Desk
-from dreamseed_cli.bench.locust_users.limits import raise_file_limit
 from dreamseed_cli.bench.locust_users.plan import Errand
 from dreamseed_cli.bench.locust_users.samples import Recorder
 from dreamseed_cli.bench.locust_users.users import Learner
@@ -29,7 +29,7 @@ REPORT_S = 1.0
 
 def work(errand: Errand, index: int, port: int) -> None:
     """Run users until the master says quit, or stdin ends."""
-    raise_file_limit()
+    raise_descriptor_limit()
     recorder = Recorder(Path(errand.folder), index)
     token = os.environ[errand.api_key_env] if errand.api_key_env else None
     Learner.desk = Desk(errand, index, recorder, _line(errand, token))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import count
 from math import ceil, floor
@@ -44,6 +45,14 @@ def plain_quantile(values: Floats, share: float) -> float | None:
         return None
     place = rank(share, len(values)) - 1
     return float(np.partition(values, place)[place])
+
+
+def quantile_ms(values_ms: Sequence[float], share: float) -> float | None:
+    """The same to the microsecond; None where there are too few samples for it."""
+    if len(values_ms) < minimum_samples(share):
+        return None
+    found = plain_quantile(np.asarray(values_ms), share)
+    return None if found is None else round(found, 3)
 
 
 def latency(values_ms: Floats, *, unanswered: int = 0, independent: int | None = None) -> Latency | None:

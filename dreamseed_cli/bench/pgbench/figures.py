@@ -10,7 +10,6 @@ import numpy as np
 
 from dreamseed_cli.bench.document import judged_by
 from dreamseed_cli.bench.measure.intervals import mean_interval
-from dreamseed_cli.bench.measure.quantiles import minimum_samples, plain_quantile
 from dreamseed_cli.bench.pgbench.command import READ_MOSTLY, WRITE, Workload
 from dreamseed_cli.bench.pgbench.output import Second
 from dreamseed_cli.bench.result import Column, FactTable, Interval
@@ -100,12 +99,6 @@ def tps_interval(seconds: Sequence[Second], begun_s: float, otherwise: float) ->
     spread = mean_interval(np.array(rates))
     half = (spread.high or mean) - spread.value
     return Interval(value=mean, low=max(0.0, mean - half), high=mean + half)
-
-
-def quantile_ms(latencies: Sequence[float], share: float) -> float | None:
-    """The quantile by nearest rank; None where there are too few samples for it."""
-    found = plain_quantile(np.asarray(latencies), share) if len(latencies) >= minimum_samples(share) else None
-    return None if found is None else round(found, 3)
 
 
 def at_its_best(rows: Sequence[Row], workload: Workload, p95_limit_ms: float) -> Row | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dreamseed_cli.bench.document import missed
+from dreamseed_cli.bench.measure.quantiles import quantile_ms
 from dreamseed_cli.bench.pgbench.command import WORKLOADS, WRITE, PgCell
 from dreamseed_cli.bench.pgbench.database import ServerFacts
 from dreamseed_cli.bench.pgbench.figures import (
@@ -13,7 +14,6 @@ from dreamseed_cli.bench.pgbench.figures import (
     at_its_best,
     measurements,
     p95_limit_ms,
-    quantile_ms,
     table,
     tps_interval,
 )

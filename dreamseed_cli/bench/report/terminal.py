@@ -12,17 +12,10 @@ from rich.text import Text
 from dreamseed_cli.bench.report import words
 from dreamseed_cli.bench.report.scorecard import ScoreRow, score_row
 from dreamseed_cli.bench.result import BenchResult, CellResult, FactTable, Interval, Problem, SuiteResult
-from dreamseed_cli.estimates.verdict import Verdict, Word
+from dreamseed_cli.estimates.verdict import Verdict
+from dreamseed_cli.estimates.view import STYLES
 
 _PROVENANCE = {"measured": "green", "simulated": "magenta", "computed": "yellow", "document": "yellow"}
-_VERDICTS = {
-    Word.HOLDS: "green",
-    Word.BETTER: "bold green",
-    Word.FALLS_SHORT: "bold red",
-    Word.CONTRADICTED: "red",
-    Word.SIMULATED: "magenta",
-    Word.NOT_MEASURED: "dim",
-}
 _HEADS = (
     "TTFT\np50 ms",
     "TTFT\np99 ms",
@@ -155,7 +148,7 @@ def _score(row: ScoreRow) -> list[Text]:
             "\n",
             (row.provenance, _PROVENANCE.get(row.provenance, "")),
         ),
-        Text(row.word, style=_VERDICTS[row.verdict.word]),
+        Text(row.word, style=STYLES[row.verdict.word]),
     ]
 
 

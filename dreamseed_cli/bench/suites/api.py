@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from dreamseed_cli.bench.locust_users.plan import (
-    LoadPlan,
-    Step,
-    document_mix,
-    processes_for,
-    request_interval_s,
-)
-from dreamseed_cli.bench.locust_users.trial import NO_QUESTIONS, Planner, Trial, conduct, cores
+from dreamseed_cli.bench.locust_users.plan import Step
+from dreamseed_cli.bench.locust_users.trial import NO_QUESTIONS, Planner, Trial, conduct, document_planner
 from dreamseed_cli.bench.result import SuiteResult
 from dreamseed_cli.bench.suites.base import Bench
 from dreamseed_cli.estimates.load import load_book
@@ -31,18 +25,7 @@ async def api(bench: Bench) -> SuiteResult:
 def api_planner(book: Book, *, seed: int, hold_s: float) -> Planner:
     """One step of the document's users, with its mix and rate."""
     users = round(book.number(_ESTIMATE))
-
-    def plan(questions: bool, gateway: bool) -> LoadPlan:
-        return LoadPlan(
-            steps=(Step(users, hold_s * _RAMP_SHARE, hold_s),),
-            interval_s=request_interval_s(book, users),
-            mix=document_mix(book, questions=questions, gateway=gateway),
-            seed=seed,
-            processes=processes_for(users, cores()),
-            answer_tokens=round(book.number("b1-answer-tokens")),
-        )
-
-    return plan
+    return document_planner(book, (Step(users, hold_s * _RAMP_SHARE, hold_s),), seed=seed)
 
 
 def summarise(trial: Trial) -> SuiteResult:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dreamseed_cli.bench.result import CellResult, Slo, SuiteResult
 from dreamseed_cli.bench.shapes import Cell, TargetSpec
+from dreamseed_cli.database.address import require_dsn, resolve_dsn
 from dreamseed_cli.gateway.settings import ServiceAddresses
 from dreamseed_cli.profile.schema import Profile
 
@@ -54,9 +55,19 @@ class Bench:
     """Where the running stack's PostgreSQL and Redis are (its gateway.json); None: no stack of ours."""
 
     @property
-    def provenance(self) -> str:
-        """Of what is measured here: `measured` or `simulated`."""
+    def provenance(self) -> Literal["measured", "simulated"]:
+        """Of what is measured here."""
         return "simulated" if self.simulated else "measured"
+
+    def stack_dsn(self) -> str | None:
+        """The database of the stack under test; None if it has none. Raises as resolve_dsn()."""
+        services = self.services
+        if services is None:
+            return None
+        variable = services.postgres_dsn_env
+        if variable is not None and (given := self.environment.get(variable)):
+            return require_dsn(given, place=f"${variable}")
+        return resolve_dsn(services.postgres_dsn, variable)
 
     @property
     def places(self) -> int:

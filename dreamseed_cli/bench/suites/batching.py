@@ -75,7 +75,7 @@ def _table(bench: Bench, good: dict[int, CellResult]) -> Iterator[FactTable]:
             }
             for count, cell in sorted(good.items())
         ),
-        provenance="simulated" if bench.simulated else "measured",
+        provenance=bench.provenance,
     )
 
 

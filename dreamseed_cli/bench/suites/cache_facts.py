@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from dreamseed_cli.bench.document import judged_by, missed
 from dreamseed_cli.bench.measure.intervals import share_interval
@@ -160,8 +159,7 @@ def _remedy(apart: float) -> str:
 
 def _hits(bench: Bench, book: Book, asked: Sequence[Asked], past: CellResult | None) -> FactTable:
     rows = tuple(_hit_row(one, _document(book, one), past) for one in asked)
-    provenance: Literal["measured", "simulated"] = "simulated" if bench.simulated else "measured"
-    return FactTable(title="Answers from the cache", columns=HITS, rows=rows, provenance=provenance)
+    return FactTable(title="Answers from the cache", columns=HITS, rows=rows, provenance=bench.provenance)
 
 
 def _hit_row(

@@ -8,9 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from dreamseed_cli.bench.measure.quantiles import minimum_samples, plain_quantile
+from dreamseed_cli.bench.measure.quantiles import quantile_ms
 from dreamseed_cli.bench.result import Column, FactTable
 from dreamseed_cli.core.dependency import DependencyDown
 from dreamseed_cli.core.errors import MissingError
@@ -55,16 +53,10 @@ class StoreCell:
             "operation": self.operation,
             "at_a_time": self.at_a_time,
             "per_s": round(len(self.latencies_ms) / self.took_s, 1) if self.took_s else None,
-            "p50_ms": self._quantile(0.5),
-            "p99_ms": self._quantile(0.99),
+            "p50_ms": quantile_ms(self.latencies_ms, 0.5),
+            "p99_ms": quantile_ms(self.latencies_ms, 0.99),
             "failed": self.failed,
         }
-
-    def _quantile(self, share: float) -> float | None:
-        if len(self.latencies_ms) < minimum_samples(share):
-            return None
-        found = plain_quantile(np.array(self.latencies_ms), share)
-        return None if found is None else round(found, 3)
 
 
 async def measure_store(addresses: ServiceAddresses, seconds: float) -> FactTable:

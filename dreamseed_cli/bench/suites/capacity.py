@@ -123,7 +123,7 @@ def _trials(bench: Bench, cells: list[CellResult]) -> FactTable:
             }
             for one in cells
         ),
-        provenance="simulated" if bench.simulated else "measured",
+        provenance=bench.provenance,
     )
 
 
@@ -139,10 +139,7 @@ def _measurements(bench: Bench, rate: CellResult | None) -> Iterator[Measurement
 def _little(rate: CellResult) -> Interval:
     """Generations under way at the sustained rate: arrival rate times time in system."""
     assert rate.e2e is not None  # noqa: S101 - the caller looked
-    asked = rate.asked_rate_per_s or rate.achieved_rate_per_s
-    mean = rate.e2e.mean
-    ends = [None if end is None else end / 1000 * asked for end in (mean.low, mean.high)]
-    return Interval(value=mean.value / 1000 * asked, low=ends[0], high=ends[1])
+    return rate.e2e.mean.times((rate.asked_rate_per_s or rate.achieved_rate_per_s) / 1000)
 
 
 def _headline(rate: CellResult | None, users: CellResult | None) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, cast
 
 from dreamseed_cli.bench.result import CellResult, Interval
 from dreamseed_cli.bench.shapes import Cell, Rate, Shape, Streams, TargetSpec
@@ -82,9 +81,14 @@ class Collected:
 
 def measurement(bench: Bench, key: str, found: Interval, unit: str, n: int | None = None) -> Measurement:
     """A figure as `dreamseed estimates` judges by."""
-    provenance = cast("Literal['measured', 'simulated']", bench.provenance)
     return Measurement(
-        key=key, value=found.value, unit=unit, provenance=provenance, low=found.low, high=found.high, n=n
+        key=key,
+        value=found.value,
+        unit=unit,
+        provenance=bench.provenance,
+        low=found.low,
+        high=found.high,
+        n=n,
     )
 
 

@@ -29,7 +29,6 @@ from dreamseed_cli.bench.result import SuiteResult
 from dreamseed_cli.bench.suites.base import Bench, StopEarly
 from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.core.threads import in_daemon_thread
-from dreamseed_cli.database.address import require_dsn, resolve_dsn
 from dreamseed_cli.estimates.load import load_book
 from dreamseed_cli.estimates.outcome import say
 from dreamseed_cli.estimates.schema import Book
@@ -98,7 +97,7 @@ async def _run_cells(bench: Bench, pgbench: Path, target: Access, found: Found) 
 @asynccontextmanager
 async def _server(bench: Bench, found: Found) -> AsyncIterator[str]:
     """The stack's PostgreSQL, or one of our own where no stack has one."""
-    dsn = _stack_dsn(bench)
+    dsn = bench.stack_dsn()
     if dsn is not None:
         found.where = "the stack's PostgreSQL"
         yield dsn
@@ -107,16 +106,6 @@ async def _server(bench: Bench, found: Found) -> AsyncIterator[str]:
     found.where = "an embedded PostgreSQL started for this"
     async with own_server(bench.state) as own:
         yield own
-
-
-def _stack_dsn(bench: Bench) -> str | None:
-    services = bench.services
-    if services is None:
-        return None
-    variable = services.postgres_dsn_env
-    if variable is not None and (given := bench.environment.get(variable)):
-        return require_dsn(given, place=f"${variable}")
-    return resolve_dsn(services.postgres_dsn, variable)
 
 
 def _cells(bench: Bench, free: int) -> Iterator[PgCell]:

@@ -93,7 +93,7 @@ async def _scaling(bench: Bench, seen: Collected) -> FactTable | None:
             Column(key="times", label="to one alone", unit="times"),
         ),
         rows=tuple(_scaling_rows(alone, together, len(bench.replicas))),
-        provenance="simulated" if bench.simulated else "measured",
+        provenance=bench.provenance,
     )
 
 
@@ -120,12 +120,7 @@ def _measurements(bench: Bench, cells: list[CellResult]) -> Iterator[Measurement
     if best is None:
         return
     replicas = len(bench.replicas)
-    per_replica = best.output_tokens_per_s.model_copy(
-        update={
-            name: None if value is None else value / replicas
-            for name, value in best.output_tokens_per_s.model_dump().items()
-        }
-    )
+    per_replica = best.output_tokens_per_s.times(1 / replicas)
     size = model_class(bench.profile)
     if size:
         yield measurement(bench, f"throughput-{size}-tok-s", per_replica, "tok/s", best.requests)

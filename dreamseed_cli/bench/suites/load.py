@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dreamseed_cli.bench.locust_users.plan import (
-    LoadPlan,
-    document_mix,
-    processes_for,
-    ramp,
-    request_interval_s,
+from dreamseed_cli.bench.locust_users.plan import ramp
+from dreamseed_cli.bench.locust_users.trial import (
+    NO_QUESTIONS,
+    Planner,
+    Trial,
+    conduct,
+    cores,
+    document_planner,
 )
-from dreamseed_cli.bench.locust_users.trial import NO_QUESTIONS, Planner, Trial, conduct, cores
 from dreamseed_cli.bench.result import Problem, SuiteResult
 from dreamseed_cli.bench.suites.base import Bench
 from dreamseed_cli.estimates.load import load_book
@@ -35,18 +36,7 @@ async def load(bench: Bench) -> SuiteResult:
 def load_planner(book: Book, users: int, *, seed: int, hold_s: float) -> Planner:
     """Steps up to `users` with the document's mix and rate; a shorter hold has a faster ramp."""
     spawn_per_s = _SPAWN_PER_S * max(1.0, _HOLD_S / hold_s)
-
-    def plan(questions: bool, gateway: bool) -> LoadPlan:
-        return LoadPlan(
-            steps=ramp(users, spawn_per_s=spawn_per_s, hold_s=hold_s),
-            interval_s=request_interval_s(book, users),
-            mix=document_mix(book, questions=questions, gateway=gateway),
-            seed=seed,
-            processes=processes_for(users, cores()),
-            answer_tokens=round(book.number("b1-answer-tokens")),
-        )
-
-    return plan
+    return document_planner(book, ramp(users, spawn_per_s=spawn_per_s, hold_s=hold_s), seed=seed)
 
 
 def summarise(trial: Trial) -> SuiteResult:

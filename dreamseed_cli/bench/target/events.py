@@ -6,29 +6,19 @@ import msgspec
 
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.target.judge import Reception
-from dreamseed_cli.engine.openai_api import DONE, error_message
+from dreamseed_cli.engine.openai_api import BROKEN_OFF, DONE, NO_ERROR, Choice, Delta, Usage, error_message
 from dreamseed_cli.engine.sse import EventTooLong, SseDecoder
 
-_NO_ERROR = {b"", b"null"}
-# vLLM closes the streams of a dying or draining engine with these: such an answer is not complete.
-_BROKEN_OFF = frozenset({"abort", "error"})
 
+class _Delta(Delta, gc=False):
+    """Some servers send a model's thinking apart: its tokens count, too."""
 
-class _Delta(msgspec.Struct, gc=False):
-    content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
 
 
-class _Choice(msgspec.Struct, gc=False):
+class _Choice(Choice, gc=False):
     delta: _Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
 
 
 class _Facts(msgspec.Struct, gc=False):
@@ -41,7 +31,7 @@ class _Facts(msgspec.Struct, gc=False):
 
 class _Event(msgspec.Struct, gc=False):
     choices: list[_Choice] = []
-    usage: _Usage | None = None
+    usage: Usage | None = None
     error: msgspec.Raw = msgspec.Raw()
     dreamseed: _Facts | None = None
 
@@ -98,7 +88,7 @@ class EventReader:
 
     def _chunk(self, event: _Event, at_s: float) -> None:
         self._chunks += 1
-        if bytes(event.error) not in _NO_ERROR:
+        if bytes(event.error) not in NO_ERROR:
             self._spoil(Ending.SERVER_ERROR, f"an error in the stream: {error_message(event.error)}")
             return
         usage, choice = event.usage, event.choices[0] if event.choices else None
@@ -108,7 +98,7 @@ class EventReader:
         if choice is not None:
             reason = choice.finish_reason
             self.reception.note(at_s, text=_has_text(choice), total=total, finish_reason=reason)
-            if reason in _BROKEN_OFF:
+            if reason in BROKEN_OFF:
                 self._spoil(Ending.SERVER_ERROR, f"the engine broke the answer off ({reason})")
         elif total is not None:
             self.reception.tell(total)

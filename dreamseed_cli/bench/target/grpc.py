@@ -11,7 +11,7 @@ import grpc
 
 from dreamseed_cli.bench.records import Ending, Job, Record
 from dreamseed_cli.bench.shapes import TargetSpec
-from dreamseed_cli.bench.target.judge import Reception
+from dreamseed_cli.bench.target.judge import REJECTED_CODES, Reception
 from dreamseed_cli.bench.target.key import read_key
 from dreamseed_cli.gateway.proto import GENERATE_STREAM, PROVENANCE_KEY, REASON_KEY
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
@@ -27,17 +27,6 @@ _OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 _Code = grpc.StatusCode
-_REJECTED = frozenset(
-    {
-        _Code.INVALID_ARGUMENT,
-        _Code.UNAUTHENTICATED,
-        _Code.PERMISSION_DENIED,
-        _Code.NOT_FOUND,
-        _Code.FAILED_PRECONDITION,
-        _Code.OUT_OF_RANGE,
-        _Code.UNIMPLEMENTED,
-    }
-)
 _OF_GRPC_ITSELF = frozenset({_Code.UNAVAILABLE, _Code.UNKNOWN, _Code.INTERNAL, _Code.UNIMPLEMENTED})
 # What gRPC itself says in words; the codes alone do not tell them apart.
 _UNCONNECTED = ("failed to connect", "errors resolving", "connection refused", "handshake failed")
@@ -189,7 +178,7 @@ def classify(code: grpc.StatusCode, said: str, reason: str, spec: TargetSpec) ->
     connection = None if reason else _connection_trouble(code, said)
     if connection is not None:
         return connection
-    if code in _REJECTED:
+    if code.name in REJECTED_CODES:
         return Ending.REJECTED, f"{code.name}: {said}"
     if code in {_Code.UNAVAILABLE, _Code.RESOURCE_EXHAUSTED}:
         return Ending.REFUSED, f"{code.name}: {said}"

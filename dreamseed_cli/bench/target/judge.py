@@ -4,6 +4,29 @@ from __future__ import annotations
 
 from dreamseed_cli.bench.records import Ending, Record
 
+_FULL = frozenset({429, 503})
+REJECTED_CODES = frozenset(
+    {
+        "INVALID_ARGUMENT",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+        "NOT_FOUND",
+        "FAILED_PRECONDITION",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+    }
+)
+"""gRPC's names for a request that is wrong itself."""
+
+
+def of_status(status: int) -> Ending:
+    """How a whole HTTP answer with this status ended."""
+    if status in _FULL:
+        return Ending.REFUSED
+    if status >= 500:
+        return Ending.SERVER_ERROR
+    return Ending.REJECTED if status >= 400 else Ending.COMPLETE
+
 
 class Reception:
     """Notes one answer in its record as it arrives.

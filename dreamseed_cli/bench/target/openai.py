@@ -15,7 +15,7 @@ import msgspec
 from dreamseed_cli.bench.records import Ending, Job, Record
 from dreamseed_cli.bench.shapes import TargetSpec
 from dreamseed_cli.bench.target.events import EventReader
-from dreamseed_cli.bench.target.judge import Reception
+from dreamseed_cli.bench.target.judge import Reception, of_status
 from dreamseed_cli.bench.target.key import read_key
 from dreamseed_cli.bench.target.line import TimedConnection, TimedPool
 from dreamseed_cli.core.errors import UsageError
@@ -24,7 +24,6 @@ from dreamseed_cli.engine.openai_api import PATHS, error_message
 from dreamseed_cli.engine.types import Endpoint
 
 _encode = msgspec.json.Encoder().encode
-_FULL = frozenset({429, 503})
 _OUR_OWN_LIMITS = {
     errno.EMFILE: "this client ran out of file descriptors (ulimit -n)",
     errno.EADDRNOTAVAIL: "this client ran out of ports (net.ipv4.ip_local_port_range)",
@@ -142,12 +141,8 @@ def _unstreamed(connection: TimedConnection, *, plain: bool) -> tuple[Ending, st
     if plain and (200 <= status < 300 or status == 304):
         return Ending.COMPLETE, ""
     said = "an HTML page" if "html" in connection.content_type else error_message(connection.kept)
-    if status in _FULL:
-        return Ending.REFUSED, f"HTTP {status}: {said}"
-    if status >= 500:
-        return Ending.SERVER_ERROR, f"HTTP {status}: {said}"
     if status >= 400:
-        return Ending.REJECTED, f"HTTP {status}: {said}"
+        return of_status(status), f"HTTP {status}: {said}"
     if status == 200:
         kind = connection.content_type or "a body without a type"
         return Ending.BROKEN, f"{kind} instead of an event stream"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dreamseed_cli.bench.document import missed
+from dreamseed_cli.bench.measure.quantiles import quantile_ms
 from dreamseed_cli.bench.pgbench.command import READ_MOSTLY, READ_ONLY, WRITE, PgCell, Workload
 from dreamseed_cli.bench.pgbench.database import ServerFacts
 from dreamseed_cli.bench.pgbench.figures import (
@@ -16,7 +17,6 @@ from dreamseed_cli.bench.pgbench.figures import (
     client_counts,
     measurements,
     p95_limit_ms,
-    quantile_ms,
     tps_interval,
 )
 from dreamseed_cli.bench.pgbench.found import Found

@@ -8,9 +8,10 @@ import socket
 import grpc
 import pytest
 
-from dreamseed_cli.bench.locust_users.endings import of_answer, of_code, of_failure, of_status
+from dreamseed_cli.bench.locust_users.endings import of_answer, of_code, of_failure
 from dreamseed_cli.bench.locust_users.events import Answer, completion_tokens
 from dreamseed_cli.bench.records import Ending
+from dreamseed_cli.bench.target.judge import of_status
 
 _ROLE = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}],"usage":null}\n'
 _TEXT = b'data: {"choices":[{"delta":{"content":"a"}}],"usage":null}\n'

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dreamseed_cli.bench.limits import raise_descriptor_limit
 from dreamseed_cli.bench.locust_users.crew import LoadRun, StepTimes
 from dreamseed_cli.bench.locust_users.front import front_environment
-from dreamseed_cli.bench.locust_users.limits import raise_file_limit
 from dreamseed_cli.bench.locust_users.plan import Kind, LoadPlan, Step
 from dreamseed_cli.bench.locust_users.samples import Sample, as_samples, as_ticks
 from dreamseed_cli.bench.locust_users.trial import Trial, evaluate, require_files
@@ -143,7 +143,7 @@ def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] - 1, before[1]))
     try:
-        assert raise_file_limit() == before[1]
+        assert raise_descriptor_limit() == before[1]
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
