@@ -15,6 +15,18 @@ import real_services
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+SHARED_STACKS = ("vllm_stack", "full_stack", "emulated_stack")
+"""Servers that take long to start: all tests of one run in the same process, which starts it once."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests run in two processes (`make test`): those of a file stay together, as its fixtures do."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        shared = next((name for name in SHARED_STACKS if name in names), None)
+        item.add_marker(pytest.mark.xdist_group(shared or str(item.path)))
+
+
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has its own state folder; the cache (the prepared model) is shared."""
