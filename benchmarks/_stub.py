@@ -2,7 +2,8 @@
 
 A stream's first token leaves TTFT_MS (or what the command says) after its request, each further one ITL_MS
 after the one before; one timer for all streams looks every millisecond at those that are due. GET /streams
-tells how many are under way, and how many were at most. A request whose body holds AT_ONCE is
+tells how many are under way, how many were at most, how many came and the time between the first and the
+last of them. A request whose body holds AT_ONCE is
 answered whole and immediately. Every token holds MARK once, so whoever reads an answer counts bytes, however
 tokens were put together on their way.
 Run it: `python -m benchmarks._stub PORT [TTFT_MS ITL_MS]`.
@@ -34,6 +35,7 @@ ITL_MS = 10
 _TICK_S = 0.001
 _CREATED = 1_790_000_000
 _PROMPT_TOKENS = 16
+_DEFAULT_TOKENS = 16
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n"
 _STREAM_HEAD = _HEAD % b"text/event-stream; charset=utf-8" + b"transfer-encoding: chunked\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
@@ -45,7 +47,9 @@ class _StreamOptions(msgspec.Struct, gc=False):
 
 
 class _Body(msgspec.Struct, gc=False):
-    max_tokens: int = 16
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    """The newer name of the same; some clients send it alone."""
     stream: bool = False
     stream_options: _StreamOptions | None = None
 
@@ -142,16 +146,27 @@ class _Clock:
         self._loop = asyncio.get_running_loop()
         self._first: deque[tuple[int, _Stream]] = deque()
         self._slots: list[list[_Stream]] = [[] for _ in range(itl_ms)]
-        self._running = self._peak = 0
+        self._running = self._peak = self._came = 0
+        self._first_ms = self._last_ms = 0
         self._done_ms = 0
 
     def told(self) -> bytes:
-        """How many streams there are and were at most, as a response."""
-        return json_response({"running": self._running, "peak": self._peak})
+        """What is known of the streams, as a response."""
+        return json_response(
+            {
+                "running": self._running,
+                "peak": self._peak,
+                "came": self._came,
+                "span_ms": self._last_ms - self._first_ms,
+            }
+        )
 
     def start(self, stream: _Stream) -> None:
         now = int(monotonic() * 1000)
         self._first.append((now + self._ttft_ms, stream))
+        self._first_ms = self._first_ms or now
+        self._last_ms = now
+        self._came += 1
         self._running += 1
         self._peak = max(self._peak, self._running)
         if self._running == 1:
@@ -218,12 +233,13 @@ class _Connection(asyncio.Protocol):
             return
         body = _decode(self._body)
         at_once = AT_ONCE in self._body
+        tokens = body.max_tokens or body.max_completion_tokens or _DEFAULT_TOKENS
         if not body.stream:
-            chunks: tuple[bytes, ...] = (whole_answer(body.max_tokens),)
+            chunks: tuple[bytes, ...] = (whole_answer(tokens),)
         else:
             options = body.stream_options or _StreamOptions()
             chunks = stream_chunks(
-                body.max_tokens,
+                tokens,
                 usage_last=options.include_usage,
                 usage_each=options.continuous_usage_stats,
             )
