@@ -1,0 +1,255 @@
+"""What a store holds: its backups, newest first, and what only looks like one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from dreamseed_cli.backup.manifest import (
+    Level,
+    Manifest,
+    ManifestInvalid,
+    ManifestTooNew,
+    Proof,
+    StoredPart,
+    oldest_first,
+    parse_manifest,
+)
+from dreamseed_cli.backup.names import (
+    BACKUPS,
+    PINS,
+    VERIFICATIONS,
+    Kind,
+    NameInvalid,
+    manifest_name,
+    parse_backup_object,
+    parse_pin,
+    parse_verification,
+    part_name,
+)
+from dreamseed_cli.backup.retention import Backup
+from dreamseed_cli.backup.store.base import Store, Stored
+from dreamseed_cli.backup.store.errors import ObjectCorrupt, ObjectMissing
+from dreamseed_cli.backup.wal_names import SegmentRange, WalSegment, parse_lsn
+from dreamseed_cli.core.errors import DreamseedError, ErrorGroup
+
+_READERS: Final = 8
+"""Manifests read at once: a far store answers slowly, not often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A backup that is there whole, as far as names, sizes and its manifest tell.
+
+    proof: the highest that is recorded, in the manifest or later. pinned: likewise.
+    """
+
+    manifest: Manifest
+    proof: Proof
+    pinned: bool
+
+    @property
+    def id(self) -> str:
+        return self.manifest.identity.backup_id
+
+    def for_retention(self) -> Backup:
+        """What retention needs to know of it."""
+        identity = self.manifest.identity
+        return Backup(
+            id=self.id,
+            sequence=identity.sequence,
+            kind=identity.kind,
+            started=self.manifest.span.started,
+            level=self.proof.level,
+            wal=_wal_range(self.manifest),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A manifest is there, but it cannot be trusted, or parts that it names are missing or changed."""
+
+    id: str
+    errors: tuple[DreamseedError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """Parts without a manifest: a run that is under way, or one that failed. No backup."""
+
+    id: str
+    objects: tuple[str, ...]
+    size: int
+    newest_upload: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """backups: newest first, by sequence number. foreign: names under `backups/` that are not ours."""
+
+    backups: tuple[Entry, ...] = ()
+    damaged: tuple[Damaged, ...] = ()
+    incomplete: tuple[Incomplete, ...] = ()
+    foreign: tuple[str, ...] = ()
+
+    def newest(self, kind: Kind | None = None) -> Entry | None:
+        """The newest good backup, of a kind if one is given."""
+        return next((entry for entry in self.backups if kind in {None, entry.manifest.identity.kind}), None)
+
+    def next_older(self, backup_id: str) -> Entry | None:
+        """The good backup to offer when this one turns out to be damaged: the newest that is older.
+
+        A damaged id is placed by its stamp, since its sequence number cannot be read.
+        """
+        ids = [entry.id for entry in self.backups]
+        if backup_id in ids:
+            return next(iter(self.backups[ids.index(backup_id) + 1 :]), None)
+        return next((entry for entry in self.backups if entry.id < backup_id), None)
+
+
+@dataclass(slots=True)
+class _Listing:
+    """The objects of one backup id."""
+
+    manifest: Stored | None = None
+    parts: dict[int, Stored] = field(default_factory=dict)
+
+    @property
+    def objects(self) -> list[Stored]:
+        return list(self.parts.values())
+
+
+def read_catalog(store: Store) -> Catalog:
+    """List and read all manifests. Store errors other than a missing or corrupt object are raised.
+
+    Parts are compared by name and size, and by digest where the store tells one; they are not downloaded.
+    """
+    listings, foreign = _list_backups(store)
+    proofs, pins = _proofs(store), _pins(store)
+    complete = [id_ for id_, listing in listings.items() if listing.manifest is not None]
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="catalog") as pool:
+        manifests = dict(zip(complete, pool.map(_reader(store), complete), strict=True))
+    good: list[Entry] = []
+    damaged: list[Damaged] = []
+    for id_, found in manifests.items():
+        errors = _part_errors(found, listings[id_], store.name) if isinstance(found, Manifest) else found
+        if isinstance(found, Manifest) and not errors:
+            good.append(Entry(found, _highest([found.proof, *proofs[id_]]), found.pinned or id_ in pins))
+        else:
+            damaged.append(Damaged(id_, tuple(errors)))
+    return Catalog(
+        backups=tuple(sorted(good, key=_age_order, reverse=True)),
+        damaged=tuple(sorted(damaged, key=lambda entry: entry.id, reverse=True)),
+        incomplete=tuple(
+            _incomplete(id_, listings[id_]) for id_ in sorted(listings.keys() - set(complete), reverse=True)
+        ),
+        foreign=tuple(foreign),
+    )
+
+
+def _list_backups(store: Store) -> tuple[dict[str, _Listing], list[str]]:
+    listings: defaultdict[str, _Listing] = defaultdict(_Listing)
+    foreign: list[str] = []
+    for stored in store.list(BACKUPS):
+        try:
+            found = parse_backup_object(stored.name)
+        except NameInvalid:
+            foreign.append(stored.name)
+            continue
+        if found.part is None:
+            listings[found.backup_id].manifest = stored
+        else:
+            listings[found.backup_id].parts[found.part] = stored
+    return dict(listings), foreign
+
+
+def _proofs(store: Store) -> defaultdict[str, list[Proof]]:
+    proofs: defaultdict[str, list[Proof]] = defaultdict(list)
+    for stored in store.list(VERIFICATIONS):
+        try:
+            found = parse_verification(stored.name)
+            proofs[found.backup_id].append(Proof(level=Level(found.level), at=found.at))
+        except (NameInvalid, ValueError):
+            continue  # a level that a newer version may know proves nothing to this one
+    return proofs
+
+
+def _pins(store: Store) -> set[str]:
+    pins: set[str] = set()
+    for stored in store.list(PINS):
+        try:
+            pins.add(parse_pin(stored.name))
+        except NameInvalid:
+            continue
+    return pins
+
+
+def _reader(store: Store) -> Callable[[str], Manifest | tuple[DreamseedError, ...]]:
+    """Reads one manifest, or says why it cannot be trusted."""
+
+    def read(backup_id: str) -> Manifest | tuple[DreamseedError, ...]:
+        name = manifest_name(backup_id)
+        try:
+            manifest = parse_manifest(store.get(name), place=f"{store.name}: {name}")
+        except (ObjectMissing, ObjectCorrupt, ManifestInvalid, ManifestTooNew, ErrorGroup) as error:
+            return tuple(error.causes())
+        if manifest.identity.backup_id != backup_id:
+            told = manifest.identity.backup_id
+            return (ManifestInvalid(f"it is the manifest of {told}", place=f"{store.name}: {name}"),)
+        return manifest
+
+    return read
+
+
+def _part_errors(manifest: Manifest, listing: _Listing, store: str) -> tuple[DreamseedError, ...]:
+    """Parts that are missing, of another size, or of another digest than the manifest says."""
+    return tuple(
+        error
+        for part in manifest.parts
+        if (error := _part_error(part, listing.parts.get(part.index), manifest, store)) is not None
+    )
+
+
+def _part_error(
+    part: StoredPart, stored: Stored | None, manifest: Manifest, store: str
+) -> DreamseedError | None:
+    place = f"{store}: {part_name(manifest.identity.backup_id, part.index)}"
+    if stored is None:
+        return ObjectMissing(f"a part of '{part.stream}' is not in the store", place=place)
+    if stored.size != part.stored_size:
+        return ObjectCorrupt(f"it has {stored.size} bytes, the manifest says {part.stored_size}", place=place)
+    if stored.sha256 not in {None, part.cipher_sha256}:
+        return ObjectCorrupt("its SHA-256 is not the one in the manifest", place=place)
+    return None
+
+
+def _incomplete(backup_id: str, listing: _Listing) -> Incomplete:
+    objects = listing.objects
+    return Incomplete(
+        id=backup_id,
+        objects=tuple(stored.name for stored in objects),
+        size=sum(stored.size for stored in objects),
+        newest_upload=max(stored.uploaded for stored in objects),
+    )
+
+
+def _highest(proofs: Iterable[Proof]) -> Proof:
+    """The highest level, and when it was last proven."""
+    return max(proofs, key=lambda proof: (proof.level.rank, proof.at.timestamp() if proof.at else 0.0))
+
+
+def _age_order(entry: Entry) -> tuple[int, datetime, str]:
+    return oldest_first(entry.manifest.span.started, entry.manifest.identity.sequence, entry.id)
+
+
+def _wal_range(manifest: Manifest) -> SegmentRange | None:
+    wal = manifest.wal
+    if wal is None:
+        return None
+    first = WalSegment.holding(parse_lsn(wal.start_lsn), wal.timeline, wal.segment_bytes)
+    last = WalSegment.ending_at(parse_lsn(wal.stop_lsn), wal.timeline, wal.segment_bytes)
+    return SegmentRange(first.number, max(first.number, last.number))
