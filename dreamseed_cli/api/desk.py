@@ -35,12 +35,15 @@ class Desk:
         elif explain(failed.failure).status in {401, 403}:
             self._seen.forget(caller.key)
 
+    def patient(self, caller: Caller) -> bool:
+        """Whether a request waits for a gateway that is away: nobody else would answer this caller."""
+        return self._fallback is None or not self._may_fall_back(caller)
+
     def fallback_for(self, caller: Caller, away: GatewayAway) -> Fallback:
         """Who answers instead of the gateway. Raises ApiError 503 if nobody does for this caller."""
         if self._fallback is None:
             raise explain(away.failure)
-        known = caller.key is None or self._seen.knows(caller.key, time.monotonic())
-        if known or self.settings.fallback_for == "any_key":
+        if self._may_fall_back(caller):
             return self._fallback
         self.metrics.fallback.labels("unknown_key").inc()
         raise ApiError(
@@ -49,3 +52,7 @@ class Desk:
             code="unavailable",
             retry_after_s=5,
         )
+
+    def _may_fall_back(self, caller: Caller) -> bool:
+        known = caller.key is None or self._seen.knows(caller.key, time.monotonic())
+        return known or self.settings.fallback_for == "any_key"

@@ -83,7 +83,9 @@ class Exchange:
 
     async def _whole(self, caller: Caller, asked: Asked) -> None:
         async with while_connected(self._receive):
-            answer, simulated = await self._desk.line.generate(asked.message, caller.key)
+            answer, simulated = await self._desk.line.generate(
+                asked.message, caller.key, patient=self._desk.patient(caller)
+            )
         self.status, self.source = 200, "gateway"
         headers = self._headers(JSON, *Facts.of(answer, simulated=simulated).headers())
         body = self._dialect.answer(self._request_id, asked.request.model, answer)
@@ -94,7 +96,9 @@ class Exchange:
         emitted: list[GenerateResponse] = []
         try:
             async with while_connected(self._receive):
-                live = await self._desk.line.stream(asked.message, caller.key)
+                live = await self._desk.line.stream(
+                    asked.message, caller.key, patient=self._desk.patient(caller)
+                )
                 try:
                     await self._begin("gateway", _FROM_GATEWAY)
                     last = await self._relay(live, chunks, emitted)

@@ -1,4 +1,4 @@
-"""The line to the gateway: one channel, attempts within one deadline, a breaker before them."""
+"""The line to the gateway: one channel, attempts within one deadline, patience while it is away."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import grpc
@@ -14,18 +13,20 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dreamseed_cli.api.errors import Failure
 from dreamseed_cli.api.metrics import ApiMetrics
+from dreamseed_cli.api.presence import PROBE_TIMEOUT_S, Presence
 from dreamseed_cli.api.retry import RetryPolicy
 from dreamseed_cli.api.settings import ApiSettings
-from dreamseed_cli.core.dependency import Dependency, DependencyDown
+from dreamseed_cli.core.dependency import DependencyDown
+from dreamseed_cli.gateway.front import POSTGRES_AWAY
 from dreamseed_cli.gateway.proto import GENERATE, GENERATE_STREAM, PROVENANCE_KEY, REASON_KEY
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
 from dreamseed_cli.gateway.security.channel import ClientSecurity, call_metadata, open_channel
 
+_Request = TypeVar("_Request")
 _Result = TypeVar("_Result")
 _DETAILS_KEY = "grpc-status-details-bin"
-_CANNOT_VERIFY = "cannot_verify"
-_PROBE_EVERY_S = 0.5
-_PROBE_TIMEOUT_S = 2.0
+_NOT_ITS_FAULT = {"cannot_verify", POSTGRES_AWAY}
+"""Reasons of a gateway that is there, while PostgreSQL behind it is not."""
 _OPTIONS = (
     # A tunnel that died without a word is noticed within 20 s. The gateway allows a ping each 10 s.
     ("grpc.keepalive_time_ms", 15_000),
@@ -82,7 +83,11 @@ class LiveAnswer:
 
 
 class Line:
-    """Make it inside a running event loop. All methods raise GatewayFailed; GatewayAway is one."""
+    """Make it inside a running event loop. All methods raise GatewayFailed; GatewayAway is one.
+
+    patient: for a request that nobody else would answer. It is not refused because the gateway is known to be
+    away, but waits for its return for up to half of its time, and does not spend its last attempt before.
+    """
 
     def __init__(self, settings: ApiSettings, metrics: ApiMetrics) -> None:
         self._security = _security(settings)
@@ -90,15 +95,13 @@ class Line:
         self._timeout_s = settings.gateway_timeout_s
         self._policy = RetryPolicy(settings.gateway_retries)
         self._metrics = metrics
-        self._tell_breaker = metrics.watch_breaker()
-        # gRPC keeps the deadline; the dependency's own is for a gRPC that does not.
-        self._dependency = Dependency(
-            "gateway",
+        # gRPC keeps the deadline; this bound is for a gRPC that does not.
+        self._presence = Presence(
+            self._check,
+            metrics,
             timeout_s=settings.gateway_timeout_s + 1,
-            retry_after_s=_PROBE_EVERY_S,
-            on_state=self._breaker_changed,
+            most_waiting=settings.gateway_most_waiting,
         )
-        self._prober: asyncio.Task[None] | None = None
         self._health = health_pb2_grpc.HealthStub(self.channel)
         encode, decode = GenerateRequest.SerializeToString, GenerateResponse.FromString
         self._generate = self.channel.unary_unary(GENERATE, encode, decode)
@@ -108,12 +111,9 @@ class Line:
         """What every call shows of the front and, if there is one, of its user."""
         return call_metadata(self._security, user_key=user_key)
 
-    @property
-    def up(self) -> bool:
-        """Whether the gateway answered lately, as far as is known."""
-        return self._dependency.state == "closed"
-
-    async def generate(self, request: GenerateRequest, user_key: str | None) -> tuple[GenerateResponse, bool]:
+    async def generate(
+        self, request: GenerateRequest, user_key: str | None, *, patient: bool
+    ) -> tuple[GenerateResponse, bool]:
         """A whole answer, and whether it is simulated."""
         metadata = self.metadata(user_key)
 
@@ -122,9 +122,9 @@ class Line:
             answer = await call
             return answer, _is_simulated(await call.trailing_metadata())
 
-        return await self._persist(ask)
+        return await self._persist(ask, patient=patient)
 
-    async def stream(self, request: GenerateRequest, user_key: str | None) -> LiveAnswer:
+    async def stream(self, request: GenerateRequest, user_key: str | None, *, patient: bool) -> LiveAnswer:
         """An answer whose first message has come."""
         metadata = self.metadata(user_key)
 
@@ -139,33 +139,61 @@ class Line:
                 raise GatewayFailed(Failure(grpc.StatusCode.INTERNAL, "the gateway sent an empty answer"))
             return LiveAnswer(call, first)
 
-        return await self._persist(ask)
+        return await self._persist(ask, patient=patient)
+
+    async def ask(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[_Request, _Result],
+        request: _Request,
+        *,
+        within_s: float,
+        patient: bool,
+        user_key: str | None = None,
+    ) -> _Result:
+        """Any other method's answer; an attempt takes `within_s` seconds at most."""
+        metadata = self.metadata(user_key)
+
+        async def ask(left_s: float) -> _Result:
+            return await method(request, timeout=min(within_s, left_s), metadata=metadata)
+
+        return await self._persist(ask, patient=patient)
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
-        if self._prober is not None:
-            self._prober.cancel()
+        self._presence.close()
         await self.channel.close()
 
-    async def _persist(self, ask: Callable[[float], Awaitable[_Result]]) -> _Result:
+    async def _persist(self, ask: Callable[[float], Awaitable[_Result]], *, patient: bool) -> _Result:
         """Ask until there is an answer, no use in asking, or no time."""
-        deadline = time.monotonic() + self._timeout_s
+        began = time.monotonic()
+        deadline = began + self._timeout_s
+        wait_until = began + self._policy.patience_s(self._timeout_s)
         attempt = 0
+        failed: GatewayFailed = _away()
         while True:
+            waits = patient and self._waits(failed, attempt)
+            if waits and not await self._presence.returned(wait_until - time.monotonic()):
+                raise failed
             attempt += 1
             outcome = await self._attempt(ask, deadline - time.monotonic())
             if not isinstance(outcome, GatewayFailed):
                 return outcome
-            delay_s = self._delay_s(outcome, attempt, deadline - time.monotonic())
+            failed = outcome
+            delay_s = self._delay_s(failed, attempt, deadline - time.monotonic(), patient=patient)
             if delay_s is None:
-                raise outcome
-            self._metrics.retries.labels(outcome.failure.code.name).inc()
+                raise failed
+            self._metrics.retries.labels(failed.failure.code.name).inc()
             await asyncio.sleep(delay_s)
 
-    def _delay_s(self, failed: GatewayFailed, attempt: int, left_s: float) -> float | None:
+    def _waits(self, failed: GatewayFailed, attempt: int) -> bool:
+        """Whether the next attempt would be in vain, or is the last one and must not be."""
+        last = 0 < attempt == self._policy.retries
+        return not self._presence.up or (last and isinstance(failed, GatewayAway))
+
+    def _delay_s(self, failed: GatewayFailed, attempt: int, left_s: float, *, patient: bool) -> float | None:
         chance = random.random()  # noqa: S311 - spreads retries, hides nothing
         if isinstance(failed, KnownAway):
-            if attempt == 1:
+            if attempt == 1 and not patient:
                 return None  # whoever comes while it is away is better served elsewhere
             # Calls that failed together, as when it is started anew, have opened the breaker themselves. Each
             # keeps its attempts, and does not spend them before the gateway can be back.
@@ -176,7 +204,7 @@ class Line:
         self, ask: Callable[[float], Awaitable[_Result]], left_s: float
     ) -> _Result | GatewayFailed:
         """One attempt. Only a gateway that is not there counts against it, not what it says of a request."""
-        if not self.up:
+        if not self._presence.up:
             return _away()
 
         async def guarded() -> _Result | GatewayFailed:
@@ -184,14 +212,14 @@ class Line:
                 return await ask(left_s)
             except grpc.aio.AioRpcError as error:
                 failure = read_failure(error)
-                if failure.code is grpc.StatusCode.UNAVAILABLE and failure.reason != _CANNOT_VERIFY:
+                if failure.code is grpc.StatusCode.UNAVAILABLE and failure.reason not in _NOT_ITS_FAULT:
                     raise
                 return GatewayFailed(failure)
             except GatewayFailed as failed:
                 return failed
 
         try:
-            return await self._dependency.call(guarded)
+            return await self._presence.dependency.call(guarded)
         except DependencyDown as down:
             cause = down.__cause__
             if cause is None:
@@ -202,22 +230,10 @@ class Line:
                 return GatewayFailed(Failure(grpc.StatusCode.DEADLINE_EXCEEDED, ""))
             raise
 
-    def _breaker_changed(self, state: str) -> None:
-        self._tell_breaker(state)
-        if state == "opened" and (self._prober is None or self._prober.done()):
-            self._prober = asyncio.create_task(self._probe())
-
-    async def _probe(self) -> None:
-        """Find out when the gateway is back, so that no client's request has to."""
-        while not self.up:
-            await asyncio.sleep(_PROBE_EVERY_S)
-            with suppress(DependencyDown):
-                await self._dependency.call(self._check, timeout_s=_PROBE_TIMEOUT_S)
-
     async def _check(self) -> None:
         answer = await self._health.Check(
             health_pb2.HealthCheckRequest(),
-            timeout=_PROBE_TIMEOUT_S,
+            timeout=PROBE_TIMEOUT_S,
             metadata=self.metadata(),
             wait_for_ready=True,
         )

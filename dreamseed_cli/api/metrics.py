@@ -38,6 +38,11 @@ class ApiMetrics:
         self.retries = Counter(
             "dreamseed_api_retries", "Further attempts at the gateway, by status", ["code"], registry=registry
         )
+        self.waiting = Gauge(
+            "dreamseed_api_requests_waiting",
+            "Requests that wait for a gateway that is away",
+            registry=registry,
+        )
         self.cut = Counter(
             "dreamseed_api_streams_cut",
             "Streams that ended before their answer",

@@ -56,14 +56,14 @@ def build_pages(settings: ApiSettings, library: Library, metrics: ApiMetrics) ->
 def _add_models(pages: FastAPI, settings: ApiSettings, library: Library) -> None:
     @pages.get("/v1/models")
     async def models(request: Request) -> Response:
-        read_caller(request.scope["headers"], allow_anonymous=settings.allow_anonymous)
-        listed = [_model(name) for name in await library.models()]
+        caller = read_caller(request.scope["headers"], allow_anonymous=settings.allow_anonymous)
+        listed = [_model(name) for name in await library.models(caller.key)]
         return _json({"object": "list", "data": listed}, _PRIVATE)
 
     @pages.get("/v1/models/{name:path}")
     async def model(request: Request, name: str) -> Response:
-        read_caller(request.scope["headers"], allow_anonymous=settings.allow_anonymous)
-        if name not in await library.models():
+        caller = read_caller(request.scope["headers"], allow_anonymous=settings.allow_anonymous)
+        if name not in await library.models(caller.key):
             raise ApiError(404, f"there is no model {name[:100]!r}", code="model_not_found", param="model")
         return _json(_model(name), _PRIVATE)
 

@@ -21,6 +21,10 @@ class RetryPolicy:
     base_s: float = 0.5
     longest_s: float = 4.0
 
+    def patience_s(self, timeout_s: float) -> float:
+        """How long a request waits for a gateway that is away: the rest of its time is for the answer."""
+        return timeout_s * _WORTH_WAITING
+
     def delay_s(self, failure: Failure, *, attempt: int, left_s: float, chance: float) -> float | None:
         """Seconds to wait before another attempt; None: give up.
 

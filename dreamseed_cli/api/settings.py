@@ -43,6 +43,9 @@ class ApiSettings(BaseModel):
     """How long an answer may take, attempts and waiting between them included (§D1)."""
     gateway_retries: Annotated[int, Field(ge=0, le=10)] = 3
     """Further attempts after a failure (§H2)."""
+    gateway_most_waiting: Annotated[int, Field(ge=0)] = 256
+    """Requests without a fallback that wait for a gateway that is away; more get 503 at once. Each keeps its
+    body in memory."""
     fallback_url: str | None = None
     """Base address of an OpenAI-compatible service, such as https://api.openai.com/v1 (§H2)."""
     fallback_model: str = ""

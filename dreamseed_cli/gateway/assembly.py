@@ -25,11 +25,11 @@ from dreamseed_cli.gateway.cache.store import AnswerStore
 from dreamseed_cli.gateway.call import Call
 from dreamseed_cli.gateway.dispatch import Dispatcher
 from dreamseed_cli.gateway.events.log import EventLog
+from dreamseed_cli.gateway.front.callers import FrontCallers
 from dreamseed_cli.gateway.front.service import FrontService
 from dreamseed_cli.gateway.front.store import FrontStore
 from dreamseed_cli.gateway.intake import Intake
 from dreamseed_cli.gateway.metrics import GatewayMetrics
-from dreamseed_cli.gateway.refusals import Unauthenticated
 from dreamseed_cli.gateway.replicas import Replicas
 from dreamseed_cli.gateway.reporter import Reporter
 from dreamseed_cli.gateway.security.caller import CallerCheck
@@ -69,6 +69,8 @@ class Assembly:
             AccountStore(self._dsn, on_state=metrics.watch_dependency("postgres")) if self._dsn else None
         )
         self._directory = self._make_directory()
+        accounts = settings.gateway.accounts
+        self._gate = Gate(accounts, self._directory, UserLimits.of(accounts), metrics)
         self._front_pool = self._make_front_pool()
         self._dispatcher = Dispatcher(self.replicas, settings.gateway.admission, metrics)
         self._answers = CachedAnswers(
@@ -118,10 +120,9 @@ class Assembly:
         await self._closing.aclose()
 
     def _make_intake(self) -> Intake:
-        gateway = self._settings.gateway
-        gate = Gate(gateway.accounts, self._directory, UserLimits.of(gateway.accounts), self.metrics)
         validator = Validator(self._settings)
-        return Intake(self._callers, validator, gate, default_timeout_s=gateway.default_timeout_s)
+        timeout_s = self._settings.gateway.default_timeout_s
+        return Intake(self._callers, validator, self._gate, default_timeout_s=timeout_s)
 
     def _make_directory(self) -> Directory | None:
         if self._accounts is None:
@@ -140,16 +141,12 @@ class Assembly:
             state = self.metrics.watch_dependency("postgres-front")
             dependency = Dependency("postgres-front", timeout_s=_FRONT_CALL_S, on_state=state)
             store = FrontStore(self._front_pool, dependency)
-        return FrontService((self._settings.served_name,), self._trusts, store)
+        callers = FrontCallers(self._callers, self._gate)
+        names = (self._settings.served_name,)
+        return FrontService(names, callers.trusted, store, check_user=callers.check_user)
 
     def _give_more_time(self, call: Call, deadline: float) -> None:
         self._dispatcher.hasten(call, priority=call.priority, deadline=deadline)
-
-    def _trusts(self, context: grpc.aio.ServicerContext[Any, Any]) -> bool:
-        try:
-            return self._callers.credentials(context, context.invocation_metadata()).trusted
-        except Unauthenticated:
-            return False
 
 
 async def _end(task: asyncio.Task[Any]) -> None:

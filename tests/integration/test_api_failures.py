@@ -302,8 +302,10 @@ async def _is(value: Any, wanted: float) -> bool:
 
 
 async def test_a_gateway_that_is_away_is_left_alone_until_it_is_back() -> None:
-    """After five failures in a row 503 comes at once; its return is noticed without a client's help."""
-    async with _front(answers) as (gateway, _, http):
+    """After five failures in a row nobody asks it any more; 503 comes once half of a request's time is spent
+    on waiting. Its return is noticed without a client's help.
+    """
+    async with _front(answers, gateway_timeout_s="0.6") as (gateway, _, http):
         assert (await _ask(http))[0] == 200
         await gateway.stop()
         while await _metric(http, "dreamseed_api_breaker_state") == 0:
@@ -321,11 +323,51 @@ async def test_a_gateway_that_is_away_is_left_alone_until_it_is_back() -> None:
         assert (await _ask(http))[0] == 200
 
 
+async def test_a_gateway_that_is_started_anew_costs_time_and_no_answer() -> None:
+    """Without a fallback nobody is refused: neither those whose calls fail with it, nor who comes later."""
+    async with _front(answers) as (gateway, _, http):
+        await gateway.stop()
+        first = [asyncio.create_task(_ask(http)) for _ in range(6)]
+        await until(lambda: _is(_metric(http, "dreamseed_api_breaker_state"), 2))
+        later = [asyncio.create_task(_ask(http)) for _ in range(6)]
+        await until(lambda: _is(_metric(http, "dreamseed_api_requests_waiting"), 12))
+        await gateway.start()
+        assert [(await asked)[0] for asked in (*first, *later)] == [200] * 12
+        assert await _metric(http, "dreamseed_api_requests_waiting") == 0
+
+
+async def test_the_last_attempt_is_not_spent_before_the_gateway_is_back() -> None:
+    """One request alone never opens the breaker, and does not end with its retries either."""
+    async with _front(answers, gateway_retries="1") as (gateway, _, http):
+        await gateway.stop()
+        asking = asyncio.create_task(_ask(http))
+        await until(lambda: _is(_metric(http, "dreamseed_api_requests_waiting"), 1))
+        await gateway.start()
+        assert (await asking)[0] == 200
+        assert len(gateway.calls) == 1
+
+
+async def test_only_so_many_wait_for_the_gateway() -> None:
+    """Each holds its body in memory: one too many gets 503 at once, one that leaves makes room."""
+    async with _front(answers, gateway_most_waiting="2", gateway_retries="0") as (gateway, _, http):
+        await gateway.stop()
+        assert {(await _ask(http))[0] for _ in range(5)} == {503}
+        waiting = [asyncio.create_task(_ask(http)) for _ in range(2)]
+        await until(lambda: _is(_metric(http, "dreamseed_api_requests_waiting"), 2))
+        assert (await _ask(http))[0] == 503
+        waiting[0].cancel()
+        await until(lambda: _is(_metric(http, "dreamseed_api_requests_waiting"), 1))
+        other = asyncio.create_task(_ask(http))
+        await until(lambda: _is(_metric(http, "dreamseed_api_requests_waiting"), 2))
+        await gateway.start()
+        assert [(await waiting[1])[0], (await other)[0]] == [200, 200]
+
+
 async def test_a_front_that_starts_before_its_gateway() -> None:
     """It is alive and not ready; requests get 503; once the gateway is there, all is well."""
     gateway = ScriptedGateway(answers, port=free_port())
     async with (
-        front_here(gateway.port) as front,
+        front_here(gateway.port, gateway_timeout_s="0.6") as front,
         aiohttp.ClientSession(front.url, headers=_HEADERS) as http,
     ):
         for path, status in (("/healthz", 200), ("/readyz", 503), ("/v1/models", 503)):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 import openai
@@ -14,8 +16,10 @@ import real_services
 from api_harness import KEY, MODEL, RunningFront, front_here, front_service, scripted_gateway
 from gateway_harness import until
 
+from dreamseed_cli.core.dependency import DependencyDown
 from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.front.service import FrontService
+from dreamseed_cli.gateway.front.store import FrontStore
 
 
 @pytest.fixture
@@ -104,6 +108,21 @@ async def test_the_models_are_listed(front: RunningFront) -> None:
             await client.models.retrieve("other")
 
 
+async def test_a_gateway_that_is_started_anew_costs_a_question_time_only(dsn: str) -> None:
+    """The CDN's request waits for it as an answer's would."""
+    async with (
+        front_service(dsn) as service,
+        scripted_gateway(front=service) as gateway,
+        front_here(gateway.port, gateway_retries="1") as front,
+        aiohttp.ClientSession(front.url) as http,
+    ):
+        await gateway.stop()
+        asking = asyncio.create_task(_found(http, "q%201"))
+        await until(lambda: _says(http, "dreamseed_api_requests_waiting 1.0"))
+        await gateway.start()
+        assert await asking
+
+
 async def test_while_postgres_is_away_no_cache_keeps_the_failure() -> None:
     """503 with no-store; the question is there again when PostgreSQL is."""
     with (
@@ -115,7 +134,7 @@ async def test_while_postgres_is_away_no_cache_keeps_the_failure() -> None:
         async with (
             front_service(dsn) as service,
             scripted_gateway(front=service) as gateway,
-            front_here(gateway.port) as front,
+            front_here(gateway.port, gateway_retries="0") as front,
             aiohttp.ClientSession(front.url) as http,
         ):
             server.kill()
@@ -126,9 +145,33 @@ async def test_while_postgres_is_away_no_cache_keeps_the_failure() -> None:
             await until(lambda: _found(http), 30)
 
 
-async def _found(http: aiohttp.ClientSession) -> bool:
-    async with http.get("/v1/questions/q1") as reply:
+class _AwayStore:
+    """PostgreSQL, when it does not answer."""
+
+    async def question(self, question_id: str) -> None:
+        raise DependencyDown("it did not answer within 1000 ms", place="postgres-front")
+
+
+async def test_a_gateway_without_its_postgres_is_not_to_blame() -> None:
+    """Its breaker stays closed however often questions fail: it has answers to give."""
+    service = FrontService([MODEL], lambda _: True, cast("FrontStore", _AwayStore()))
+    async with (
+        scripted_gateway(front=service) as gateway,
+        front_here(gateway.port, gateway_retries="0") as front,
+        aiohttp.ClientSession(front.url) as http,
+    ):
+        assert not any([await _found(http) for _ in range(8)])
+        assert await _says(http, "dreamseed_api_breaker_state 0.0")
+
+
+async def _found(http: aiohttp.ClientSession, name: str = "q1") -> bool:
+    async with http.get(f"/v1/questions/{name}") as reply:
         return reply.status == 200
+
+
+async def _says(http: aiohttp.ClientSession, line: str) -> bool:
+    async with http.get("/metrics") as reply:
+        return f"{line}\n" in await reply.text()
 
 
 async def test_a_front_the_gateway_does_not_trust_says_unavailable() -> None:

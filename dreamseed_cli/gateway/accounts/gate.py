@@ -88,7 +88,7 @@ class Gate:
         or OverLimit.
         """
         if credentials.api_key is not None:
-            standing = await self._of_key(credentials.api_key, user_id)
+            standing = await self.bearer(credentials.api_key, user_id)
         elif credentials.trusted:
             standing = await self._of_name(user_id)
         else:
@@ -116,7 +116,10 @@ class Gate:
                 now=self._clock(),
             )
 
-    async def _of_key(self, api_key: str, user_id: str) -> Standing:
+    async def bearer(self, api_key: str, user_id: str = "") -> Standing:
+        """Whose key it is; takes nothing of the user's limits. Raises Unauthenticated, NotPermitted (also for
+        another `user_id` than the key's) or CannotVerify.
+        """
         hashed = key_hash(api_key)
         if hashed is None or self._directory is None:
             _unknown_key()

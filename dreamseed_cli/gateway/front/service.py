@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from dreamseed_cli.core.dependency import DependencyDown
-from dreamseed_cli.gateway.front import FRONT_SERVICE
+from dreamseed_cli.gateway.front import FRONT_SERVICE, POSTGRES_AWAY
 from dreamseed_cli.gateway.front.money import (
     MOST_MICRO_USD,
     from_micro,
@@ -20,6 +20,7 @@ from dreamseed_cli.gateway.front.money import (
     to_micro,
 )
 from dreamseed_cli.gateway.front.store import FrontStore, StoredLease
+from dreamseed_cli.gateway.proto import REASON_KEY
 from dreamseed_cli.gateway.proto.front_pb2 import (
     GetQuestionRequest,
     Lease,
@@ -29,6 +30,8 @@ from dreamseed_cli.gateway.proto.front_pb2 import (
     SettleLeaseRequest,
     TakeLeaseRequest,
 )
+from dreamseed_cli.gateway.refusals import Refusal
+from dreamseed_cli.gateway.status import grpc_status
 
 Context = grpc.aio.ServicerContext[bytes, Any]
 _Request = TypeVar("_Request", bound=Message)
@@ -40,9 +43,14 @@ class WrongField(ValueError):
     """A field of a request is out of its range: INVALID_ARGUMENT."""
 
 
+async def _any_user(context: Context) -> None:
+    """No user's key is looked at."""
+
+
 class FrontService:
     """models: the names that can be asked for. trusted: whether a call's caller may use this service at all.
-    store: None where the stack has no PostgreSQL. now: the present, in UTC.
+    store: None where the stack has no PostgreSQL. now: the present, in UTC. check_user: raises a Refusal for
+    a user of the front's that may ask for nothing.
     """
 
     def __init__(
@@ -52,11 +60,13 @@ class FrontService:
         store: FrontStore | None,
         *,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+        check_user: Callable[[Context], Awaitable[None]] = _any_user,
     ) -> None:
         self._models = tuple(models)
         self._trusted = trusted
         self._store = store
         self._now = now
+        self._check_user = check_user
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server registers."""
@@ -81,14 +91,19 @@ class FrontService:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, said)
             except WrongField as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except Refusal as refusal:
+                trailer = ((REASON_KEY, refusal.reason),)
+                await context.abort(*grpc_status(refusal), trailer)
             except DependencyDown:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "PostgreSQL does not answer")
+                trailer = ((REASON_KEY, POSTGRES_AWAY),)
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "PostgreSQL does not answer", trailer)
 
         return grpc.unary_unary_rpc_method_handler(
             serve, response_serializer=lambda message: message.SerializeToString()
         )
 
     async def _list_models(self, request: ListModelsRequest, context: Context) -> ListModelsResponse:
+        await self._check_user(context)
         return ListModelsResponse(names=self._models)
 
     async def _get_question(self, request: GetQuestionRequest, context: Context) -> Question:
