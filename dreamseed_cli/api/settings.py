@@ -97,17 +97,36 @@ def read_settings(
         given["host"] = "0.0.0.0"  # noqa: S104 - Cloud Run's contract: it reaches the container so
     chosen = {"host": host, "port": port, "allow_anonymous": allow_anonymous or None}
     given |= {name: value for name, value in chosen.items() if value is not None}
-    try:
-        settings = _with_files(ApiSettings.model_validate(given))
-    except ValidationError as error:
-        raise ErrorGroup([_explain(single["loc"], single["msg"]) for single in error.errors()]) from error
-    problems = [*_unsafe(settings), *_incomplete_fallback(settings)]
+    settings, problems = _validated(given)
+    settings, unreadable = _with_files(settings)
+    blamed = {problem.place for problem in problems}
+    judged = (*_unsafe(settings), *_incomplete_fallback(settings))
+    # What a wrong value stands for is not known: only the value itself is complained of.
+    problems += [problem for problem in judged if problem.place not in blamed]
+    problems += unreadable
     if problems:
         raise ErrorGroup(problems)
     return settings
 
 
 _NOT_FROM_ENVIRONMENT = {"host", "allow_anonymous"}
+
+
+def _validated(given: dict[str, object]) -> tuple[ApiSettings, list[DreamseedError]]:
+    """The settings, and what is wrong with single values; these have their defaults then, so that the rest
+    can be judged all the same.
+    """
+    try:
+        return ApiSettings.model_validate(given), []
+    except ValidationError as error:
+        wrong = error.errors()
+    names = {str(single["loc"][0]) for single in wrong}
+    right = {name: value for name, value in given.items() if name not in names}
+    settings = ApiSettings.model_validate({"gpu_endpoint": _NOWHERE} | right)
+    return settings, [_explain(single["loc"], single["msg"]) for single in wrong]
+
+
+_NOWHERE = "127.0.0.1:0"
 
 
 def _explain(location: tuple[int | str, ...], message: str) -> DreamseedError:
@@ -117,24 +136,31 @@ def _explain(location: tuple[int | str, ...], message: str) -> DreamseedError:
     return UsageError(message, place=name)
 
 
-def _with_files(settings: ApiSettings) -> ApiSettings:
-    """Secrets from their files, where a file is named."""
-    found = {
-        name: _read_secret(path)
-        for name, path in (
-            ("gateway_token", settings.gateway_token_file),
-            ("fallback_api_key", settings.fallback_api_key_file),
-        )
-        if path is not None
-    }
-    return settings.model_copy(update=found)
+def _with_files(settings: ApiSettings) -> tuple[ApiSettings, list[DreamseedError]]:
+    """Secrets from their files, where a file is named, and which cannot be read."""
+    found: dict[str, SecretStr] = {}
+    problems: list[DreamseedError] = []
+    for name, path in (
+        ("gateway_token", settings.gateway_token_file),
+        ("fallback_api_key", settings.fallback_api_key_file),
+    ):
+        if path is None:
+            continue
+        try:
+            found[name] = _read_secret(path)
+        except MissingError as error:
+            problems.append(error)
+    return settings.model_copy(update=found), problems
 
 
 def _read_secret(path: Path) -> SecretStr:
     try:
-        return SecretStr(path.read_text(encoding="utf-8").strip())
+        secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise MissingError(f"cannot be read: {error}", place=str(path)) from error
+    if not secret:
+        raise MissingError("is empty", place=str(path), remedy="Write the secret into it.")
+    return SecretStr(secret)
 
 
 def _unsafe(settings: ApiSettings) -> list[DreamseedError]:
@@ -147,7 +173,7 @@ def _unsafe(settings: ApiSettings) -> list[DreamseedError]:
                 remedy="Use it on loopback only.",
             )
         )
-    known = settings.gateway_token or settings.gateway_certificate_file
+    known = settings.gateway_token or settings.gateway_token_file or settings.gateway_certificate_file
     if not known and not is_local_target(settings.gpu_endpoint):
         problems.append(
             UsageError(

@@ -43,8 +43,13 @@ def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
     assert settings.gateway_token is not None
     assert settings.gateway_token.get_secret_value() == "very-secret"
     assert "very-secret" not in f"{settings} {settings!r}"
-    with pytest.raises(MissingError, match="cannot be read"):
-        read_settings(_LOCAL | {"GATEWAY_TOKEN_FILE": str(tmp_path / "none")})
+    (tmp_path / "empty").write_text("\n")
+    for name, cause in (("none", "cannot be read"), ("empty", "is empty")):
+        with pytest.raises(ErrorGroup) as caught:
+            read_settings(_REMOTE | {"GATEWAY_TOKEN": "", "GATEWAY_TOKEN_FILE": str(tmp_path / name)})
+        (problem,) = caught.value.errors
+        assert isinstance(problem, MissingError)
+        assert (problem.place, problem.cause.startswith(cause)) == (str(tmp_path / name), True)
 
 
 def test_money_is_exact() -> None:
@@ -87,3 +92,27 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(ErrorGroup) as caught:
         read_settings({"GPU_ENDPOINT": "10.0.0.7:1", **_FALLBACK, "FALLBACK_MODEL": "", "FALLBACK_URL": "x"})
     assert len(caught.value.errors) == 3
+
+
+def test_a_wrong_value_hides_no_other_mistake(tmp_path: Path) -> None:
+    """Each with its place, once: a cap that is no number is not also called unset."""
+    wrong = {
+        "PORT": "99999",
+        "FALLBACK_MONTHLY_CAP_USD": "many",
+        "FALLBACK_URL": "http://example.com/v1",
+        "FALLBACK_MODEL": "",
+        "FALLBACK_API_KEY_FILE": str(tmp_path / "none"),
+    }
+    with pytest.raises(ErrorGroup) as caught:
+        read_settings(_FALLBACK | wrong, allow_anonymous=True, host="0.0.0.0")
+    assert sorted(problem.place for problem in caught.value.errors) == sorted(
+        [
+            "$GPU_ENDPOINT",
+            "$PORT",
+            "$FALLBACK_MONTHLY_CAP_USD",
+            "$FALLBACK_URL",
+            "$FALLBACK_MODEL",
+            "--allow-anonymous",
+            str(tmp_path / "none"),
+        ]
+    )
