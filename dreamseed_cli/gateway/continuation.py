@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dreamseed_cli.engine.types import Chunk, GenerationRequest
+from dreamseed_cli.engine.types import Chunk, EngineUnavailable, GenerationRequest
 from dreamseed_cli.gateway.call import Delta
 
 _MOST_CONTINUATIONS = 3
+
+
+class AnswerCut(EngineUnavailable):
+    """The engine failed after a part of the answer was delivered, and no other one could go on.
+
+    emitted: the text that was delivered. tokens: how many that were, as far as known.
+    """
+
+    def __init__(self, cause: str, *, place: str = "", emitted: str = "", tokens: int = 0) -> None:
+        super().__init__(cause, place=place)
+        self.emitted = emitted
+        self.tokens = tokens
 
 
 class Progress:

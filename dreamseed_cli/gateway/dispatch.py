@@ -22,7 +22,7 @@ from dreamseed_cli.gateway.admission.queue import AdmissionQueue
 from dreamseed_cli.gateway.admission.scheduler import Scheduler
 from dreamseed_cli.gateway.admission.ticket import Ticket
 from dreamseed_cli.gateway.call import Call, Delta, PriorityClass
-from dreamseed_cli.gateway.continuation import Progress
+from dreamseed_cli.gateway.continuation import AnswerCut, Progress
 from dreamseed_cli.gateway.metrics import GatewayMetrics
 from dreamseed_cli.gateway.replicas import Replicas
 from dreamseed_cli.gateway.slot import Outcome, Slot
@@ -43,18 +43,6 @@ _MOST_LOOKS = 5
 
 class NoReplica(EngineUnavailable):
     """No replica is ready: nothing was tried."""
-
-
-class AnswerCut(EngineUnavailable):
-    """The engine failed after a part of the answer was delivered, and no other one could go on.
-
-    emitted: the text that was delivered. tokens: how many that were, as far as known.
-    """
-
-    def __init__(self, cause: str, *, place: str = "", emitted: str = "", tokens: int = 0) -> None:
-        super().__init__(cause, place=place)
-        self.emitted = emitted
-        self.tokens = tokens
 
 
 class Dispatcher:

@@ -14,7 +14,7 @@ import structlog
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.engine.types import EngineRefused
 from dreamseed_cli.gateway.call import Answers, Call, Delta
-from dreamseed_cli.gateway.dispatch import AnswerCut
+from dreamseed_cli.gateway.continuation import AnswerCut
 from dreamseed_cli.gateway.events.record import Outcome
 from dreamseed_cli.gateway.intake import Context, Intake
 from dreamseed_cli.gateway.journey import Journey
@@ -23,7 +23,7 @@ from dreamseed_cli.gateway.proto import PROVENANCE_KEY, REASON_KEY, REQUEST_ID_K
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateResponse
 from dreamseed_cli.gateway.refusals import Refusal
 from dreamseed_cli.gateway.reporter import Reporter
-from dreamseed_cli.gateway.status import grpc_status, reason, retry_details
+from dreamseed_cli.gateway.status import error_details, grpc_status, reason
 from dreamseed_cli.gateway.validation import InvalidArgument
 
 _log = structlog.get_logger(__name__)
@@ -147,7 +147,7 @@ class LLMService:
     def _fail(self, context: Context, journey: Journey, outcome: Outcome, error: DreamseedError) -> None:
         label = reason(error)
         self._reporter.end(journey, outcome, label)
-        trailer: Metadata = (*self._trailer(journey), (REASON_KEY, label), *retry_details(error))
+        trailer: Metadata = (*self._trailer(journey), (REASON_KEY, label), *error_details(error))
         context.set_trailing_metadata(trailer)
         _end_with(context, *grpc_status(error))
 

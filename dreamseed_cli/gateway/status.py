@@ -6,17 +6,21 @@ import re
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.engine.types import EngineBusy, EngineRefused, EngineTimeout
+from dreamseed_cli.gateway.continuation import AnswerCut
 from dreamseed_cli.gateway.refusals import NotPermitted, Refusal, TryLater, Unauthenticated
 from dreamseed_cli.gateway.validation import InvalidArgument
 
 DETAILS_KEY = "grpc-status-details-bin"
 """Where clients look for google.rpc.Status."""
+_DOMAIN = "dreamseed"
+_MOST_EMITTED_BYTES = 4096
+"""gRPC's clients take 8 KiB of metadata, in base64; more would cost them the status itself."""
 
 
 def grpc_status(error: DreamseedError) -> tuple[StatusCode, str]:
@@ -24,17 +28,34 @@ def grpc_status(error: DreamseedError) -> tuple[StatusCode, str]:
     return _code(error), f"{error.cause}. {error.remedy}" if error.remedy else error.cause
 
 
-def retry_details(error: DreamseedError) -> tuple[tuple[str, bytes], ...]:
-    """Trailing metadata with google.rpc.RetryInfo, for a failure that says when to try again."""
-    if not isinstance(error, TryLater):
+def error_details(error: DreamseedError) -> tuple[tuple[str, bytes], ...]:
+    """Trailing metadata with google.rpc.Status, for a failure of which more is known than its cause.
+
+    RetryInfo says when to try again. ErrorInfo (ANSWER_CUT) says what had been emitted of an answer that
+    broke off: `emitted_tokens`, and `emitted_text` as a whole or, where it is too long for a header, not at
+    all: a stream's caller has it, message by message.
+    """
+    detail = _detail(error)
+    if detail is None:
         return ()
     code, message = grpc_status(error)
-    delay = Duration()
-    delay.FromMilliseconds(max(1, round(error.retry_after_s * 1000)))
-    details = Any()
-    details.Pack(RetryInfo(retry_delay=delay))
-    status = Status(code=code.value[0], message=message, details=[details])
+    packed = Any()
+    packed.Pack(detail)
+    status = Status(code=code.value[0], message=message, details=[packed])
     return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def _detail(error: DreamseedError) -> RetryInfo | ErrorInfo | None:
+    if isinstance(error, TryLater):
+        delay = Duration()
+        delay.FromMilliseconds(max(1, round(error.retry_after_s * 1000)))
+        return RetryInfo(retry_delay=delay)
+    if isinstance(error, AnswerCut):
+        emitted = {"emitted_tokens": str(error.tokens)}
+        if len(error.emitted.encode()) <= _MOST_EMITTED_BYTES:
+            emitted["emitted_text"] = error.emitted
+        return ErrorInfo(reason="ANSWER_CUT", domain=_DOMAIN, metadata=emitted)
+    return None
 
 
 def reason(error: DreamseedError) -> str:

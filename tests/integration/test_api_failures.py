@@ -32,7 +32,7 @@ from dreamseed_cli.api.settings import read_settings
 from dreamseed_cli.gateway.proto import PROVENANCE_KEY, REASON_KEY
 from dreamseed_cli.gateway.proto.llm_pb2 import BATCH, PREMIUM, GenerateRequest, GenerateResponse
 from dreamseed_cli.gateway.refusals import QueueFull
-from dreamseed_cli.gateway.status import retry_details
+from dreamseed_cli.gateway.status import error_details
 
 _CODE = grpc.StatusCode
 _ASK: dict[str, Any] = {"model": "served", "messages": [{"role": "user", "content": "Hello"}]}
@@ -196,13 +196,13 @@ async def test_what_will_not_change_is_not_asked_again(code: grpc.StatusCode, st
 
 async def test_a_full_queue_is_waited_for_as_long_as_it_says() -> None:
     """RetryInfo that fits the deadline is obeyed; one that does not becomes 429 with Retry-After."""
-    soon = retry_details(QueueFull("full", retry_after_s=0.2))
+    soon = error_details(QueueFull("full", retry_after_s=0.2))
     async with _front(_failing(1, _CODE.RESOURCE_EXHAUSTED, *soon)) as (gateway, _, http):
         began = asyncio.get_running_loop().time()
         assert (await _ask(http))[0] == 200
         assert asyncio.get_running_loop().time() - began >= 0.2
         assert len(gateway.calls) == 2
-    late = retry_details(QueueFull("full", retry_after_s=41.5))
+    late = error_details(QueueFull("full", retry_after_s=41.5))
     async with _front(_failing(1, _CODE.RESOURCE_EXHAUSTED, *late)) as (gateway, front, http):
         async with openai.AsyncOpenAI(base_url=f"{front.url}/v1", api_key=KEY, max_retries=0) as client:
             with pytest.raises(openai.RateLimitError) as caught:

@@ -16,7 +16,8 @@ from gateway_harness import RunningEngine, emulated_engine, settings, socket_fol
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.types import Endpoint, EngineTimeout, EngineUnavailable, GenerationRequest, Turn
 from dreamseed_cli.gateway.call import Call, Delta, PriorityClass
-from dreamseed_cli.gateway.dispatch import AnswerCut, Dispatcher, NoReplica
+from dreamseed_cli.gateway.continuation import AnswerCut
+from dreamseed_cli.gateway.dispatch import Dispatcher, NoReplica
 from dreamseed_cli.gateway.metrics import GatewayMetrics
 from dreamseed_cli.gateway.refusals import QueueFull
 from dreamseed_cli.gateway.replicas import Replicas

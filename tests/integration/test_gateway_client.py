@@ -14,10 +14,11 @@ from gateway_harness import emulated_engine, gateway_here, settings, socket_fold
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError, UsageError
 from dreamseed_cli.gateway.client import GatewayClient
+from dreamseed_cli.gateway.continuation import AnswerCut
 from dreamseed_cli.gateway.proto import SERVICE
 from dreamseed_cli.gateway.refusals import QueueFull
 from dreamseed_cli.gateway.server import GatewayServer
-from dreamseed_cli.gateway.status import grpc_status, retry_details
+from dreamseed_cli.gateway.status import error_details, grpc_status
 
 
 @pytest.fixture(scope="module")
@@ -146,13 +147,21 @@ async def test_when_to_try_again_is_told() -> None:
     """RetryInfo of a full queue becomes the remedy; without it, or with a broken one, it is a general one."""
     full = QueueFull("the queue is full", retry_after_s=2.34)
     code, said = grpc_status(full)
-    error = await _refused_with(_Refusing(code, said, retry_details(full)))
+    error = await _refused_with(_Refusing(code, said, error_details(full)))
     assert isinstance(error, FailedError)
     assert (error.cause, error.remedy) == ("RESOURCE_EXHAUSTED: the queue is full", "Try again in 2.3 s.")
     broken = (("grpc-status-details-bin", b"\xff\xff"),)
     for trailer in ((), broken):
         error = await _refused_with(_Refusing(code, said, trailer))
         assert error.remedy == "Try again when there is less to do."
+
+
+async def test_a_long_emitted_text_does_not_cost_the_status() -> None:
+    """The longest that is sent fits into the metadata that gRPC's clients take."""
+    cut = AnswerCut("replica r0 failed in mid-answer: " + "w" * 500, emitted="x" * 4096, tokens=2048)
+    code, said = grpc_status(cut)
+    error = await _refused_with(_Refusing(code, said, error_details(cut)))
+    assert error.cause == f"UNAVAILABLE: {said}"
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,11 @@ from gateway_harness import (
     target,
     until,
 )
+from google.rpc.error_details_pb2 import ErrorInfo
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status.rpc_status import from_call
 from no_collector import living, no_collector
 
 from dreamseed_cli.engine.client import EngineClient
@@ -252,7 +254,9 @@ async def test_an_engine_that_is_full_is_asked_again(folder: Path, good: Engines
 
 
 async def test_an_answer_cut_in_the_middle_is_told(folder: Path) -> None:
-    """A sampled answer without a seed is continued by no other replica: it ends with UNAVAILABLE, and why."""
+    """A sampled answer without a seed is continued by no other replica: it ends with UNAVAILABLE, why, and
+    what had been emitted.
+    """
     with emulated_engine(folder, "dies") as dies, emulated_engine(folder, "lives") as lives:
         targets = target("r0", dies.socket), target("r1", lives.socket)
         async with _calling(folder, *targets) as caller:
@@ -265,6 +269,14 @@ async def test_an_answer_cut_in_the_middle_is_told(folder: Path) -> None:
             assert not any(message.HasField("finish_reason") for message in messages)
             assert caught.value.code() is StatusCode.UNAVAILABLE
             assert "r0 failed in mid-answer" in (caught.value.details() or "")
+            info = ErrorInfo()
+            status = from_call(caught.value)
+            assert status is not None
+            assert status.details[0].Unpack(info)
+            assert dict(info.metadata) == {
+                "emitted_text": "".join(message.text for message in messages),
+                "emitted_tokens": str(messages[-1].tokens_generated),
+            }
             assert caller.outstanding() == 0
             assert (await caller.unary(GenerateRequest(prompt="Hi", max_tokens=3))).replica == "r1"
 

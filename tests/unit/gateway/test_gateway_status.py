@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.engine.types import EngineBusy, EngineRefused, EngineTimeout, EngineUnavailable
-from dreamseed_cli.gateway.dispatch import AnswerCut, NoReplica
+from dreamseed_cli.gateway.continuation import AnswerCut
+from dreamseed_cli.gateway.dispatch import NoReplica
 from dreamseed_cli.gateway.refusals import (
     CannotVerify,
     DeadlineUnmeetable,
@@ -18,7 +19,7 @@ from dreamseed_cli.gateway.refusals import (
     QueueFull,
     Unauthenticated,
 )
-from dreamseed_cli.gateway.status import grpc_status, reason, retry_details
+from dreamseed_cli.gateway.status import error_details, grpc_status, reason
 from dreamseed_cli.gateway.validation import InvalidArgument
 
 
@@ -54,16 +55,26 @@ def test_the_caller_does_not_learn_where_engines_listen() -> None:
 
 def test_a_failure_that_says_when_carries_retry_info() -> None:
     """google.rpc.RetryInfo with the seconds, where gRPC clients look for it."""
-    ((key, value),) = retry_details(QueueFull("full", retry_after_s=1.25))
+    ((key, value),) = error_details(QueueFull("full", retry_after_s=1.25))
     status = Status.FromString(value)
     info = RetryInfo()
     assert status.details[0].Unpack(info)
     assert (key, status.code, info.retry_delay.ToMilliseconds()) == ("grpc-status-details-bin", 8, 1250)
 
 
+def test_an_answer_that_broke_off_carries_what_was_emitted() -> None:
+    """google.rpc.ErrorInfo with the tokens, and with the text where a header holds it whole."""
+    for text, told in (("half an ans", True), ("x" * 4096, True), ("수" * 1366, False)):
+        ((_, value),) = error_details(AnswerCut("cut", emitted=text, tokens=3))
+        info = ErrorInfo()
+        assert Status.FromString(value).details[0].Unpack(info)
+        wanted = {"emitted_tokens": "3"} | ({"emitted_text": text} if told else {})
+        assert (info.reason, info.domain, dict(info.metadata)) == ("ANSWER_CUT", "dreamseed", wanted)
+
+
 def test_other_failures_carry_none() -> None:
     """No invented delay where nobody knows one."""
-    assert retry_details(EngineBusy("full")) == ()
+    assert error_details(EngineBusy("full")) == ()
 
 
 @pytest.mark.parametrize(
