@@ -47,15 +47,20 @@ def status(
 ) -> Result:
     """Show the schema's version. Exit code 1 if it is not the newest."""
     from dreamseed_cli.database.migrate import schema_state
+    from dreamseed_cli.database.records import oldest_request
 
-    state = schema_state(chosen_dsn(dsn_env, profile, state_dir))
+    dsn = chosen_dsn(dsn_env, profile, state_dir)
+    state = schema_state(dsn)
+    oldest = oldest_request(dsn) if state.up_to_date else None
     said = (
         f"The schema is up to date: version {state.newest}."
         if state.up_to_date
         else f"The schema has {_version(state.current)}, the newest is {state.newest}. "
         "Bring it there with: dreamseed db migrate."
     )
-    return Result(_data(state), view=[said], target_met=state.up_to_date)
+    view = [said] if oldest is None else [said, f"Requests are recorded since {oldest:%Y-%m-%d %H:%M %Z}."]
+    data = {**_data(state), "oldest_request": oldest.isoformat() if oldest is not None else None}
+    return Result(data, view=view, target_met=state.up_to_date)
 
 
 def _version(current: str | None) -> str:

@@ -53,7 +53,6 @@ class Dispatcher:
         self._balancer = replicas.balancer
         self._metrics = metrics
         self._queue = AdmissionQueue(Scheduler(rules, replicas.balancer))
-        self._waits = {cls: metrics.queue_wait.labels(cls.label) for cls in PriorityClass}
         self._under_way: dict[int, Ticket] = {}
         for cls in PriorityClass:
             # Read when Prometheus asks: nothing to keep up to date on the way.
@@ -119,8 +118,9 @@ class Dispatcher:
         if not self._replicas.ready_by(ticket.deadline):
             raise NoReplica("no replica is ready", remedy="Try again shortly.")
         await self._queue.enter(ticket)
-        self._waits[call.priority].observe(ticket.waited_s)
-        return _replica_of(ticket)
+        slot = _replica_of(ticket)
+        self._metrics.queue_wait.labels(call.priority.label, slot.name).observe(ticket.waited_s)
+        return slot
 
     async def _relay(self, ticket: Ticket, slot: Slot, progress: Progress) -> AsyncGenerator[Delta, None]:
         client = self._replicas.client(slot)

@@ -62,8 +62,8 @@ class GatewayMetrics:
         )
         self.queue_wait = Histogram(
             "dreamseed_queue_wait_seconds",
-            "From a request's arrival in the queue to its engine",
-            ["priority"],
+            "From a request's arrival in the queue to its engine, by the replica that took it",
+            ["priority", "replica"],
             buckets=_WAIT_S,
             registry=registry,
         )
@@ -87,7 +87,8 @@ class GatewayMetrics:
         )
         self.dependency_state = Gauge(
             "dreamseed_dependency_state",
-            "A dependency's circuit breaker: 0 closed, 1 half-opened, 2 opened",
+            "A dependency's circuit breaker: 0 closed, 1 half-opened, 2 opened (kafka, which the relay alone"
+            " asks: events wait and none goes out)",
             ["dependency"],
             registry=registry,
         )
@@ -117,6 +118,21 @@ class GatewayMetrics:
         )
         self.events_lost = Counter(
             "dreamseed_events_lost", "Events that found no place: the journal was full", registry=registry
+        )
+        self.outbox_waiting = Gauge(
+            "dreamseed_outbox_waiting_events",
+            "Events in PostgreSQL that Kafka does not have yet, counted up to 100,000 (every 10 s)",
+            registry=registry,
+        )
+        self.outbox_oldest = Gauge(
+            "dreamseed_outbox_oldest_waiting_seconds",
+            "How long the first of them has waited; 0: none waits",
+            registry=registry,
+        )
+        self.requests_pruned = Counter(
+            "dreamseed_requests_pruned",
+            "Rows of the table requests that were deleted for their age",
+            registry=registry,
         )
         self.events_refused = Counter(
             "dreamseed_events_refused",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from dreamseed_cli.profile.part import Count, Part
 from dreamseed_cli.profile.schema import Gateway
@@ -50,6 +52,8 @@ class ServiceAddresses(Part):
     """Whether events go to the outbox; False records requests only."""
     events_relayed: bool = True
     """Whether a relay publishes them to Kafka; False: the outbox is where they end, kept for some days."""
+    keep_requests_days: Annotated[int, Field(ge=0, le=36500)] = 0
+    """How long a request's row is kept; 0: for ever."""
 
 
 class GatewaySettings(Part):

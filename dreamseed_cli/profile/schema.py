@@ -273,6 +273,8 @@ class Postgres(Part):
     """`embedded`: a private server on a Unix socket; `external`: yours; `off`: none of the above."""
     dsn_env: str = "DREAMSEED_DATABASE_URL"
     """The environment variable with the connection string (mode `external`)."""
+    keep_requests_days: Annotated[int, Field(ge=0, le=36500)] = 90
+    """How long the record of a request is kept, and in any case until its event has left; 0: for ever."""
 
 
 class Redis(Part):

@@ -104,6 +104,7 @@ def _addresses(
         journal=str(state.root / "journal"),
         keep_events=services.kafka.mode != "off",
         events_relayed=services.kafka.mode == "external",
+        keep_requests_days=services.postgres.keep_requests_days,
     )
 
 

@@ -16,6 +16,7 @@ import real_services
 import redis
 from gateway_harness import until
 from real_services import PASSWORD, RunningCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
@@ -324,6 +325,25 @@ async def test_a_wrong_password_is_a_cache_that_is_away(valkey: RunningCluster) 
     await until(lambda: _state(metrics, "redis") == 2)
     with pytest.raises(DependencyDown):
         await store.get("key")
+    await store.close()
+
+
+async def test_a_node_that_takes_no_writes_shows_in_the_metrics() -> None:
+    """Its writes have a breaker of their own, beside the look-ups'; a node that left is not missing."""
+    metrics, node = GatewayMetrics(), ClusterNode("127.0.0.1", real_services.free_ports(1)[0])
+    store = AnswerStore([("127.0.0.1", 1)], password=None, tls=False, watch=metrics.watch_dependency)
+    lanes = store._lanes[node.name] = store._make_lanes(node)
+    writes = f"redis {node.name} (writes)"
+
+    async def opened() -> bool:
+        lanes.writing.connect()
+        return _state(metrics, writes) == 2
+
+    assert _state(metrics, writes) == 0
+    await until(opened)
+    assert _state(metrics, f"redis {node.name}") == 0
+    store._drop(node.name, lanes)
+    assert _state(metrics, writes) == 0
     await store.close()
 
 

@@ -73,6 +73,10 @@ class Opened(EventLog):
             self.end(record(event_id, **fields))
         return made
 
+    def kafka_state(self) -> float | None:
+        """Whether the relay gets on."""
+        return self.metrics.registry.get_sample_value("dreamseed_dependency_state", {"dependency": "kafka"})
+
     def figure(self, name: str) -> float:
         """A metric's value."""
         found = self.metrics.registry.get_sample_value(name)
@@ -350,3 +354,38 @@ async def test_the_outbox_is_pruned_where_no_relay_does_it(dsn: str, tmp_path: P
     async with opened(services) as log:
         new = log.complete(1)
         await arrive(dsn, (old + new if relayed else new))
+
+
+async def test_old_requests_are_pruned_once_their_events_have_left(dsn: str, tmp_path: Path) -> None:
+    """By the profile's days; neither a young one nor one whose event still waits for Kafka."""
+    async with opened(addresses(dsn, tmp_path)) as log:
+        young, old, waiting = log.complete(3)
+        await arrive(dsn, [young, old, waiting])
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE requests SET arrived_at = now() WHERE event_id = %s", (young,))
+        connection.execute(
+            "UPDATE requests SET arrived_at = now() - interval '31 days' WHERE event_id <> %s", (young,)
+        )
+        connection.execute("UPDATE outbox SET published_at = now() WHERE event_id <> %s", (waiting,))
+    async with opened(addresses(dsn, tmp_path, keep_requests_days=30)) as log:
+        await until(lambda: log.figure("dreamseed_requests_pruned_total") > 0)
+        assert ids(dsn, "requests") == [young, waiting]
+
+
+async def test_what_waits_for_kafka_is_told(dsn: str, tmp_path: Path) -> None:
+    """How much, for how long, and that nobody takes it away."""
+    async with opened(addresses(dsn, tmp_path)) as log:
+        await arrive(dsn, log.complete(3))
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE outbox SET created_at = now() - interval '1 hour'")
+    async with opened(addresses(dsn, tmp_path)) as log:
+        await until(lambda: log.figure("dreamseed_outbox_waiting_events") == 3)
+        assert 3600 <= log.figure("dreamseed_outbox_oldest_waiting_seconds") < 3700
+        assert log.kafka_state() == 2
+        with psycopg.connect(dsn) as connection:
+            connection.execute(
+                "UPDATE outbox SET published_at = now() WHERE sequence <> (SELECT max(sequence) FROM outbox)"
+            )
+        assert log._backlog is not None
+        await log._backlog.look()
+        assert (log.figure("dreamseed_outbox_waiting_events"), log.kafka_state()) == (1, 0)

@@ -172,19 +172,21 @@ class AnswerStore:
 
     def _drop(self, name: str, lanes: _Lanes) -> None:
         del self._lanes[name]
-        self._watch(f"redis {name}")("closed")  # no longer a part of the cluster, so no longer missing
+        for told in (_reads(name), _writes(name)):
+            self._watch(told)("closed")  # no longer a part of the cluster, so no longer missing
         self._do(lanes.close())
 
     def _make_lanes(self, node: ClusterNode) -> _Lanes:
-        told = self._watch(f"redis {node.name}")
+        told = self._watch(_reads(node.name))
 
         def on_state(state: str) -> None:
             told(state)
             if state == "opened":
                 self._map.doubt()
 
-        reading = Dependency(f"redis {node.name}", timeout_s=self._read_s, on_state=on_state)
-        writing = Dependency(f"redis {node.name} (writes)", timeout_s=_WRITE_S)
+        reading = Dependency(_reads(node.name), timeout_s=self._read_s, on_state=on_state)
+        writes = _writes(node.name)
+        writing = Dependency(writes, timeout_s=_WRITE_S, on_state=self._watch(writes))
         return _Lanes(Lane(node, reading), Lane(node, writing))
 
     async def _keep_connected(self) -> None:
@@ -198,6 +200,15 @@ class AnswerStore:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _reads(node: str) -> str:
+    """A node's look-ups in the metrics and the log."""
+    return f"redis {node}"
+
+
+def _writes(node: str) -> str:
+    return f"redis {node} (writes)"
 
 
 def _address(node: str) -> tuple[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -14,6 +13,7 @@ from dreamseed_cli.gateway.events.backoff import Backoff
 from dreamseed_cli.gateway.events.connection import PostgresAway
 from dreamseed_cli.gateway.events.files import Position, read_checkpoint, segment_path, write_checkpoint
 from dreamseed_cli.gateway.events.journal import Journal
+from dreamseed_cli.gateway.events.pruning import Pruning
 from dreamseed_cli.gateway.events.reading import BATCH_BYTES, Batch, left_open, parse_batch, read_lines
 from dreamseed_cli.gateway.events.refused import RefusedRecords
 from dreamseed_cli.gateway.events.retention import PRUNE_EVERY_S
@@ -27,10 +27,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Drain:
-    """Empties a journal that nobody else empties. prunes: whether it deletes old events, too."""
+    """Empties a journal that nobody else empties. pruning: what it deletes when there is nothing to store."""
 
     def __init__(
-        self, journal: Journal, store: RequestStore, refused: RefusedRecords, *, prunes: bool
+        self, journal: Journal, store: RequestStore, refused: RefusedRecords, pruning: Pruning
     ) -> None:
         self._journal = journal
         self._store = store
@@ -38,7 +38,7 @@ class Drain:
         self._written = asyncio.Event()
         self._finishing = asyncio.Event()
         self._backoff = Backoff("the journal's way into PostgreSQL")
-        self._prune_at = time.monotonic() if prunes else float("inf")
+        self._pruning = pruning
         # What a dead gateway left; this one writes into later segments only.
         self._inherited = list(journal.sizes)
         self._at = read_checkpoint(journal.folder)
@@ -84,7 +84,7 @@ class Drain:
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(PRUNE_EVERY_S):
+            async with asyncio.timeout(min(PRUNE_EVERY_S, self._pruning.wait_s())):
                 await self._written.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_S):
@@ -102,8 +102,7 @@ class Drain:
             await self._advance(batch.after)
             if self._reached_end(start) and not self._finishing.is_set():
                 break  # gather first what was written meanwhile: small transactions cost more
-        if time.monotonic() >= self._prune_at and not await self._store.prune():
-            self._prune_at = time.monotonic() + PRUNE_EVERY_S
+        await self._pruning.run()
 
     def _reached_end(self, start: Position) -> bool:
         """Whether the batch from `start` took all that there was."""

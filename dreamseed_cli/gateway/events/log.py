@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
 from dreamseed_cli.database.address import resolve_dsn
+from dreamseed_cli.gateway.events.backlog import Backlog
 from dreamseed_cli.gateway.events.drain import Drain
 from dreamseed_cli.gateway.events.files import FolderTaken, take_folder
 from dreamseed_cli.gateway.events.ids import EventIds
 from dreamseed_cli.gateway.events.journal import LIMIT_BYTES, SEGMENT_BYTES, Journal
 from dreamseed_cli.gateway.events.lines import Accepted
+from dreamseed_cli.gateway.events.outbox import Outbox
+from dreamseed_cli.gateway.events.pruning import Pruning
 from dreamseed_cli.gateway.events.record import RequestRecord
 from dreamseed_cli.gateway.events.refused import RefusedRecords
+from dreamseed_cli.gateway.events.retention import REQUESTS_AT_ONCE
 from dreamseed_cli.gateway.events.store import RequestStore
 from dreamseed_cli.gateway.metrics import GatewayMetrics
 from dreamseed_cli.gateway.settings import ServiceAddresses
@@ -56,6 +61,8 @@ class EventLog:
         self._store: RequestStore | None = None
         self._drain: Drain | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._backlog: Backlog | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Take the journal, and begin to store what an earlier gateway left in it.
@@ -79,10 +86,13 @@ class EventLog:
             journal,
             self._store,
             RefusedRecords(folder, self._metrics.events_refused.inc),
-            prunes=not self._services.events_relayed,
+            Pruning(self._prunings(self._store)),
         )
         self._metrics.journal_bytes.set_function(self._drain.backlog)
         self._tasks = [asyncio.create_task(self._drain.run()), asyncio.create_task(_sync(journal))]
+        if self._services.keep_events and self._services.events_relayed:
+            self._backlog = backlog = Backlog(Outbox(dsn), self._metrics)
+            self._looking = asyncio.create_task(backlog.run())
 
     def new_id(self) -> str:
         """The event id of a request that ends without having begun: one that was rejected."""
@@ -115,6 +125,8 @@ class EventLog:
         """Store the rest for at most `timeout_s`; what is left then stays in the journal."""
         if self._journal is None or self._drain is None or self._store is None:
             return
+        if self._backlog is not None and self._looking is not None:
+            await self._backlog.end(self._looking)
         draining, syncing = self._tasks
         self._drain.finish()
         await asyncio.wait({draining}, timeout=timeout_s)
@@ -129,6 +141,18 @@ class EventLog:
             await asyncio.to_thread(self._journal.close)
         if self._lock is not None:
             os.close(self._lock)
+
+    def _prunings(self, store: RequestStore) -> list[Callable[[], Awaitable[bool]]]:
+        """What is deleted for its age here. Where a relay runs, events are the relay's."""
+        days = self._services.keep_requests_days
+
+        async def requests() -> bool:
+            pruned = await store.prune_requests(days)
+            self._metrics.requests_pruned.inc(pruned)
+            return pruned == REQUESTS_AT_ONCE
+
+        events = () if self._services.events_relayed else (store.prune_events,)
+        return [*events, *((requests,) if days else ())]
 
 
 async def _take(folder: Path) -> int:

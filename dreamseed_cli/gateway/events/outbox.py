@@ -10,7 +10,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from dreamseed_cli.gateway.events.connection import away, connect, time_box
+from dreamseed_cli.gateway.events.connection import away, connect, cut, time_box
 from dreamseed_cli.gateway.events.retention import prune_published
 
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('dreamseed relay'))"
@@ -18,6 +18,29 @@ _WAITING = """
 SELECT sequence, event_id, key, payload FROM outbox WHERE published_at IS NULL ORDER BY sequence LIMIT %s
 """
 _MARK = "UPDATE outbox SET published_at = now() WHERE sequence = ANY(%s) AND published_at IS NULL"
+
+
+_MOST_COUNTED = 100_000
+# Each part reads an index from one end.
+_BACKLOG = f"""
+SELECT
+    (SELECT count(*) FROM (SELECT FROM outbox WHERE published_at IS NULL LIMIT {_MOST_COUNTED}) AS counted)
+        AS events,
+    (SELECT extract(epoch FROM now() - created_at)::float8 FROM outbox WHERE published_at IS NULL
+        ORDER BY sequence LIMIT 1) AS oldest_s,
+    (SELECT extract(epoch FROM now() - max(published_at))::float8 FROM outbox
+        WHERE published_at IS NOT NULL) AS published_s
+"""  # noqa: S608 - a constant
+
+
+class Waiting(NamedTuple):
+    """events: how many wait for Kafka, 100,000 at most. oldest_s: how long the first of them has waited,
+    published_s: how long ago the last one was published, in seconds; None: there is none.
+    """
+
+    events: int
+    oldest_s: float | None
+    published_s: float | None
 
 
 class OutboxRow(NamedTuple):
@@ -54,6 +77,15 @@ class Outbox:
             await cursor.execute(_WAITING, (limit,))
             return await cursor.fetchall()
 
+    async def backlog(self) -> Waiting:
+        """How much waits, and for how long."""
+        async with (
+            self._session() as connection,
+            connection.cursor(row_factory=class_row(Waiting)) as cursor,
+        ):
+            await cursor.execute(_BACKLOG.encode())
+            return await cursor.fetchone() or Waiting(0, None, None)
+
     async def mark(self, sequences: Sequence[int]) -> None:
         """Kafka has them."""
         async with self._session() as connection:
@@ -63,6 +95,11 @@ class Outbox:
         """Delete a batch of events that Kafka has had for long; whether there may be more."""
         async with self._session() as connection:
             return await prune_published(connection)
+
+    def cut(self) -> None:
+        """Make what is under way fail at once."""
+        if self._connection is not None:
+            cut(self._connection)
 
     async def close(self) -> None:
         connection, self._connection, self._locked = self._connection, None, False

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import psycopg
 from psycopg import AsyncConnection
 
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.gateway.events.connection import away, connect, cut, time_box
-from dreamseed_cli.gateway.events.retention import prune_unrelayed
+from dreamseed_cli.gateway.events.retention import prune_requests, prune_unrelayed
 
 # The database takes the records as the JSON they are in the journal: this process only joins bytes.
 # What is there already is left alone, and brings no second event, even where the first was pruned since.
@@ -82,15 +83,15 @@ class RequestStore:
             await self.close()
             raise away(error) from error
 
-    async def prune(self) -> bool:
+    async def prune_events(self) -> bool:
         """Delete a batch of old events that no relay publishes; whether there may be more. PostgresAway."""
-        connection = await self._connected()
-        try:
-            with time_box(connection):
-                return await prune_unrelayed(connection)
-        except psycopg.Error as error:
-            await self.close()
-            raise away(error) from error
+        async with self._session() as connection:
+            return await prune_unrelayed(connection)
+
+    async def prune_requests(self, days: int) -> int:
+        """Delete a batch of requests older than `days` whose events have left; how many. PostgresAway."""
+        async with self._session() as connection:
+            return await prune_requests(connection, days)
 
     def cut(self) -> None:
         """Make what is under way fail at once."""
@@ -101,6 +102,16 @@ class RequestStore:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncConnection]:
+        connection = await self._connected()
+        try:
+            with time_box(connection):
+                yield connection
+        except psycopg.Error as error:
+            await self.close()
+            raise away(error) from error
 
     async def _connected(self) -> AsyncConnection:
         if self._connection is None:

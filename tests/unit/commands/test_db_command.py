@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gateway_harness
+import psycopg
 import pytest
 import typer
 
@@ -15,6 +16,7 @@ from dreamseed_cli.app import main
 from dreamseed_cli.commands.database_choice import chosen_dsn
 from dreamseed_cli.commands.db import db_app
 from dreamseed_cli.core.errors import DreamseedError, MissingError, UsageError
+from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.settings import ServiceAddresses
 
 _PROFILE = """
@@ -72,8 +74,30 @@ def test_an_empty_database_is_migrated_once(
     assert "already" in run("migrate", *choice)[1]
     code, out = run("status", *choice, "--json")
     assert code == 0
-    assert json.loads(out)["data"] == {"version": data["now"], "newest": data["now"], "up_to_date": True}
+    assert json.loads(out)["data"] == {
+        "version": data["now"],
+        "newest": data["now"],
+        "up_to_date": True,
+        "oldest_request": None,
+    }
     assert run("status", *choice)[0] == 0
+
+
+def test_status_tells_how_far_back_requests_are_recorded(
+    run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, postgres_dsn: str
+) -> None:
+    """So that an operator sees whether old ones go."""
+    monkeypatch.setenv("DS_TEST_DSN", postgres_dsn)
+    migrate(postgres_dsn)
+    with psycopg.connect(postgres_dsn) as connection:
+        connection.execute(
+            "INSERT INTO requests SELECT day, 'r', 'u', 'finished', NULL, 'batch', 'other', 'm', NULL, false,"
+            " NULL, NULL, NULL, day::timestamptz, 1, NULL, NULL, true"
+            " FROM unnest(ARRAY['2026-04-01T10:00Z', '2026-03-01T10:00Z']) AS day"
+        )
+    code, out = run("status", "--dsn-env", "DS_TEST_DSN", "--json")
+    assert (code, json.loads(out)["data"]["oldest_request"][:7]) == (0, "2026-03")
+    assert "since 2026-03-01" in run("status", "--dsn-env", "DS_TEST_DSN")[1]
 
 
 def test_the_running_stacks_database_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

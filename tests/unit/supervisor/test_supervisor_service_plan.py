@@ -70,6 +70,7 @@ def test_embedded_kafka_is_the_outbox() -> None:
     assert standing.state == "outbox"
     assert "dreamseed events tail" in standing.means
     assert plan.addresses.keep_events
+    assert plan.addresses.keep_requests_days == 90
     assert not plan.addresses.events_relayed
 
 
