@@ -58,7 +58,9 @@ def check(name: NameArgument, as_json: JsonFlag = False) -> Result:
     profile = load_profile(name)
     require_none([*start_errors(profile), *profile_listen_errors(profile)])
     outcome = check_profile(profile)
-    return Result(_figures(profile, outcome), view=_words(profile, outcome))
+    lost = _lost(profile)
+    view = [*_words(profile, outcome), *(f"{name} is off: {means}." for name, means in lost.items())]
+    return Result({**_figures(profile, outcome), "off": lost}, view=view)
 
 
 def _summary(profile: Profile) -> dict[str, Any]:
@@ -71,6 +73,13 @@ def _summary(profile: Profile) -> dict[str, Any]:
         "replicas": replicas,
         "description": profile.description,
     }
+
+
+def _lost(profile: Profile) -> dict[str, str]:
+    """The services that are off, each with what that means; in the words of `dreamseed status`."""
+    from dreamseed_cli.supervisor.service_words import standings
+
+    return {standing.name: standing.means for standing in standings(profile) if standing.state == "off"}
 
 
 def _figures(profile: Profile, outcome: Check) -> dict[str, Any]:
