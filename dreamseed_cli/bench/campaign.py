@@ -20,7 +20,7 @@ from dreamseed_cli.bench.power_watch import PowerWatch
 from dreamseed_cli.bench.records import Record
 from dreamseed_cli.bench.result import BenchResult, CellResult, Slo, SuiteResult
 from dreamseed_cli.bench.server_watch import ServerWatch
-from dreamseed_cli.bench.shapes import Cell, TargetSpec
+from dreamseed_cli.bench.shapes import Cell, Replay, TargetSpec
 from dreamseed_cli.bench.suites import OWN_LOAD, SUITES, load_suite
 from dreamseed_cli.bench.suites.base import Bench, StopEarly, Suite
 from dreamseed_cli.bench.under_test import UnderTest
@@ -33,7 +33,7 @@ __all__ = ["SUITES", "Campaign", "Wish"]
 
 @dataclass(frozen=True)
 class Wish:
-    """What the operator asked for. processes: of the load; None: as many as it needs."""
+    """What the operator asked for. processes: of the load; None: as many as it needs. trace: for `engine`."""
 
     suites: tuple[str, ...]
     seed: int
@@ -41,6 +41,7 @@ class Wish:
     processes: int | None = None
     usd_per_kwh: float | None = None
     command: str = ""
+    trace: Replay | None = None
 
 
 @dataclass
@@ -114,6 +115,7 @@ class Campaign:
             state=self.state,
             replicas=target.replicas,
             duration_s=self.wish.duration_s,
+            trace=self.wish.trace,
             simulated=target.simulated,
             device=target.device,
             environment=_secrets(target),

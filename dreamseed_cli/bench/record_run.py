@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvloop
 from rich.console import Console
@@ -15,9 +16,10 @@ from dreamseed_cli.bench.live_view import LiveView
 from dreamseed_cli.bench.own_stack import StackUnderTest, run_with_own_stack, running_stack
 from dreamseed_cli.bench.records import Record
 from dreamseed_cli.bench.result import BenchResult
-from dreamseed_cli.bench.shapes import TargetSpec
+from dreamseed_cli.bench.shapes import Replay, TargetSpec
 from dreamseed_cli.bench.suites import NEED_SERVICES, SUITES
 from dreamseed_cli.bench.under_test import UnderTest, introduce, of_address, of_stack
+from dreamseed_cli.bench.workload.trace import read
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.profile.select import choose_profile, visible_cards
@@ -36,6 +38,23 @@ def chosen_suites(names: Sequence[str]) -> tuple[str, ...]:
             remedy=f"There are: {', '.join(SUITES)}, all.",
         )
     return tuple(name for name in SUITES if "all" in wanted or name in wanted)
+
+
+def chosen_trace(path: Path | None, speed: float, suites: Sequence[str]) -> Replay | None:
+    """The trace to replay, read once so that a wrong line is told before anything starts.
+
+    UsageError for such a line, and for suites that make their own load.
+    """
+    if path is None:
+        return None
+    if tuple(suites) != ("engine",):
+        raise UsageError(
+            "only the engine suite replays a trace",
+            place="--trace",
+            remedy="Leave --suite out, or run the other suites by themselves.",
+        )
+    own_prompts = any(entry.prompt is not None for entry in read(path))
+    return Replay(str(path.expanduser()), speed, own_prompts)
 
 
 @dataclass

@@ -37,6 +37,8 @@ class Replay(msgspec.Struct, frozen=True, tag="replay"):
     path: str
     speed: float = 1.0
     """2 replays twice as fast."""
+    own_prompts: bool = False
+    """Some of its lines bring their prompt, which may repeat as it did when it was recorded."""
 
 
 Shape = Rate | Streams | Users | Replay

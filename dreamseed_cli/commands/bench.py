@@ -63,6 +63,19 @@ DurationOption = Annotated[
         show_default=False,
     ),
 ]
+TraceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        help="Replay this recorded traffic (JSON lines: at_s, prompt_tokens, output_tokens, ...; Mooncake's "
+        "and BurstGPT's work too) at its own times, in place of the engine suite's sweep.",
+        show_default=False,
+    ),
+]
+SpeedOption = Annotated[
+    float,
+    typer.Option("--trace-speed", min=0.001, max=1000.0, help="2 replays the trace twice as fast."),
+]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, help="Makes arrivals and prompts: the same seed, the same load.")
 ]
@@ -102,6 +115,8 @@ def bench(
     profile: ProfileOption = None,
     gpus: GpusOption = None,
     duration: DurationOption = None,
+    trace: TraceOption = None,
+    trace_speed: SpeedOption = 1.0,
     seed: SeedOption = 1,
     processes: ProcessesOption = None,
     usd_per_kwh: PriceOption = 0.12,
@@ -120,7 +135,7 @@ def bench(
 
     from dreamseed_cli.bench.campaign import Wish
     from dreamseed_cli.bench.live_view import LiveView
-    from dreamseed_cli.bench.record_run import Run, chosen_suites
+    from dreamseed_cli.bench.record_run import Run, chosen_suites, chosen_trace
     from dreamseed_cli.bench.report.files import prepare_out, write_report
     from dreamseed_cli.bench.report.scorecard import scorecard
     from dreamseed_cli.bench.report.terminal import result_view
@@ -129,13 +144,15 @@ def bench(
 
     if out is not None:
         prepare_out(out)
+    suites = chosen_suites(suite or ["engine"])
     wish = Wish(
-        suites=chosen_suites(suite or ["engine"]),
+        suites=suites,
         seed=seed,
         duration_s=duration,
         processes=processes,
         usd_per_kwh=usd_per_kwh,
         command=_said(sys.argv[1:]),
+        trace=chosen_trace(trace, trace_speed, suites),
     )
     console = Console(stderr=True)
     run = Run(wish, LiveView(console), console, StateDir.locate(state_dir), api_key_env)

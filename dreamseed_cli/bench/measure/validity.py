@@ -20,7 +20,7 @@ from dreamseed_cli.bench.measure.steady import arrivals_end_s
 from dreamseed_cli.bench.measure.tokens import ttft_from_send_ms
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import Problem, Slo
-from dreamseed_cli.bench.shapes import Rate, Replay, Streams
+from dreamseed_cli.bench.shapes import Cell, Rate, Replay, Streams
 
 KEPT: Final = 0.99
 """The share of the asked rate, or of the asked streams, that must have come about."""
@@ -148,9 +148,9 @@ def lengths_kept(wrong: int) -> Problem | None:
     )
 
 
-def prefix_cache_cold(hits: int | None, queries: int | None, nonce: str) -> Problem | None:
-    """At most 1 % of the prompts' tokens came from the prefix cache, unless prompts repeat on purpose."""
-    if not nonce or hits is None or not queries or hits <= PREFIX_HITS * queries:
+def prefix_cache_cold(hits: int | None, queries: int | None) -> Problem | None:
+    """At most 1 % of the prompts' tokens came from the prefix cache."""
+    if hits is None or not queries or hits <= PREFIX_HITS * queries:
         return None
     return Problem(
         rule="prefix-cache",
@@ -193,11 +193,16 @@ def problems(run: CellRun, cols: Columns, inside: Columns, slo: Slo) -> tuple[Pr
         _streams(run, cols, shape) if isinstance(shape, Streams) else None,
         sent_on_time(plain_quantile(_delays_ms(run, inside), 0.99), allowed),
         lengths_kept(_wrong_lengths(cols)),
-        prefix_cache_cold(server.prefix_hits, server.prefix_queries, run.cell.nonce),
+        None if _repeats(run.cell) else prefix_cache_cold(server.prefix_hits, server.prefix_queries),
         all_processes(run.lost_processes),
         samples_enough(len(inside)),
     ]
     return tuple(problem for problem in found if problem is not None)
+
+
+def _repeats(cell: Cell) -> bool:
+    """Whether prompts come again on purpose."""
+    return not cell.nonce or (isinstance(cell.shape, Replay) and cell.shape.own_prompts)
 
 
 def allowed_delay(inside: Columns, slo: Slo) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from dreamseed_cli.bench.result import CellResult, Slo, SuiteResult
-from dreamseed_cli.bench.shapes import Cell, TargetSpec
+from dreamseed_cli.bench.shapes import Cell, Replay, TargetSpec
 from dreamseed_cli.database.address import require_dsn, resolve_dsn
 from dreamseed_cli.gateway.settings import ServiceAddresses
 from dreamseed_cli.profile.schema import Profile
@@ -47,6 +47,8 @@ class Bench:
     replicas: Mapping[str, TargetSpec] = field(default_factory=dict)
     duration_s: float | None = None
     """What the operator asked for one cell; None: the suite's own."""
+    trace: Replay | None = None
+    """Recorded traffic that the operator wants replayed in place of the engine suite's sweep."""
     simulated: bool = False
     device: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)

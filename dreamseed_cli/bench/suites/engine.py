@@ -18,6 +18,7 @@ from dreamseed_cli.bench.suites.cells import (
     usable,
 )
 from dreamseed_cli.bench.suites.model_class import model_class
+from dreamseed_cli.bench.suites.replay import replay
 from dreamseed_cli.estimates.results import Measurement
 
 _SECONDS = 20.0
@@ -28,7 +29,12 @@ _PLATEAU = 1.05
 
 
 async def engine_suite(bench: Bench) -> SuiteResult:
-    """Closed-loop streams until they bring no more, then Poisson rates below that; then one replica alone."""
+    """Closed-loop streams until they bring no more, then Poisson rates below that; then one replica alone.
+
+    With a trace: its requests at their own times, and nothing else.
+    """
+    if bench.trace is not None:
+        return await replay(bench, bench.trace)
     seen = Collected()
     await _concurrency(bench, seen)
     best = max((one.requests_per_s.value for one in seen.cells if usable(one)), default=0.0)

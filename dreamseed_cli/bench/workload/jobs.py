@@ -47,7 +47,7 @@ class Workload:
         Its prompt begins with the number and the cell's nonce, and so does its system prompt: no two have
         more in common than the chat template. In a cell without a nonce they come from a catalogue, may be
         cached, and belong to the seed: the same seed asks the same questions. entry: a trace's, whose lengths
-        count; a prompt that it brings is sent as it is, without a system prompt.
+        count; a prompt that it brings is sent as it is, without a system prompt, and may be cached.
         """
         # One integer for both, so that no two pairs share a stream.
         rng = random.Random(cell.seed * _NUMBERS + number)  # noqa: S311 - text, not secrets
@@ -85,8 +85,9 @@ class _Source:
         if entry is not None:
             drawn = entry.prompt_tokens, entry.output_tokens
         system, prompt = self._texts(rng, cell, mark, cell.prompt_tokens or drawn[0])
-        if entry is not None and entry.prompt is not None:
-            system, prompt = None, entry.prompt
+        brought = entry.prompt if entry is not None else None
+        if brought is not None:
+            system, prompt = None, brought
         return Job(
             number=number,
             workload=(entry.workload if entry else "") or kind.name,
@@ -95,7 +96,7 @@ class _Source:
             system_prompt=system,
             temperature=kind.temperature,
             priority=kind.priority,
-            bypass_cache=bool(cell.nonce),
+            bypass_cache=bool(cell.nonce) and brought is None,
         )
 
     def _rank(self, rng: random.Random) -> int:

@@ -23,6 +23,7 @@ from dreamseed_cli.core.errors import UsageError
 
 _At = Annotated[float, msgspec.Meta(ge=0)]
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+_EXAMPLE = 'Write lines such as {"at_s": 0.5, "prompt_tokens": 60, "output_tokens": 200}.'
 _FIELD = re.compile(r"(?:at `\$\.([^`]+)`|field `([^`]+)`)")
 
 
@@ -76,7 +77,11 @@ def read(path: str | Path) -> tuple[TraceEntry, ...]:
     try:
         lines = Path(path).expanduser().read_bytes().splitlines()
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", place=str(path)) from error
+        raise UsageError(
+            f"cannot be read: {error.strerror}",
+            place=str(path),
+            remedy="Name a JSON-lines file that is there.",
+        ) from error
     entries = [_entry(line, f"{path}:{number}") for number, line in enumerate(lines, start=1) if line.strip()]
     if not entries:
         raise UsageError("the trace holds no request", place=str(path), remedy="Write one on each line.")
@@ -89,7 +94,7 @@ def _entry(line: bytes, place: str) -> TraceEntry:
     try:
         data: Any = msgspec.json.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"not valid JSON: {error}", place=place) from error
+        raise UsageError(f"not valid JSON: {error}", place=place, remedy=_EXAMPLE) from error
     try:
         return msgspec.convert(data, _kind(data, place)).entry()
     except msgspec.ValidationError as error:
@@ -106,5 +111,5 @@ def _kind(data: Any, place: str) -> type[_Ours | _Mooncake | _BurstGpt]:
     raise UsageError(
         "there is no time: at_s (seconds), timestamp (milliseconds) or Timestamp (seconds)",
         place=place,
-        remedy='Write lines such as {"at_s": 0.5, "prompt_tokens": 60, "output_tokens": 200}.',
+        remedy=_EXAMPLE,
     )

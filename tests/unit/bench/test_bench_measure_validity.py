@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 from synthetic_runs import SLO, failed, record, run_of, steady
 
@@ -11,7 +14,7 @@ from dreamseed_cli.bench.measure.columns import columns
 from dreamseed_cli.bench.measure.validity import Sending
 from dreamseed_cli.bench.records import Ending, Record
 from dreamseed_cli.bench.result import Problem
-from dreamseed_cli.bench.shapes import Rate, Streams
+from dreamseed_cli.bench.shapes import Rate, Replay, Shape, Streams
 
 
 def problems_of(run: CellRun) -> dict[str, Problem]:
@@ -132,13 +135,24 @@ def test_free_lengths_may_differ() -> None:
     assert problems_of(run_of([*steady(10, 60), record(900, 1.0, completion_tokens=9, forced=False)])) == {}
 
 
-@pytest.mark.parametrize(
-    ("hits", "nonce", "valid"),
-    [(10, "x", True), (11, "x", False), (900, "", True), (None, "x", True)],
-)
-def test_the_prefix_cache_stays_cold(hits: int | None, nonce: str, valid: bool) -> None:
-    """At most 1 %, unless prompts repeat on purpose; not told is not judged."""
-    assert (validity.prefix_cache_cold(hits, 1000, nonce) is None) is valid
+@pytest.mark.parametrize(("hits", "valid"), [(10, True), (11, False), (None, True)])
+def test_the_prefix_cache_stays_cold(hits: int | None, valid: bool) -> None:
+    """At most 1 %; not told is not judged."""
+    assert (validity.prefix_cache_cold(hits, 1000) is None) is valid
+
+
+def test_prompts_that_repeat_on_purpose_may_be_cached() -> None:
+    """A cell without a nonce, and a trace that brings its prompts; not one whose prompts are made."""
+    server = ServerView(prefix_queries=1000, prefix_hits=900)
+
+    def rules(shape: Shape) -> set[str]:
+        return set(problems_of(run_of(steady(10, 60), shape, server=server)))
+
+    assert rules(Rate(10.0, "constant")) == {"prefix-cache"}
+    assert rules(Replay("t.jsonl")) == {"prefix-cache"}
+    assert rules(Replay("t.jsonl", own_prompts=True)) == set()
+    run = run_of(steady(10, 60), server=server)
+    assert problems_of(replace(run, cell=msgspec.structs.replace(run.cell, nonce=""))) == {}
 
 
 def test_a_lost_process_and_too_few_requests_invalidate() -> None:
