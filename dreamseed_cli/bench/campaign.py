@@ -17,10 +17,11 @@ from dreamseed_cli.bench.drive import drive, processes_for
 from dreamseed_cli.bench.live_view import LiveView, Place
 from dreamseed_cli.bench.measure.summary import summarise
 from dreamseed_cli.bench.power_watch import PowerWatch
+from dreamseed_cli.bench.queue_watch import QueueWatch
 from dreamseed_cli.bench.records import Record
 from dreamseed_cli.bench.result import BenchResult, CellResult, Slo, SuiteResult
 from dreamseed_cli.bench.server_watch import ServerWatch
-from dreamseed_cli.bench.shapes import Cell, Replay, TargetSpec
+from dreamseed_cli.bench.shapes import Cell, Replay, Streams, TargetSpec
 from dreamseed_cli.bench.suites import OWN_LOAD, SUITES, load_suite
 from dreamseed_cli.bench.suites.base import Bench, StopEarly, Suite
 from dreamseed_cli.bench.under_test import UnderTest
@@ -116,6 +117,7 @@ class Campaign:
             replicas=target.replicas,
             duration_s=self.wish.duration_s,
             trace=self.wish.trace,
+            sees_queue=target.door is not None,
             simulated=target.simulated,
             device=target.device,
             environment=_secrets(target),
@@ -131,7 +133,9 @@ class Campaign:
             raise StopEarly
         self._number += 1
         self.live.begin_cell(Place(self._suite, cell, self._number))
-        watch = _Watch(self._watched(target), cards=self.target.on_cards)
+        # Past the gateway, or with no fixed number of streams to see, its queue tells nothing.
+        door = self.target.door if target is None and isinstance(cell.shape, Streams) else None
+        watch = _Watch(self._watched(target), door, cards=self.target.on_cards)
         run = await drive(
             cell,
             target or self.target.spec,
@@ -179,10 +183,11 @@ class Campaign:
 
 
 class _Watch:
-    """The engines' own words and the cards' power during one cell, as `drive` wants to be told."""
+    """The servers' own words and the cards' power during one cell, as `drive` wants to be told."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], *, cards: bool) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], door: Endpoint | None, *, cards: bool) -> None:
         self._server = ServerWatch(endpoints)
+        self._queue = QueueWatch(door) if door is not None else None
         self._power = PowerWatch() if cards else None
         self._epoch = 0.0
         self.power: tuple[PowerSample, ...] = ()
@@ -191,10 +196,16 @@ class _Watch:
         self._epoch = epoch
         if self._power is not None:
             await self._power.start()
+        if self._queue is not None:
+            await self._queue.start()
         await self._server.start()
 
     async def stop(self) -> ServerView:
         view = await self._server.stop()
+        if self._queue is not None:
+            # Each is the least that the server had at some moment: the greater one is nearer to the truth.
+            seen = [one for one in (view.peak_in_flight, await self._queue.stop()) if one is not None]
+            view = replace(view, peak_in_flight=max(seen, default=None))
         if self._power is not None:
             self.power = await self._power.stop(self._epoch)
         return view

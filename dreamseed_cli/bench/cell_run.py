@@ -12,7 +12,8 @@ from dreamseed_cli.bench.shapes import Cell
 class ServerView:
     """What the engines told of themselves, summed; None where they tell nothing.
 
-    peak_in_flight: running and waiting at most, looked at several times a second.
+    peak_in_flight: running and waiting at most, in our gateway's own queue too; looked at twice a second or
+    more often.
     Token counts are the growth of the counters over the cell.
     """
 

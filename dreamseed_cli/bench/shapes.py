@@ -82,6 +82,8 @@ class TargetSpec(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str | None = None
     vllm: bool = True
     """It knows vLLM's extensions: `ignore_eos`, `continuous_usage_stats`."""
+    ours: bool = False
+    """It is our own HTTP front, which takes `cache`, `priority` and `workload`; nobody else is sent them."""
     timeout_s: float = 120.0
     stall_s: float = 30.0
     """No byte for so long ends a request as STALLED."""

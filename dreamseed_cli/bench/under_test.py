@@ -32,12 +32,14 @@ class UnderTest:
     """Everything about the target that the suites and the result need.
 
     replicas: the stack's single engines, past the gateway. endpoints: whose metrics are watched.
+    door: where our gateway or front tells how many requests it has; None for somebody else's server.
     """
 
     spec: TargetSpec
     profile: Profile | None = None
     replicas: dict[str, TargetSpec] = field(default_factory=dict)
     endpoints: tuple[Endpoint, ...] = ()
+    door: Endpoint | None = None
     services: ServiceAddresses | None = None
     simulated: bool = False
 
@@ -110,6 +112,7 @@ def of_stack(stack: StackUnderTest, api_key_env: str | None) -> UnderTest:
             for name, endpoint in past.items()
         },
         endpoints=tuple(stack.replicas.values()),
+        door=_door_of(stack.state),
         services=services_of(stack.state),
         simulated=stack.simulated,
     )
@@ -122,15 +125,16 @@ async def of_address(spec: TargetSpec, state: StateDir) -> UnderTest:
     """
     if spec.kind == "grpc":
         record = read_supervisor(state)
-        ours = record is not None and record.alive() and record.gateway == spec.address
-        return await introduce(UnderTest(spec=spec, services=services_of(state) if ours else None))
+        if record is None or not record.alive() or record.gateway != spec.address:
+            return await introduce(UnderTest(spec=spec))
+        return await introduce(UnderTest(spec=spec, services=services_of(state), door=_door_of(state)))
     if not spec.model:
         spec = msgspec.structs.replace(spec, model=await served_model(spec))
     return await introduce(UnderTest(spec=spec, endpoints=(Endpoint.parse(spec.address),)))
 
 
 async def introduce(target: UnderTest) -> UnderTest:
-    """One answer before anything is measured, which also tells whether it is a simulated one.
+    """One answer before anything is measured, which also tells whether it is simulated, and our front's.
 
     MissingError if nothing listens there, FailedError for whatever else is no answer.
     """
@@ -155,7 +159,18 @@ async def introduce(target: UnderTest) -> UnderTest:
             place=spec.address,
             remedy=_REMEDIES.get(record.ending, "See what its own log says."),
         )
-    return replace(target, simulated=target.simulated or record.simulated)
+    ours = _is_our_front(spec, record)
+    return replace(
+        target,
+        spec=msgspec.structs.replace(target.spec, ours=ours),
+        door=Endpoint.parse(spec.address) if ours else target.door,
+        simulated=target.simulated or record.simulated,
+    )
+
+
+def _is_our_front(spec: TargetSpec, record: Record) -> bool:
+    """No other OpenAI-compatible server says whether an answer came from a cache."""
+    return spec.kind == "openai" and record.cache_hit is not None
 
 
 _REMEDIES = {
@@ -163,6 +178,12 @@ _REMEDIES = {
     Ending.WRONG_LENGTH: "It does not know `ignore_eos`; answers of a known length cannot be forced on it.",
     Ending.MISCOUNTED: "Its usage cannot be believed, so neither could a figure in tokens.",
 }
+
+
+def _door_of(state: StateDir) -> Endpoint | None:
+    """Where a stack's gateway tells its metrics."""
+    settings = gateway_settings(state)
+    return Endpoint(socket=Path(settings.admin_socket)) if settings is not None else None
 
 
 def services_of(state: StateDir) -> ServiceAddresses | None:

@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from api_harness import serving
+from api_harness import MODEL as API_MODEL
+from api_harness import scripted_gateway, serving
 from gateway_harness import (
     MODEL,
     RunningEngine,
@@ -29,9 +31,12 @@ from dreamseed_cli.bench.cell_run import CellRun, ServerView
 from dreamseed_cli.bench.crew import start_worker
 from dreamseed_cli.bench.drive import Progress, drive
 from dreamseed_cli.bench.messages import Order
-from dreamseed_cli.bench.records import Ending
+from dreamseed_cli.bench.records import Ending, Job, Record
 from dreamseed_cli.bench.shapes import Cell, Rate, Shape, Streams, TargetSpec, Users
+from dreamseed_cli.bench.target.opening import open_target
+from dreamseed_cli.bench.under_test import UnderTest, introduce
 from dreamseed_cli.core.errors import MissingError, UsageError
+from dreamseed_cli.gateway.proto.llm_pb2 import BATCH, STANDARD
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +131,38 @@ async def test_our_front_is_asked_alike(folder: Path, engine: RunningEngine) -> 
         office = {"GPU_ENDPOINT": f"127.0.0.1:{gateway.port}"}
         async with serving(read_settings(office, allow_anonymous=True)) as front:
             spec = TargetSpec(kind="openai", address=front.url, model="served")
-            run = await _drive(_cell(Streams(4), duration_s=60.0, requests=16), spec)
+            met = await introduce(UnderTest(spec))
+            run = await _drive(_cell(Streams(4), duration_s=60.0, requests=16), met.spec)
+    assert met.spec.ours
     assert len(run.records) == 16
     _assert_whole(run)
     assert {(record.replica, record.cache_hit) for record in run.records} == {("e0", False)}
+
+
+async def test_our_front_passes_on_what_is_wished(folder: Path) -> None:
+    """No cached answer, the workload's label and its priority reach the gateway as they do through gRPC."""
+    async with scripted_gateway() as gateway:
+        office = read_settings({"GPU_ENDPOINT": f"127.0.0.1:{gateway.port}"}, allow_anonymous=True)
+        async with serving(office) as front:
+            asked = open_target(TargetSpec(kind="openai", address=front.url, model=API_MODEL, ours=True))
+            for job in (_job(priority="BATCH"), _job(bypass_cache=False)):
+                record = Record(number=0, workload="", scheduled_s=0.0, wanted_tokens=3)
+                await asked.ask(job, record, time.monotonic)
+            await asked.close()
+    through = [message for message, _ in gateway.calls]
+    assert [(one.workload, one.priority, one.bypass_cache) for one in through] == [
+        ("feedback", BATCH, True),
+        ("feedback", STANDARD, False),
+    ]
+
+
+async def test_an_engine_is_no_front_of_ours(engine: RunningEngine) -> None:
+    """So nothing that only our front understands is sent to it."""
+    assert not (await introduce(UnderTest(_spec(engine)))).spec.ours
+
+
+def _job(**fields: Any) -> Job:
+    return Job(number=0, workload="feedback", prompt="Why?", wanted_tokens=3, **fields)
 
 
 async def test_a_killed_process_is_told_and_waited_for_no_longer(engine: RunningEngine) -> None:

@@ -63,6 +63,8 @@ class Desk:
         }
         if self.errand.force_length:
             body["ignore_eos"] = True
+        if self.errand.ours:
+            body["priority"] = "standard"  # as the users of gRPC; the front's default is PREMIUM
         return body | ({"stream": True, "stream_options": {"include_usage": True}} if stream else {})
 
     @property

@@ -141,5 +141,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     api_key_env: str | None = None
     ca_file: str | None = None
     force_length: bool = True
+    ours: bool = False
+    """The fronts are our own, which take a priority."""
     timeout_s: float = 120.0
     stall_s: float = 30.0

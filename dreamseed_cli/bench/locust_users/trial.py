@@ -123,6 +123,7 @@ async def conduct(bench: Bench, planner: Planner, *, gateway: bool, front_count:
             api_key_env=bench.target.api_key_env,
             ca_file=bench.target.ca_file,
             force_length=bench.target.kind == "grpc" or bench.target.vllm,
+            ours=bench.target.kind == "grpc" or bench.target.ours,
             timeout_s=bench.target.timeout_s,
             stall_s=bench.target.stall_s,
         )

@@ -49,6 +49,8 @@ class Bench:
     """What the operator asked for one cell; None: the suite's own."""
     trace: Replay | None = None
     """Recorded traffic that the operator wants replayed in place of the engine suite's sweep."""
+    sees_queue: bool = False
+    """The target tells how many wait in its own queue, so more streams than places can be seen there."""
     simulated: bool = False
     device: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)

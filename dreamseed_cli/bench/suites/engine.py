@@ -57,8 +57,9 @@ async def engine_suite(bench: Bench) -> SuiteResult:
 
 
 async def _concurrency(bench: Bench, seen: Collected) -> None:
+    """Doubling streams, up to one step beyond the engines' places where those that wait then can be seen."""
     before = 0.0
-    for count in doubling(bench.places):
+    for count in doubling(bench.places * (2 if bench.sees_queue else 1)):
         cell = make_cell(bench, f"streams-{count}", streams(count), seconds=_SECONDS, tokens=ANSWER_TOKENS)
         result = await seen.one(bench, cell)
         if result is None:

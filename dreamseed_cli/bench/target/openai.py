@@ -108,7 +108,7 @@ class OpenAiTarget:
 
 
 def generation_body(job: Job, spec: TargetSpec) -> dict[str, Any]:
-    """The JSON body of a streamed generation; vLLM's extensions only for a server that knows them. Pure."""
+    """The JSON body of a streamed generation; extensions only for a server that knows them. Pure."""
     options = {"include_usage": True}
     body: dict[str, Any] = {"model": spec.model, "stream": True, "stream_options": options}
     if spec.api == "completions":
@@ -125,7 +125,13 @@ def generation_body(job: Job, spec: TargetSpec) -> dict[str, Any]:
         if job.forced:
             # No min_tokens beside it: vLLM would mask logits at every step, and our front does not know it.
             body["ignore_eos"] = True
-    return body
+    return body | (_ours(job) if spec.ours else {})
+
+
+def _ours(job: Job) -> dict[str, Any]:
+    """What our front takes beyond OpenAI's: without a priority it asks the gateway for PREMIUM."""
+    cache = {"cache": False} if job.bypass_cache else {}
+    return {"priority": job.priority.lower(), "workload": job.workload} | cache
 
 
 def _headers(spec: TargetSpec) -> dict[str, str]:

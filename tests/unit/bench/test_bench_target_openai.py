@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from dreamseed_cli.bench.records import Ending, Job, Record
@@ -328,6 +329,17 @@ def test_vllms_extensions_are_for_vllm() -> None:
     assert plain["prompt"] == "Why?"
     assert plain.keys().isdisjoint({"ignore_eos", "messages", "seed"})
     assert plain["stream_options"] == {"include_usage": True}
+
+
+def test_our_own_wishes_are_for_our_own_front() -> None:
+    """Cache, class and label go to it as they go to the gateway; a foreign server is sent none of them."""
+    foreign = TargetSpec(kind="openai", address="http://e", model="m")
+    job = _job(priority="BATCH")
+    extra = {"priority": "batch", "workload": job.workload, "cache": False}
+    ours = msgspec.structs.replace(foreign, ours=True)
+    assert generation_body(job, ours) == generation_body(job, foreign) | extra
+    assert generation_body(job, foreign).keys().isdisjoint(extra)
+    assert "cache" not in generation_body(_job(bypass_cache=False), ours)
 
 
 async def test_an_unforced_length_is_not_judged() -> None:

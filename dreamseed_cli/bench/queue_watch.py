@@ -1,0 +1,68 @@
+"""How many requests our gateway or HTTP front has: those that wait in its own queue no engine has seen."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from dreamseed_cli.core.waiting import set_within
+from dreamseed_cli.engine.types import Endpoint
+
+_WAITING, _UNDER_WAY = "dreamseed_queue_length", "dreamseed_replica_outstanding_requests"
+_IN_FRONT = "dreamseed_api_requests_in_flight"
+_NAMES = (_WAITING, _UNDER_WAY, _IN_FRONT)
+_EVERY_S = 0.5
+"""Seldom: the server writes all its metrics out for it, in the very process that is measured."""
+_TIMEOUT = aiohttp.ClientTimeout(total=5)
+
+
+def requests_in(text: str) -> int | None:
+    """Waiting and under way by a gateway's metrics, or in flight by a front's; None if neither wrote them."""
+    wanted = "\n".join(line for line in text.splitlines() if line.startswith(_NAMES))
+    families = text_string_to_metric_families(wanted + "\n")
+    values = [sample.value for family in families for sample in family.samples]
+    return int(sum(values)) if values else None
+
+
+class QueueWatch:
+    """Looks at `door`'s /metrics twice a second, from `start` to `stop`, inside a running event loop.
+
+    A door that tells nothing, or vanishes, raises nothing.
+    """
+
+    def __init__(self, door: Endpoint, *, every_s: float = _EVERY_S) -> None:
+        self._door = door
+        self._every_s = every_s
+        self._peak: int | None = None
+        self._ending = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Go on looking until `stop`."""
+        self._watching = asyncio.create_task(self._look_on())
+
+    async def stop(self) -> int | None:
+        """The most requests it had at a time; None if it never told."""
+        self._ending.set()
+        if self._watching is not None:
+            await self._watching
+        return self._peak
+
+    async def _look_on(self) -> None:
+        socket = self._door.socket
+        connector = aiohttp.UnixConnector(str(socket)) if socket else None
+        async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session:
+            while not await set_within(self._ending, self._every_s):
+                found = await self._look(session)
+                if found is not None:
+                    self._peak = max(self._peak or 0, found)
+
+    async def _look(self, session: aiohttp.ClientSession) -> int | None:
+        try:
+            async with session.get(f"{self._door.url or 'http://gateway'}/metrics") as reply:
+                return requests_in(await reply.text()) if reply.status == 200 else None
+        except (aiohttp.ClientError, ssl.SSLError, OSError, TimeoutError, ValueError):
+            return None
