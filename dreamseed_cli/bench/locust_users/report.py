@@ -43,6 +43,7 @@ _KIND_COLUMNS = (
 )
 _STEP_COLUMNS = (
     Column(key="users", label="users"),
+    Column(key="verdict", label="verdict"),
     Column(key="reached", label="reached"),
     Column(key="asked_per_s", label="asked", unit="1/s"),
     Column(key="per_s", label="achieved", unit="1/s"),
@@ -53,7 +54,6 @@ _STEP_COLUMNS = (
     Column(key="ttft_p95", label="TTFT p95", unit="ms"),
     Column(key="held", label="users held up", unit="%"),
     Column(key="lag_p99", label="load's own lag p99", unit="ms"),
-    Column(key="verdict", label="verdict"),
 )
 
 

@@ -10,8 +10,11 @@ from rich.text import Text
 
 from dreamseed_cli.bench.compare import CellChange, Change, Comparison
 from dreamseed_cli.bench.report import words
+from dreamseed_cli.bench.report.layout import broken
 
 _STYLES = {"better": "green", "worse": "bold red", "no difference": "dim", "not comparable": "yellow"}
+
+_FIGURE, _VERDICT = len("output_tokens_per_s"), len("no difference")
 
 
 def comparison_view(comparison: Comparison, missed: Sequence[str]) -> list[RenderableType]:
@@ -38,10 +41,10 @@ def _cell(cell: CellChange) -> Iterator[RenderableType]:
     for warning in cell.warnings:
         yield Text(f"Note: {warning}", "yellow")
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    table.add_column("figure", no_wrap=True)
+    table.add_column("figure", width=_FIGURE)
     for head in ("before", "after", "change", "95 % interval"):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
+    table.add_column("verdict", overflow="fold", min_width=_VERDICT)
     for change in cell.changes:
         table.add_row(*_row(change))
     yield table
@@ -52,7 +55,7 @@ def _row(change: Change) -> list[Text]:
     interval = f"{_percent(percent.low)} to {_percent(percent.high)}" if percent else words.NOTHING
     verdict = f"{change.verdict}: {change.why}" if change.why else change.verdict
     return [
-        Text(f"{change.metric} {change.unit}".strip()),
+        Text(broken(f"{change.metric} {change.unit}".strip(), _FIGURE)),
         Text(words.measure(change.before.value if change.before else None)),
         Text(words.measure(change.after.value if change.after else None)),
         Text(_percent(percent.value) if percent else words.NOTHING),

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dreamseed_cli.bench.report import words
+from dreamseed_cli.bench.report.layout import WIDTH, blocks, broken
 from dreamseed_cli.bench.report.scorecard import ScoreRow, score_row
 from dreamseed_cli.bench.result import BenchResult, CellResult, FactTable, Interval, Problem, SuiteResult
 from dreamseed_cli.estimates.verdict import Verdict
@@ -26,7 +27,11 @@ _HEADS = (
     "good\nreq/s",
     "in SLO\n%",
 )
-_WIDTH = 78
+
+
+_NAME = 12
+"""A cell's name is broken at its hyphens beyond this, so that the figures have room."""
+_FIGURE = 25
 
 
 def result_view(result: BenchResult, scorecard: Sequence[Verdict]) -> list[RenderableType]:
@@ -75,12 +80,14 @@ def _head(result: BenchResult) -> RenderableType:
 def _cells(cells: Sequence[CellResult], provenance: str) -> Table:
     """A line a cell; a unit stands in each column's head."""
     table = _table()
-    table.add_column(Text(f"load\n{provenance}"), overflow="fold", min_width=9)
+    names = [broken(cell.name, _NAME) for cell in cells]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    table.add_column(Text(f"load\n{provenance}"), overflow="fold", min_width=min(longest, _NAME))
     for head in _HEADS:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("\nvalid")
-    for cell in cells:
-        table.add_row(*_cell_row(cell), style=None if cell.valid else "red")
+    for cell, name in zip(cells, names, strict=True):
+        table.add_row(Text(name), *_cell_row(cell), style=None if cell.valid else "red")
     return table
 
 
@@ -92,26 +99,30 @@ def _cell_row(cell: CellResult) -> list[Text]:
     speeds = (cell.output_tokens_per_s, cell.requests_per_s, cell.goodput_per_s)
     valid = "yes" if cell.valid else "NO"
     return [
-        Text(cell.name),
         *(_value(one) for one in (*times, *speeds)),
         Text(words.percent(cell.slo_attainment.value).removesuffix(" %")),
-        Text(f"{valid}, part" if cell.partial else valid, style="" if cell.valid else "bold red"),
+        Text(f"{valid},\npart" if cell.partial else valid, style="" if cell.valid else "bold red"),
     ]
 
 
 def _facts(table: FactTable) -> list[RenderableType]:
-    title = Text.assemble(f"\n{table.title} ", (table.provenance, _PROVENANCE[table.provenance]))
-    shown = _table()
-    for place, column in enumerate(table.columns):
-        numbers = all(isinstance(row.get(column.key), int | float | None) for row in table.rows)
-        shown.add_column(
-            Text(f"{column.label}\n{column.unit}" if column.unit else column.label),
-            justify="right" if numbers and place else "left",
-            overflow="fold",
-        )
-    for row in table.rows:
-        shown.add_row(*(Text(words.fact(row.get(column.key))) for column in table.columns))
-    return [title, shown]
+    """A table that is too wide becomes several, each with the first column."""
+    title = Text.assemble(f"{table.title} ", (table.provenance, _PROVENANCE[table.provenance]))
+    shown: list[RenderableType] = ["", _wrapped(title)]
+    for block in blocks(table):
+        part = _table()
+        for laid in block:
+            column = laid.column
+            part.add_column(
+                Text(f"{column.label}\n{column.unit}" if column.unit else column.label),
+                justify="right" if laid.number and laid is not block[0] else "left",
+                overflow="fold",
+                width=laid.width,
+            )
+        for row in table.rows:
+            part.add_row(*(Text(broken(words.fact(row.get(one.column.key)), one.width)) for one in block))
+        shown += [*([""] if len(shown) > 2 else []), part]
+    return shown
 
 
 def _problem(place: str, problem: Problem) -> RenderableType:
@@ -122,11 +133,11 @@ def _problem(place: str, problem: Problem) -> RenderableType:
 
 def _scorecard(result: BenchResult, scorecard: Sequence[Verdict]) -> Table:
     table = _table()
-    table.add_column("figure", overflow="fold", ratio=5)
+    table.add_column("figure", overflow="fold", width=_FIGURE)
     table.add_column("document", overflow="fold", ratio=3)
     table.add_column("this run", overflow="fold", ratio=4)
     table.add_column("verdict", overflow="fold", ratio=3)
-    table.expand, table.width = True, _WIDTH
+    table.expand, table.width = True, WIDTH
     for row in (score_row(result, one) for one in scorecard):
         table.add_row(*_score(row))
     return table
@@ -140,7 +151,9 @@ def _sentence(verdict: Verdict) -> RenderableType:
 def _score(row: ScoreRow) -> list[Text]:
     estimate = row.verdict.estimate
     return [
-        Text.assemble((estimate.id, "bold"), f" §{estimate.section}\n", (estimate.quantity, "dim")),
+        Text.assemble(
+            (broken(estimate.id, _FIGURE), "bold"), f" §{estimate.section}\n", (estimate.quantity, "dim")
+        ),
         Text(row.document),
         Text.assemble(
             row.found,

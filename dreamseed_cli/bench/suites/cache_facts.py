@@ -177,7 +177,7 @@ def _hit_row(
         "requests": asked.cell.requests,
         "hit_ms": _p50(asked.cell.ttft_hits),
         "miss_ms": _p50(misses),
-        "seed": asked.seed,
+        "seed": str(asked.seed),
     }
 
 

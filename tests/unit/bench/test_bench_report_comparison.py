@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 
+from bench_results import sweep_result
 from compared_runs import a_cell, a_run, around
 from rich.console import Console
 
@@ -27,6 +28,18 @@ def test_a_gain_is_shown_with_its_interval_and_called_better() -> None:
     assert "+50.0 %" in line
     assert "+48." in line
     assert line.rstrip().endswith("better")
+
+
+def test_a_comparison_of_whole_runs_fits_eighty_columns() -> None:
+    """No figure's name is cut off, and no verdict is broken within a word."""
+    run = sweep_result()
+    console = Console(file=io.StringIO(), width=80)
+    console.print(*comparison_view(compare(run, run), []), sep="\n")
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert {"energy.joules_per_", "ttft_from_send.p99", "difference", "comparable:"} <= set(text.split())
 
 
 def test_a_cell_that_one_run_lacks_is_named() -> None:

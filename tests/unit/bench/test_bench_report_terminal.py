@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from bench_results import DELAYED, LATE, cell, db_suite, engine_suite, sweep_result
 from rich.console import Console
 from rich.text import Text
 
+from dreamseed_cli.bench.locust_users.report import _KIND_COLUMNS, _STEP_COLUMNS
+from dreamseed_cli.bench.pgbench.settings import settings_table, wanted_settings
+from dreamseed_cli.bench.report.layout import broken
 from dreamseed_cli.bench.report.scorecard import scorecard
 from dreamseed_cli.bench.report.terminal import result_view
-from dreamseed_cli.bench.result import BenchResult, SuiteResult
+from dreamseed_cli.bench.report.words import fact
+from dreamseed_cli.bench.result import BenchResult, FactTable, SuiteResult
+from dreamseed_cli.bench.suites.cache_facts import HITS, SKEW
+from dreamseed_cli.estimates.load import load_book
 
 
 def shown(result: BenchResult) -> str:
@@ -43,6 +50,39 @@ def test_large_figures_and_long_names_fit_too() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert "123,456" in text
+
+
+@pytest.mark.parametrize("name", ["users", "mix", "skew", "hits", "settings"])
+def test_tables_of_many_columns_keep_their_words(name: str) -> None:
+    """Every word and number of the widest tables stands whole in some line of 80 columns."""
+    table = _wide_tables()[name]
+    suite = SuiteResult(name="load", headline="h", tables=(table,))
+    text = shown(sweep_result(suite))
+    assert max(map(len, text.splitlines())) <= 80
+    there = set(text.split())
+    heads = " ".join(f"{column.label} {column.unit}" for column in table.columns)
+    figures = " ".join(fact(row.get(column.key)) for row in table.rows for column in table.columns)
+    assert set(f"{heads} {figures}".split()) <= there
+
+
+def _wide_tables() -> dict[str, FactTable]:
+    """Tables as the suites make them, every figure as long as it gets."""
+    book = load_book()
+    row: dict[str, float | int | str | bool | None] = dict.fromkeys(
+        [one.key for one in (*_STEP_COLUMNS, *_KIND_COLUMNS, *HITS, *SKEW)], 1_234_567.0
+    )
+    row |= {"verdict": "missed the SLO", "kind": "static asset (/healthz stands for it)"}
+    row |= {"workload": "recommendation", "seed": "2042424242"}
+    of = {"users": _STEP_COLUMNS, "mix": _KIND_COLUMNS, "hits": HITS, "skew": SKEW}
+    made = {name: FactTable(title="t", columns=columns, rows=(row,)) for name, columns in of.items()}
+    return made | {"settings": settings_table(wanted_settings(book), {})}
+
+
+def test_long_names_are_broken_at_their_joints() -> None:
+    """Nowhere else; and what is short enough is left alone."""
+    assert broken("rate-0.4567-10 is", 12) == "rate-0.4567-\n10 is"
+    assert broken("energy.joules_per_output_token J", 19) == "energy.joules_per_\noutput_token J"
+    assert broken("unbreakableunbreakable", 9) == "unbreakableunbreakable"
 
 
 def test_each_suite_has_its_headline_cells_and_tables() -> None:
