@@ -84,6 +84,8 @@ class CellResult(Part):
     workload: str
     valid: bool
     problems: tuple[Problem, ...] = ()
+    over_capacity: bool = False
+    """Requests came faster than the server completed them: its latencies grow with the length of the cell."""
     notes: tuple[str, ...] = ()
     partial: bool = False
     duration_s: float

@@ -6,7 +6,6 @@ import numpy as np
 
 from dreamseed_cli.bench.cell_run import CellRun
 from dreamseed_cli.bench.measure.columns import Columns
-from dreamseed_cli.bench.measure.overload import over_capacity
 from dreamseed_cli.bench.measure.quantiles import SHARES, latency, minimum_samples, missing_quantiles
 from dreamseed_cli.bench.measure.steady import Window
 from dreamseed_cli.bench.measure.tokens import Gaps, ttft_ms
@@ -14,11 +13,13 @@ from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.shapes import Streams
 
 
-def notes(run: CellRun, cols: Columns, inside: Columns, window: Window, found: Gaps) -> tuple[str, ...]:
+def notes(
+    run: CellRun, cols: Columns, inside: Columns, window: Window, found: Gaps, overload: str | None
+) -> tuple[str, ...]:
     """In the order in which they matter. inside: the requests that were due in the window."""
     told = [
         _interrupted(run, inside),
-        over_capacity(run.cell.shape, cols, window, run.ended_s),
+        overload,
         *window.notes,
         _few(inside),
         _silent(inside),

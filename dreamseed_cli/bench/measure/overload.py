@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
 import numpy as np
 
-from dreamseed_cli.bench.measure.columns import Columns, in_flight
+from dreamseed_cli.bench.measure.columns import Columns, Ints, in_flight
+from dreamseed_cli.bench.measure.intervals import rate_interval
 from dreamseed_cli.bench.measure.steady import Window
+from dreamseed_cli.bench.measure.tokens import Events
 from dreamseed_cli.bench.shapes import Rate, Replay, Shape
 
 CHANCE: Final = 1.645
 """One-sided 95 % of a normal distribution."""
 
 
-def over_capacity(shape: Shape, cols: Columns, window: Window, ended_s: float) -> str | None:
-    """A note if, under an open load, more and more requests waited or were under way.
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """What waited or was under way from `start_s` to `end_s`, and how much came and went meanwhile."""
 
-    They did if their number (counted from when each was due) grew by more than chance would let it in a
-    system just at its limit, where it is a random walk of as many steps as there were arrivals and ends.
-    The time in which the first answers are still to come does not count, for in it the number grows in any
-    system: it is taken from the first tenth of the requests, which a queue has not delayed yet.
+    start_s: float
+    end_s: float
+    waiting: Ints
+    per_s: float
+    moves: int
+
+    @property
+    def grown(self) -> float:
+        return self.per_s * (self.end_s - self.start_s)
+
+
+def over_capacity(shape: Shape, cols: Columns, events: Events, window: Window, ended_s: float) -> str | None:
+    """A note if, under an open load, requests came faster than the server completed them.
+
+    Two signs tell it. Either so many more wait or are under way in the end that a system just at its limit
+    would hardly show it. Or the tokens that came are fewer than those asked for, beyond their 95 % interval,
+    and the queue grew by more than its own chance (the root of its mean). The second one sees a load of a
+    tenth too much in a minute, which the first cannot: a busy server's flow is even, arrivals are not.
     """
     if not isinstance(shape, Rate | Replay) or not len(cols):
         return None
+    queue = _queue(cols, window, ended_s)
+    if queue is None:
+        return None
+    if queue.grown <= CHANCE * sqrt(queue.moves) and not _falls_behind(shape, cols, events, queue):
+        return None
+    return (
+        f"over capacity: the requests that wait or are under way grew by {queue.per_s:.3g} a second, "
+        f"from {queue.waiting[0]} to {queue.waiting[-1]}; the latencies grow with the length of the cell"
+    )
+
+
+def _queue(cols: Columns, window: Window, ended_s: float) -> _Queue | None:
+    """None if the cell is too short to tell.
+
+    The time in which the first answers are still to come does not count, for in it the number grows in any
+    system: it is taken from the first tenth of the requests, which a queue has not delayed yet.
+    """
     end = np.where(np.isnan(cols.end_s), ended_s, cols.end_s)
     early = slice(len(cols) // 10 + 1)
     start_s = max(window.start_s, float(np.median((end - cols.scheduled_s)[early])))
@@ -33,10 +68,16 @@ def over_capacity(shape: Shape, cols: Columns, window: Window, ended_s: float) -
     moments = np.linspace(start_s, window.end_s, 101)
     waiting = in_flight(cols.scheduled_s, end, moments)
     slope = float(np.polyfit(moments - start_s, waiting, 1)[0])
-    arrivals, ends = (((one >= start_s) & (one <= window.end_s)).sum() for one in (cols.scheduled_s, end))
-    if slope * (window.end_s - start_s) <= CHANCE * sqrt(arrivals + ends):
-        return None
-    return (
-        f"over capacity: the requests that wait or are under way grew by {slope:.3g} a second, "
-        f"from {waiting[0]} to {waiting[-1]}; the latencies grow with the length of the cell"
-    )
+    moves = sum(int(((one >= start_s) & (one <= window.end_s)).sum()) for one in (cols.scheduled_s, end))
+    return _Queue(start_s, window.end_s, waiting, slope, moves)
+
+
+def _falls_behind(shape: Rate | Replay, cols: Columns, events: Events, queue: _Queue) -> bool:
+    """Whether fewer tokens came than were asked for, and the queue grew meanwhile."""
+    due = cols.between(queue.start_s, queue.end_s)
+    if not len(due) or queue.grown <= sqrt(max(float(queue.waiting.mean()), 1.0)):
+        return False
+    lengths = [one.completion_tokens or one.wanted_tokens for one in due.records]
+    per_s = shape.per_s if isinstance(shape, Rate) else len(due) / (queue.end_s - queue.start_s)
+    came = rate_interval(events.time_s, events.tokens, (queue.start_s, queue.end_s))
+    return came.high is not None and 0 < came.high < per_s * float(np.mean(lengths))

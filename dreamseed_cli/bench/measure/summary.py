@@ -15,6 +15,7 @@ from dreamseed_cli.bench.measure.columns import Bools, Columns, Floats, columns,
 from dreamseed_cli.bench.measure.energy import energy
 from dreamseed_cli.bench.measure.intervals import rate_interval, share_interval
 from dreamseed_cli.bench.measure.notes import notes
+from dreamseed_cli.bench.measure.overload import over_capacity
 from dreamseed_cli.bench.measure.quantiles import SHARES, latency, minimum_samples, plain_quantile
 from dreamseed_cli.bench.measure.steady import Window, steady_window
 from dreamseed_cli.bench.measure.timeline import curve, timeline
@@ -58,6 +59,7 @@ def summarise(run: CellRun, slo: Slo, *, usd_per_kwh: float | None = None) -> Ce
     parts = _take_apart(run)
     inside, window, run = parts.inside, parts.window, parts.run
     found = validity.problems(run, parts.cols, inside, slo)
+    overload = over_capacity(run.cell.shape, parts.cols, parts.events, window, run.ended_s)
     fields: dict[str, Any] = _latencies(parts) | _rates(parts, slo) | _load(parts, slo)
     return CellResult(
         name=run.cell.name,
@@ -65,7 +67,8 @@ def summarise(run: CellRun, slo: Slo, *, usd_per_kwh: float | None = None) -> Ce
         workload=run.cell.workload,
         valid=not found,
         problems=found,
-        notes=notes(run, parts.cols, inside, window, parts.gaps),
+        over_capacity=overload is not None,
+        notes=notes(run, parts.cols, inside, window, parts.gaps, overload),
         partial=run.interrupted,
         duration_s=run.ended_s,
         window_s=window.span_s,

@@ -32,6 +32,7 @@ _HEADS = (
 _NAME = 12
 """A cell's name is broken at its hyphens beyond this, so that the figures have room."""
 _FIGURE = 25
+_OVER = "over capacity"
 
 
 def result_view(result: BenchResult, scorecard: Sequence[Verdict]) -> list[RenderableType]:
@@ -57,6 +58,7 @@ def suite_view(suite: SuiteResult, provenance: str) -> list[RenderableType]:
     shown += [_wrapped(Text(f"missed: {missed}", style="yellow")) for missed in suite.missed]
     shown += [_problem(suite.name, problem) for problem in suite.problems]
     shown += [_problem(cell.name, problem) for cell in suite.cells for problem in cell.problems]
+    shown += [_overload(cell) for cell in suite.cells if cell.over_capacity]
     return shown
 
 
@@ -97,7 +99,7 @@ def _cell_row(cell: CellResult) -> list[Text]:
         words.quantile(cell.e2e, "p95"),
     )  # fmt: skip
     speeds = (cell.output_tokens_per_s, cell.requests_per_s, cell.goodput_per_s)
-    valid = "yes" if cell.valid else "NO"
+    valid = ("over" if cell.over_capacity else "yes") if cell.valid else "NO"
     return [
         *(_value(one) for one in (*times, *speeds)),
         Text(words.percent(cell.slo_attainment.value).removesuffix(" %")),
@@ -129,6 +131,12 @@ def _problem(place: str, problem: Problem) -> RenderableType:
     """What is wrong, and in a line of its own what to do."""
     text = Text.assemble((f"INVALID {place}: ", "bold red"), (f"{problem.reason}.", "red"))
     return _wrapped(Text.assemble(text, "\n", (problem.remedy, "")))
+
+
+def _overload(cell: CellResult) -> RenderableType:
+    """The note that tells of it, which begins with its name."""
+    note = next((one for one in cell.notes if one.startswith(_OVER)), _OVER)
+    return _wrapped(Text.assemble((f"{_OVER.upper()} {cell.name}", "bold yellow"), note.removeprefix(_OVER)))
 
 
 def _scorecard(result: BenchResult, scorecard: Sequence[Verdict]) -> Table:

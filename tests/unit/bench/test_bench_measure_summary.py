@@ -56,7 +56,7 @@ def test_a_steady_load_has_the_figures_it_was_made_with() -> None:
 def test_overload_sent_on_time_shows_its_delay_and_is_valid() -> None:
     """300/s at a server of 200/s: the last ones wait 15 s. That is the server's doing, and a finding."""
     found = summarise(run_of(queued(300, 200, 30), **OVERLOAD), SLO)
-    assert found.valid
+    assert (found.valid, found.over_capacity) == (True, True)
     assert p99_ms(found.ttft) == pytest.approx(14_900, abs=100)
     assert p99_ms(found.ttft_from_send) == pytest.approx(14_900, abs=100)
     assert found.requests_per_s.value == pytest.approx(200, rel=0.01)

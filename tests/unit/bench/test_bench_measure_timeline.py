@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,7 +96,8 @@ def test_no_values_no_curve() -> None:
 
 def note_of(run: CellRun) -> str | None:
     """Whether a run was over capacity, the whole of it as the window."""
-    return over_capacity(run.cell.shape, columns(run.records), Window(0.0, run.cell.duration_s), run.ended_s)
+    cols, window = columns(run.records), Window(0.0, run.cell.duration_s)
+    return over_capacity(run.cell.shape, cols, token_events(cols), window, run.ended_s)
 
 
 @pytest.mark.parametrize(("server_per_s", "over"), [(400, False), (101, False), (90, True), (50, True)])
@@ -111,21 +114,31 @@ def test_the_note_tells_how_fast_it_grows() -> None:
     assert "grew by 50 a second" in note
 
 
-def test_poisson_arrivals_below_capacity_are_not_over_it() -> None:
+def places(seed: int, per_s: float, *, count: int, answer_s: float, seconds: float = 60.0) -> CellRun:
+    """Poisson arrivals at a server of so many places, whose answers take so long: what an engine is."""
+    rng = np.random.default_rng(seed)
+    due = np.sort(rng.uniform(0, seconds, rng.poisson(per_s * seconds)))
+    free, records = [0.0] * count, []
+    for number, at in enumerate(due):
+        begun = max(float(at), heapq.heappop(free))
+        heapq.heappush(free, begun + answer_s)
+        ttft_s = begun - float(at) + answer_s / 10
+        records.append(record(number, float(at), ttft_s=ttft_s, itl_s=answer_s / 10))
+    return run_of(records, Rate(per_s), cell_duration_s=seconds)
+
+
+@pytest.mark.parametrize(("count", "answer_s"), [(1, 0.1), (40, 4.0)])
+def test_poisson_arrivals_below_capacity_are_not_over_it(count: int, answer_s: float) -> None:
     """90 % of what the server takes: the queue comes and goes."""
-    rng = np.random.default_rng(7)
-    for _ in range(10):
-        due = np.cumsum(rng.exponential(1 / 90, 5400))
-        begun = np.zeros(len(due))
-        free = 0.0
-        for n, at in enumerate(due):
-            begun[n] = max(at, free)
-            free = begun[n] + 0.01
-        records = [
-            record(n, float(d), ttft_s=float(b - d) + 0.01, tokens=1)
-            for n, (d, b) in enumerate(zip(due, begun, strict=True))
-        ]
-        assert note_of(run_of(records, Rate(90.0))) is None
+    notes = [note_of(places(seed, 9.0, count=count, answer_s=answer_s)) for seed in range(10)]
+    assert notes == [None] * 10
+
+
+@pytest.mark.parametrize(("count", "answer_s"), [(1, 0.1), (40, 4.0)])
+def test_a_tenth_too_much_is_noted_within_a_minute(count: int, answer_s: float) -> None:
+    """11 requests a second at a server of 10: against chance in the arrivals alone, most runs look alike."""
+    notes = [note_of(places(seed, 11.0, count=count, answer_s=answer_s)) for seed in range(10)]
+    assert sum(note is not None for note in notes) >= 8
 
 
 def test_long_answers_that_are_still_to_come_are_no_overload() -> None:

@@ -108,6 +108,16 @@ def test_an_invalid_cell_tells_why_and_what_to_do() -> None:
     assert "missed: p99 TTFT 948 ms at 8 requests/s is over the SLO's 800 ms" in text
 
 
+def test_a_load_over_capacity_is_marked_and_explained() -> None:
+    """Valid, in the table as below it."""
+    engine = engine_suite()
+    note = "over capacity: the requests that wait or are under way grew by 2 a second"
+    last = engine.cells[3].model_copy(update={"over_capacity": True, "notes": (note,)})
+    text = words(shown(sweep_result(engine.model_copy(update={"cells": (last,)}))))
+    assert " 99 over" in text
+    assert f"OVER CAPACITY {last.name}{note.removeprefix('over capacity')}" in text
+
+
 def test_an_interrupted_run_is_marked_partial() -> None:
     """The run, the suite, and the cell."""
     engine = engine_suite()
