@@ -34,7 +34,9 @@ __all__ = ["SUITES", "Campaign", "Wish"]
 
 @dataclass(frozen=True)
 class Wish:
-    """What the operator asked for. processes: of the load; None: as many as it needs. trace: for `engine`."""
+    """What the operator asked for. processes: of the load; None: as many as it needs. trace: for `engine`.
+    dsn_env: the variable with another PostgreSQL than the stack's.
+    """
 
     suites: tuple[str, ...]
     seed: int
@@ -43,6 +45,7 @@ class Wish:
     usd_per_kwh: float | None = None
     command: str = ""
     trace: Replay | None = None
+    dsn_env: str | None = None
 
 
 @dataclass
@@ -121,6 +124,8 @@ class Campaign:
             simulated=target.simulated,
             device=target.device,
             environment=_secrets(target),
+            dsn_env=self.wish.dsn_env,
+            foreign=target.foreign,
             services=target.services,
         )
 

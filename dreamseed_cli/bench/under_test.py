@@ -32,7 +32,8 @@ class UnderTest:
     """Everything about the target that the suites and the result need.
 
     replicas: the stack's single engines, past the gateway. endpoints: whose metrics are watched.
-    door: where our gateway or front tells how many requests it has; None for somebody else's server.
+    foreign: somebody's server, of which nothing else is known. door: where our gateway or front tells how many
+    requests it has; None for somebody else's server.
     """
 
     spec: TargetSpec
@@ -42,6 +43,7 @@ class UnderTest:
     door: Endpoint | None = None
     services: ServiceAddresses | None = None
     simulated: bool = False
+    foreign: bool = False
 
     @property
     def device(self) -> str:
@@ -126,11 +128,11 @@ async def of_address(spec: TargetSpec, state: StateDir) -> UnderTest:
     if spec.kind == "grpc":
         record = read_supervisor(state)
         if record is None or not record.alive() or record.gateway != spec.address:
-            return await introduce(UnderTest(spec=spec))
+            return await introduce(UnderTest(spec=spec, foreign=True))
         return await introduce(UnderTest(spec=spec, services=services_of(state), door=_door_of(state)))
     if not spec.model:
         spec = msgspec.structs.replace(spec, model=await served_model(spec))
-    return await introduce(UnderTest(spec=spec, endpoints=(Endpoint.parse(spec.address),)))
+    return await introduce(UnderTest(spec=spec, endpoints=(Endpoint.parse(spec.address),), foreign=True))
 
 
 async def introduce(target: UnderTest) -> UnderTest:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dreamseed_cli.commands.database_choice import DsnEnvOption
 from dreamseed_cli.commands.options import GpusOption, JsonFlag, ProfileOption, StateDirOption
 from dreamseed_cli.core.result import Result
 
@@ -114,6 +115,7 @@ def bench(
     ca: CaOption = None,
     profile: ProfileOption = None,
     gpus: GpusOption = None,
+    dsn_env: DsnEnvOption = None,
     duration: DurationOption = None,
     trace: TraceOption = None,
     trace_speed: SpeedOption = 1.0,
@@ -152,6 +154,7 @@ def bench(
         processes=processes,
         usd_per_kwh=usd_per_kwh,
         command=_said(sys.argv[1:]),
+        dsn_env=dsn_env,
         trace=chosen_trace(trace, trace_speed, suites),
     )
     console = Console(stderr=True)

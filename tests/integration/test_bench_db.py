@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -78,6 +79,25 @@ async def test_a_stacks_server_is_measured_and_left_as_it_was(
     assert (shared_buffers["server"], shared_buffers["change"]) == ("64MB", "restart")
     assert _databases(postgres_server) == set()
     assert _files_in(tmp_path) == []
+
+
+async def test_a_foreign_targets_database_must_be_named(
+    postgres_server: RunningPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is started for it would tell nothing of the target; the named one is measured, and said."""
+    monkeypatch.setattr(db, "CLIENTS", (1,))
+    monkeypatch.setattr(db, "WORKLOADS", WORKLOADS[:1])
+    foreign = replace(_bench(tmp_path, None), foreign=True)
+    with pytest.raises(MissingError, match="--dsn-env") as missing:
+        await db_suite(foreign)
+    assert "127.0.0.1:1" in missing.value.place
+    assert _processes_in(tmp_path) == []
+
+    monkeypatch.setenv("BENCH_DSN", postgres_server.server.dsn("postgres"))
+    result = await db_suite(replace(foreign, dsn_env="BENCH_DSN"))
+
+    assert result.headline.endswith("the PostgreSQL of $BENCH_DSN.")
+    assert _databases(postgres_server) == set()
 
 
 async def test_without_a_stack_a_server_of_its_own_is_started_and_ended(

@@ -55,6 +55,10 @@ class Bench:
     device: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables that hold what the stack under test needs (a DSN), for suites that talk to its services."""
+    dsn_env: str | None = None
+    """The variable with the connection string of another PostgreSQL than the stack's."""
+    foreign: bool = False
+    """`--target` names a server of which nothing is known but its address: its database is not."""
     services: ServiceAddresses | None = None
     """Where the running stack's PostgreSQL and Redis are (its gateway.json); None: no stack of ours."""
 
@@ -64,7 +68,12 @@ class Bench:
         return "simulated" if self.simulated else "measured"
 
     def stack_dsn(self) -> str | None:
-        """The database of the stack under test; None if it has none. Raises as resolve_dsn()."""
+        """The database that the operator named, else that of the stack under test; None if it has none.
+
+        Raises as resolve_dsn().
+        """
+        if self.dsn_env is not None:
+            return resolve_dsn(None, self.dsn_env)
         services = self.services
         if services is None:
             return None

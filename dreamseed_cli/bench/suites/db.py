@@ -27,7 +27,7 @@ from dreamseed_cli.bench.pgbench.process import load, own_database, own_server, 
 from dreamseed_cli.bench.pgbench.settings import wanted_settings
 from dreamseed_cli.bench.result import SuiteResult
 from dreamseed_cli.bench.suites.base import Bench, StopEarly
-from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.core.threads import in_daemon_thread
 from dreamseed_cli.estimates.load import load_book
 from dreamseed_cli.estimates.outcome import say
@@ -96,12 +96,22 @@ async def _run_cells(bench: Bench, pgbench: Path, target: Access, found: Found) 
 
 @asynccontextmanager
 async def _server(bench: Bench, found: Found) -> AsyncIterator[str]:
-    """The stack's PostgreSQL, or one of our own where no stack has one."""
+    """The named PostgreSQL, the stack's, or one of our own where no stack has one.
+
+    MissingError where it is somebody's server that is measured: a database of ours is not the one behind it.
+    """
     dsn = bench.stack_dsn()
     if dsn is not None:
-        found.where = "the stack's PostgreSQL"
+        named = f"the PostgreSQL of ${bench.dsn_env}"
+        found.where = named if bench.dsn_env is not None else "the stack's PostgreSQL"
         yield dsn
         return
+    if bench.foreign:
+        raise MissingError(
+            "which PostgreSQL is behind that server is not known, and another one tells nothing of it",
+            place=f"--suite db --target {bench.target.address}",
+            remedy="Name the variable with its connection string: --dsn-env; or leave --target out.",
+        )
     bench.say("db: no running stack has a PostgreSQL: starting an embedded one")
     found.where = "an embedded PostgreSQL started for this"
     async with own_server(bench.state) as own:
