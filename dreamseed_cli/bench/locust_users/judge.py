@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dreamseed_cli.bench.locust_users.crew import LoadRun, StepTimes
-from dreamseed_cli.bench.locust_users.plan import Kind, LoadPlan
+from dreamseed_cli.bench.locust_users.plan import USERS_A_PROCESS, Kind, LoadPlan
 from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, Table
 from dreamseed_cli.bench.measure.intervals import share_interval
 from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
@@ -26,7 +26,6 @@ ENOUGH: Final = 0.99
 """The share of users and of requests without which a run is not the one that was asked for."""
 _SETTLE: Final = 0.2
 """The part of a step that is not looked at: what the step before left is answered first."""
-_MORE: Final = "Give the load more processor cores, or run it on a machine of its own."
 _Floats = npt.NDArray[np.float64]
 _Flags = npt.NDArray[np.bool_]
 
@@ -74,10 +73,11 @@ def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepF
     reached = _users_reached(run.ticks, window)
     lag = plain_quantile(_lags(run.ticks, window), 0.99)
     delay = plain_quantile((seen["begun_s"] - seen["due_s"]) * 1000, 0.99)
-    problems = [*_too_few_users(step.users, reached), *_late(lag, delay, slo)]
+    more = remedy(plan)
+    problems = [*_too_few_users(step.users, reached, more), *_late(lag, delay, slo, more)]
     short = _falls_short(len(seen), asked * length)
     if short and _falls_short(len(seen) + _held_back(run.samples, window, plan.pause_s), asked * length):
-        problems.append(_too_few_requests(len(seen) / length, asked))
+        problems.append(_too_few_requests(len(seen) / length, asked, more))
     # Each by itself: pages are so many that they would hide it if no model answered at all.
     attained = all(part.sum() >= slo.attainment * len(part) for part in (kept[generated], kept[~generated]))
     return StepFigures(
@@ -97,6 +97,15 @@ def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepF
         delay_p99_ms=delay,
         problems=tuple(problems),
         sustained=attained and bool(len(seen)) and not short and not problems,
+    )
+
+
+def remedy(plan: LoadPlan) -> str:
+    """What a load needs that could not make the requests it was to make."""
+    processes = "1 process" if plan.processes == 1 else f"{plan.processes} processes"
+    return (
+        f"The load ran in {processes}, no more than there are cores, beside the server: give it more cores "
+        f"(one for each {USERS_A_PROCESS:,} users), or a machine of its own, and measure with --target."
     )
 
 
@@ -131,6 +140,18 @@ def sustained_users(steps: list[StepFigures]) -> int | None:
             return most
         most = step.users
     return most if steps else None
+
+
+def kept_users(steps: list[StepFigures]) -> int:
+    """At least so many users are within the SLO: those of the last step before the first that missed it, or
+    that must not be believed.
+    """
+    most = 0
+    for step in steps:
+        if not step.sustained:
+            break
+        most = step.users
+    return most
 
 
 def window_of(step: StepTimes) -> tuple[float, float]:
@@ -226,23 +247,23 @@ def _falls_short(count: float, asked: float) -> bool:
     return count < min(ENOUGH * asked, asked - 3 * math.sqrt(asked))
 
 
-def _too_few_users(asked: int, reached: int) -> Iterator[Problem]:
+def _too_few_users(asked: int, reached: int, more: str) -> Iterator[Problem]:
     if reached < ENOUGH * asked:
         reason = f"{reached} of {asked} users were there"
-        yield Problem(rule="users", reason=reason, remedy=_MORE)
+        yield Problem(rule="users", reason=reason, remedy=more)
 
 
-def _late(lag: float | None, delay: float | None, slo: Slo) -> Iterator[Problem]:
+def _late(lag: float | None, delay: float | None, slo: Slo, more: str) -> Iterator[Problem]:
     limit = allowed_delay_ms(slo.ttft_ms, None)
     for value, words in ((lag, "the load's own loops were"), (delay, "the load began its requests")):
         if value is not None and value > limit:
             yield Problem(
                 rule="scheduling-delay",
                 reason=f"{words} {value:.0f} ms late (p99; {limit:.0f} ms are allowed)",
-                remedy=_MORE,
+                remedy=more,
             )
 
 
-def _too_few_requests(achieved: float, asked: float) -> Problem:
+def _too_few_requests(achieved: float, asked: float, more: str) -> Problem:
     reason = f"{achieved:.1f} requests a second were made of {asked:.1f} that the users ask for"
-    return Problem(rule="rate", reason=reason, remedy=_MORE)
+    return Problem(rule="rate", reason=reason, remedy=more)

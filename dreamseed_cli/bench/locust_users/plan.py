@@ -11,7 +11,7 @@ import msgspec
 
 from dreamseed_cli.estimates.schema import Book, Estimate
 
-_USERS_A_PROCESS = 2500
+USERS_A_PROCESS = 2500
 """One gevent loop serves about 250 users' requests a second at 10 s a request, with room to spare."""
 _STEPS = (0.1, 0.25, 0.5, 0.75, 1.0)
 
@@ -122,7 +122,7 @@ def next_pause(luck: random.Random) -> float:
 
 def processes_for(users: int, cores: int) -> int:
     """Processes of the load: as the users need, but not more than cores."""
-    return max(1, min(cores, math.ceil(users / _USERS_A_PROCESS)))
+    return max(1, min(cores, math.ceil(users / USERS_A_PROCESS)))
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,13 @@ from msgspec.structs import replace
 from dreamseed_cli.bench.limits import raise_descriptor_limit
 from dreamseed_cli.bench.locust_users.crew import Crew, LoadRun
 from dreamseed_cli.bench.locust_users.front import answers, fronts
-from dreamseed_cli.bench.locust_users.judge import StepFigures, judge_step, run_problems, sustained_users
+from dreamseed_cli.bench.locust_users.judge import (
+    StepFigures,
+    judge_step,
+    kept_users,
+    run_problems,
+    sustained_users,
+)
 from dreamseed_cli.bench.locust_users.plan import (
     Errand,
     Kind,
@@ -51,7 +57,11 @@ NO_QUESTIONS = "there is no PostgreSQL with questions behind the target, so none
 
 @dataclass(frozen=True)
 class Trial:
-    """A load test and its figures. sustained: users within the SLO; None if that cannot be told."""
+    """A load test and its figures.
+
+    sustained: users within the SLO; None if that cannot be told. kept: at least so many are, by the steps
+    that may be believed; None if the run as a whole may not.
+    """
 
     plan: LoadPlan
     run: LoadRun
@@ -60,6 +70,7 @@ class Trial:
     provenance: Provenance
     tables: tuple[FactTable, ...]
     sustained: int | None
+    kept: int | None = None
 
     @property
     def asked_questions(self) -> bool:
@@ -155,6 +166,7 @@ def evaluate(bench: Bench, plan: LoadPlan, run: LoadRun) -> Trial:
         provenance=provenance,
         tables=tuple(tables),
         sustained=None if told else sustained_users(steps),
+        kept=None if told else kept_users(steps),
     )
 
 

@@ -65,6 +65,12 @@ def _headline(trial: Trial) -> str:
         return "The load ended before its first step was over."
     rate = f"{last.achieved_per_s:,.0f} requests/s of {last.asked_per_s:,.0f} asked for"
     reached = f"With {last.users:,} users there were {rate}, {100 * last.good.value:.1f} % within the SLO"
+    if trial.sustained is None and trial.kept:
+        beyond = next(step.users for step in trial.steps if not step.valid)
+        return (
+            f"At least {trial.kept:,} concurrent users kept the SLO; from {beyond:,} on the load itself was "
+            f"at its limit. {reached}."
+        )
     if trial.sustained is None:
         return f"{reached}; how many users it sustains cannot be told from this run."
     return f"{trial.sustained:,} concurrent users kept the SLO. {reached}."

@@ -38,7 +38,11 @@ _BENCH = Bench(
 
 
 def _trial(
-    *took_s: float, question: bool = True, lost: tuple[str, ...] = (), interrupted: bool = False
+    *took_s: float,
+    question: bool = True,
+    lost: tuple[str, ...] = (),
+    interrupted: bool = False,
+    late_from: int = 1_000_000,
 ) -> Trial:
     """Steps of 100, 200, ... users at 1 request a second each, whose pages took so long."""
     kind = Kind.QUESTION if question else Kind.STATIC
@@ -51,7 +55,8 @@ def _trial(
         for number in range(step.users * 10):
             due = step.began_s + number / step.users
             samples.append(Sample(kind, 0, due, due, due + took, ending=Ending.COMPLETE))
-        ticks += [(step.began_s + at / 100, 1.0, step.users) for at in range(1000)]
+        lag_ms = 500.0 if step.users >= late_from else 1.0
+        ticks += [(step.began_s + at / 100, lag_ms, step.users) for at in range(1000)]
     run = LoadRun(as_samples(samples), (as_ticks(ticks),), tuple(steps), lost=lost, interrupted=interrupted)
     return evaluate(_BENCH, plan, run)
 
@@ -78,6 +83,19 @@ def test_where_it_stops_coping_is_said() -> None:
         (200, "missed the SLO"),
         (300, "kept the SLO"),
     ]
+
+
+def test_beyond_the_loads_own_limit_the_last_step_it_made_is_the_result() -> None:
+    """INVALID, with what it takes; no number is claimed, but what was shown before is said."""
+    result = load.summarise(_trial(0.01, 0.02, 0.02, late_from=300))
+    assert {problem.rule for problem in result.problems} == {"scheduling-delay"}
+    assert "1 process" in result.problems[0].remedy
+    assert "one for each 2,500 users" in result.problems[0].remedy
+    assert (result.measurements, result.missed) == ((), ())
+    assert result.headline.startswith(
+        "At least 200 concurrent users kept the SLO; from 300 on the load itself was at its limit."
+    )
+    assert [row["verdict"] for row in result.tables[0].rows] == ["kept the SLO", "kept the SLO", "INVALID"]
 
 
 def test_without_questions_no_number_of_users_is_claimed() -> None:
