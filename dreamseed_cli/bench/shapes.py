@@ -65,6 +65,8 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int | None = None
     nonce: str = ""
     """Begins every prompt, so that no two cells or runs share a prefix; empty: prompts repeat on purpose."""
+    drawn: int = 0
+    """So many of the seed's repeating prompts were drawn in a cell before: this one goes on behind them."""
 
 
 class TargetSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from dreamseed_cli.bench.result import CellResult, FactTable, SuiteResult
-from dreamseed_cli.bench.shapes import Cell
+from dreamseed_cli.bench.shapes import Cell, Users
 from dreamseed_cli.bench.suites.base import Bench, StopEarly
-from dreamseed_cli.bench.suites.cache_facts import Asked, result
-from dreamseed_cli.bench.suites.cache_model import Skew
+from dreamseed_cli.bench.suites.cache_facts import Asked, Before, result
+from dreamseed_cli.bench.suites.cache_model import Skew, filling_s
 from dreamseed_cli.bench.suites.cache_store import measure_store, no_cache
 from dreamseed_cli.bench.suites.cells import Collected, make_cell, poisson, streams
 from dreamseed_cli.bench.workload import load
@@ -28,6 +28,12 @@ WORKLOADS = {
 """§I1's three, and the keys of their figures."""
 _SECONDS = 60.0
 _WARM_SECONDS = 10.0
+_FILL_SECONDS = 300.0
+"""At most, for each workload: a box too slow to fill its cache in that is told how long it would take."""
+_FILL_POINTS = 4.0
+"""So near to the settled hits the cache is filled, in points: nearer than they are judged from."""
+_FILL_THINK_S = 0.02
+"""What is in the cache is answered at once, and would be asked for without end."""
 _STORE_SECONDS = 3.0
 _TOKENS = 8
 """Short answers: whether one is in the cache does not depend on its length, and the cache fills sooner."""
@@ -35,6 +41,8 @@ _STREAMS = 16
 _SHARE = 0.7
 """Of what the engines answer without the cache: they keep up even while it is still empty."""
 _SEEDS = 1 << 31
+_FILL_NUMBERS = 1 << 32
+"""The cell draws from 0 on: with the same numbers it would ask for just what the filling asked for."""
 _DEFAULT_TTL_S = 3600.0
 """§I1."""
 
@@ -85,11 +93,35 @@ async def _measure(bench: Bench, addresses: ServiceAddresses, seen: _Seen) -> No
     for workload, key in WORKLOADS.items():
         skew = _skew(workload)
         cell = _cell(bench, workload, per_s)
+        before = await _fill(bench, cell, skew, per_s)
         bench.say(f"cache: {workload}: {per_s:.3g} requests/s over {skew.catalogue:,} prompts")
         found = await seen.cells.one(bench, cell)
         if found is None:
             return
-        seen.asked.append(Asked(workload, key, skew, per_s, _ttl_s(bench), cell.seed, found))
+        seen.asked.append(Asked(workload, key, skew, per_s, _ttl_s(bench), cell.seed, found, before))
+
+
+async def _fill(bench: Bench, cell: Cell, skew: Skew, per_s: float) -> Before:
+    """Ask from the cell's catalogue until the cache holds what one in use would; what was asked.
+
+    §I1 means a cache in use. It is no measurement: what it takes is not looked at, and it is none of the
+    suite's cells. Raises StopEarly.
+    """
+    ttl_s = _ttl_s(bench)
+    wanted = round(per_s * filling_s(skew, per_s, ttl_s, _FILL_POINTS / 100))
+    if wanted < 1:
+        return Before()
+    bench.say(f"cache: {cell.workload}: filling the cache with up to {wanted:,} requests first")
+    users = Users(min(_STREAMS, bench.places), _FILL_THINK_S)
+    filling = make_cell(bench, f"fill-{cell.workload}", users, seconds=_FILL_SECONDS, tokens=_TOKENS)
+    drawn = msgspec.structs.replace(
+        filling, workload=cell.workload, nonce="", seed=cell.seed, drawn=_FILL_NUMBERS, requests=wanted
+    )
+    found = await bench.run_cell(drawn)
+    if found.partial:
+        raise StopEarly
+    until_s = found.window_s[1]
+    return Before(round(found.achieved_rate_per_s * until_s), until_s)
 
 
 def _addresses(bench: Bench) -> ServiceAddresses:

@@ -35,6 +35,7 @@ HITS = (
     Column(key="high", label="to", unit="%"),
     Column(key="computed", label="computed for this run", unit="%"),
     Column(key="requests", label="requests"),
+    Column(key="before", label="asked before, to fill it"),
     Column(key="hit_ms", label="TTFT p50 of hits", unit="ms"),
     Column(key="miss_ms", label="of misses", unit="ms"),
     Column(key="seed", label="seed"),
@@ -55,6 +56,14 @@ SKEW = (
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What was asked of the same catalogue before the cell, on a cache that began empty, and for how long."""
+
+    requests: int = 0
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """One workload's cell: what was asked, and what came of it. key: of its measurement."""
 
@@ -65,6 +74,7 @@ class Asked:
     ttl_s: float
     seed: int
     cell: CellResult
+    before: Before = Before()
 
     @property
     def hits(self) -> Interval | None:
@@ -84,9 +94,10 @@ class Asked:
     def computed(self) -> float:
         """The percentage that the skew gives in this window, on a cache that began empty."""
         start_s, end_s = self.cell.window_s
-        if end_s > self.ttl_s:
+        if self.before.took_s + end_s > self.ttl_s:
             return 100 * settled_hit_share(self.skew, self.per_s, self.ttl_s)
-        return 100 * first_hit_share(self.skew, round(self.per_s * start_s), self.cell.requests)
+        before = self.before.requests + round(self.per_s * start_s)
+        return 100 * first_hit_share(self.skew, before, self.cell.requests)
 
     @property
     def settled(self) -> float:
@@ -175,6 +186,7 @@ def _hit_row(
         "high": None if hits is None else _short(hits.high),
         "computed": _short(asked.computed),
         "requests": asked.cell.requests,
+        "before": asked.before.requests,
         "hit_ms": _p50(asked.cell.ttft_hits),
         "miss_ms": _p50(misses),
         "seed": str(asked.seed),

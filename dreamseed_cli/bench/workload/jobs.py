@@ -50,7 +50,7 @@ class Workload:
         count; a prompt that it brings is sent as it is, without a system prompt, and may be cached.
         """
         # One integer for both, so that no two pairs share a stream.
-        rng = random.Random(cell.seed * _NUMBERS + number)  # noqa: S311 - text, not secrets
+        rng = random.Random(cell.seed * _NUMBERS + cell.drawn + number)  # noqa: S311 - text, not secrets
         source = self._pick(rng, entry.workload if entry else "")
         return source.job(cell, number, rng, entry)
 

@@ -13,7 +13,7 @@ from dreamseed_cli.bench.shapes import Cell, Rate, Streams, TargetSpec
 from dreamseed_cli.bench.suites import cache
 from dreamseed_cli.bench.suites.base import Bench, StopEarly
 from dreamseed_cli.bench.suites.cache import cache_suite
-from dreamseed_cli.bench.suites.cache_model import Skew, first_hit_share
+from dreamseed_cli.bench.suites.cache_model import Skew, filling_s, first_hit_share, settled_hit_share
 from dreamseed_cli.bench.workload import load
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.gateway.settings import ServiceAddresses
@@ -69,14 +69,25 @@ def _as_computed(cell: Cell) -> CellResult:
 
 
 class _Run:
-    """A run whose cells are made by `answer`; it remembers them."""
+    """A run whose cells are made by `answer`; it remembers them. fills: those that fill the cache, of which
+    each gets as many answers as it asked for, at once.
+    """
 
-    def __init__(self, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, answer: Answer, monkeypatch: pytest.MonkeyPatch, *, fills_nothing: bool = False
+    ) -> None:
+        self.fills_nothing = fills_nothing
         self.cells: list[Cell] = []
+        self.fills: list[Cell] = []
         self._answer = answer
         monkeypatch.setattr(cache, "measure_store", self._store)
 
     async def __call__(self, cell: Cell, target: TargetSpec | None = None) -> CellResult:
+        if cell.name.startswith("fill-"):
+            self.fills.append(cell)
+            return _result(cell, per_s=0.0 if self.fills_nothing else cell.requests or 0.0).model_copy(
+                update={"window_s": (0.0, 1.0)}
+            )
         self.cells.append(cell)
         return self._answer(cell)
 
@@ -117,6 +128,37 @@ async def test_a_warm_up_past_the_cache_then_one_cell_a_workload(monkeypatch: py
     assert len({cell.output_tokens for cell in run.cells}) == 1
 
 
+async def test_the_cache_is_filled_before_each_workload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the same catalogue, by other draws, until hits are near those of a cache in use; no cell of the
+    suite's. What is computed for the cell counts what was asked before.
+    """
+    run = _Run(_early, monkeypatch)
+
+    result = await run.suite()
+
+    assert [cell.name for cell in run.fills] == ["fill-question", "fill-feedback", "fill-recommendation"]
+    for fill, cell in zip(run.fills, run.cells[1:], strict=True):
+        assert (fill.seed, fill.workload, fill.nonce) == (cell.seed, cell.workload, "")
+        assert fill.drawn > cell.drawn + 1_000_000_000
+        skew, asked = cache._skew(cell.workload), fill.requests or 0
+        settled = settled_hit_share(skew, 14.0, 3600.0)
+        assert settled - first_hit_share(skew, asked, 1) == pytest.approx(0.04, abs=0.001)
+    assert not any(one.name.startswith("fill-") for one in result.cells)
+    assert [row["before"] for row in result.tables[0].rows] == [fill.requests for fill in run.fills]
+    assert len(result.measurements) == 3
+    assert "still filling" not in result.headline
+
+
+def _early(cell: Cell) -> CellResult:
+    """A minute's cell on a cache that is filled as far as the suite fills it."""
+    if cell.nonce:
+        return _result(cell)
+    skew = cache._skew(cell.workload)
+    before = round(14.0 * filling_s(skew, 14.0, 3600.0, 0.04))
+    hits = 100 * first_hit_share(skew, before + 140, 700)
+    return _result(cell, hits=hits).model_copy(update={"window_s": (10.0, 60.0)})
+
+
 async def test_no_two_runs_ask_from_the_same_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     """It belongs to the cell's seed: with the run's own, a second run would find the first one's answers."""
     runs = [_Run(_as_computed, monkeypatch) for _ in range(2)]
@@ -130,7 +172,7 @@ async def test_no_two_runs_ask_from_the_same_catalogue(monkeypatch: pytest.Monke
 
 async def test_hits_stand_beside_the_documents_and_the_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the latency of hits and of misses, and an interval."""
-    result = await _Run(_as_computed, monkeypatch).suite()
+    result = await _Run(_as_computed, monkeypatch, fills_nothing=True).suite()
 
     hits, skews, store = result.tables
     expected = 100 * first_hit_share(cache._skew("question"), 28_000, 700)
@@ -147,7 +189,7 @@ async def test_hits_stand_beside_the_documents_and_the_computed(monkeypatch: pyt
 
 async def test_the_figures_have_the_estimates_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """In percent, and simulated where the engines are."""
-    result = await _Run(_as_computed, monkeypatch).suite()
+    result = await _Run(_as_computed, monkeypatch, fills_nothing=True).suite()
 
     assert [(one.key, one.unit, one.provenance) for one in result.measurements] == [
         ("cache-hit-questions-percent", "%", "simulated"),
@@ -175,7 +217,7 @@ async def test_a_missed_target_is_put_down_to_the_skew(monkeypatch: pytest.Monke
         made = _result(cell, hits=None if cell.nonce else 100 * share, per_s=2.0)
         return made.model_copy(update={"window_s": (1200.0, 1700.0)})
 
-    result = await _Run(answer, monkeypatch).suite()
+    result = await _Run(answer, monkeypatch, fills_nothing=True).suite()
 
     assert result.missed[0].startswith("cache hits of exam questions: ")
     assert result.missed[0].endswith("% (by the workload's assumed skew)")
@@ -202,7 +244,7 @@ async def test_hits_that_the_skew_does_not_explain_are_not_published(
         # Early in a run the skew gives some hits and some misses.
         return _result(cell, hits=None if cell.nonce else hits).model_copy(update={"window_s": (20.0, 70.0)})
 
-    result = await _Run(answer, monkeypatch).suite()
+    result = await _Run(answer, monkeypatch, fills_nothing=True).suite()
 
     assert [problem.rule for problem in result.problems] == ["cache-unexplained"] * 3
     assert all(word in problem.remedy for problem in result.problems)
@@ -217,7 +259,7 @@ async def test_a_cache_that_is_still_filling_is_not_judged(monkeypatch: pytest.M
         made = _result(cell, hits=None if cell.nonce else 100 * share)
         return made.model_copy(update={"window_s": (10.0, 60.0)})
 
-    result = await _Run(answer, monkeypatch).suite()
+    result = await _Run(answer, monkeypatch, fills_nothing=True).suite()
 
     assert (result.measurements, result.missed, result.problems) == ((), (), ())
     assert "question 96.56 % after 8 min" in result.headline

@@ -249,3 +249,14 @@ def test_all_mistakes_of_a_file_are_named_at_once(
     with pytest.raises(ErrorGroup) as caught:
         load(str(path))
     assert sorted(error.place for error in caught.value.errors) == [f"{path}: {place}" for place in places]
+
+
+def test_a_cell_goes_on_behind_what_was_drawn_before() -> None:
+    """From the same catalogue, but other prompts than those it would begin with: they would all be cached."""
+    workload = load("question")
+    first, behind = (_jobs(workload, 300, nonce="", drawn=drawn) for drawn in (0, 1 << 32))
+    assert [job.prompt for job in first] != [job.prompt for job in behind]
+    by_mark = {job.prompt.split(".")[0]: job.prompt for job in first}
+    shared = [job.prompt for job in behind if job.prompt.split(".")[0] in by_mark]
+    assert shared
+    assert all(prompt == by_mark[prompt.split(".")[0]] for prompt in shared)
