@@ -47,7 +47,8 @@ def _times(shape: Rate | Streams | Users, duration_s: float, seed: int) -> Secon
         return np.arange(shape.count, dtype=np.float64) * (shape.ramp_s / max(shape.count, 1))
     if shape.arrivals == "poisson":
         return _poisson(shape.per_s, duration_s, seed)
-    return np.arange(math.ceil(duration_s * shape.per_s), dtype=np.float64) / shape.per_s
+    # One more than fit: what is due too late is left out by whoever asked.
+    return np.arange(math.ceil(duration_s * shape.per_s) + 1, dtype=np.float64) / shape.per_s
 
 
 def _poisson(per_s: float, duration_s: float, seed: int) -> Seconds:

@@ -60,6 +60,7 @@ class Record(msgspec.Struct):
     """One request as it went. Times are seconds since the cell's start, on the monotonic clock.
 
     scheduled_s: when it was due; every latency counts from here. sent_s: when its first byte was written.
+    connect_s: how long a new connection was opened for it just before; None: one was open, or none came.
     first_token_s, last_token_s: when the first and the last piece of text arrived. end_s: when it was over.
     piece_s, piece_tokens: the arrival of every piece of text, and the running total of tokens by the
     server's usage then (0: not told with this piece). A piece may hold several tokens.
@@ -70,6 +71,7 @@ class Record(msgspec.Struct):
     scheduled_s: float
     wanted_tokens: int
     sent_s: float | None = None
+    connect_s: float | None = None
     first_token_s: float | None = None
     last_token_s: float | None = None
     end_s: float | None = None

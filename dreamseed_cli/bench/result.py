@@ -112,6 +112,9 @@ class CellResult(Part):
     tpot: Latency | None = None
     e2e: Latency | None = None
     scheduling_delay: Latency | None = None
+    """How late the load itself was, without the time to open connections."""
+    connect: Latency | None = None
+    """The time to open a connection, TLS included, of the requests that found none open."""
     output_tokens_per_s: Interval
     total_tokens_per_s: Interval
     requests_per_s: Interval

@@ -32,8 +32,8 @@ class UnderTest:
     """Everything about the target that the suites and the result need.
 
     replicas: the stack's single engines, past the gateway. endpoints: whose metrics are watched.
-    foreign: somebody's server, of which nothing else is known. door: where our gateway or front tells how many
-    requests it has; None for somebody else's server.
+    foreign: somebody's server, of which nothing else is known. door: where our gateway or front tells how
+    many requests it has; None for somebody else's server.
     """
 
     spec: TargetSpec

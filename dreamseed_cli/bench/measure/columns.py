@@ -23,6 +23,8 @@ class Columns:
     records: tuple[Record, ...]
     scheduled_s: Floats
     sent_s: Floats
+    begun_s: Floats
+    """When the load took each up: sent, but for the time in which the server let a new connection wait."""
     first_s: Floats
     last_s: Floats
     end_s: Floats
@@ -58,12 +60,17 @@ def columns(records: Iterable[Record]) -> Columns:
         records=ordered,
         scheduled_s=column(lambda record: record.scheduled_s),
         sent_s=column(lambda record: record.sent_s),
+        begun_s=column(_begun_s),
         first_s=column(lambda record: record.first_token_s),
         last_s=column(lambda record: record.last_token_s),
         end_s=column(lambda record: record.end_s),
         tokens=column(lambda record: record.completion_tokens),
         complete=np.fromiter((one.ending is Ending.COMPLETE for one in ordered), np.bool_, len(ordered)),
     )
+
+
+def _begun_s(record: Record) -> float | None:
+    return None if record.sent_s is None else record.sent_s - (record.connect_s or 0.0)
 
 
 def in_flight(begin_s: Floats, end_s: Floats, at_s: Floats) -> Ints:

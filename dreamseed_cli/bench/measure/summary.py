@@ -22,6 +22,7 @@ from dreamseed_cli.bench.measure.timeline import curve, timeline
 from dreamseed_cli.bench.measure.tokens import (
     Events,
     Gaps,
+    connect_ms,
     e2e_ms,
     gaps,
     kept_slo,
@@ -119,6 +120,7 @@ def _latencies(parts: _Parts) -> dict[str, Any]:
         "itl": latency(known["itl"], independent=parts.gaps.requests),
         "tpot": latency(known["tpot"]),
         "e2e": latency(known["e2e"], unanswered=failed),
+        "connect": latency(_known(connect_ms(inside))),
         "scheduling_delay": latency(_known(delay), unanswered=unsent),
         "cdfs": {
             name: curve(values, unanswered.get(name, 0)) for name, values in known.items() if len(values)

@@ -47,8 +47,13 @@ def ttft_from_send_ms(cols: Columns) -> Floats:
 
 
 def scheduling_delay_ms(cols: Columns) -> Floats:
-    """How late the load itself was; NaN for what was not sent."""
-    return (cols.sent_s - cols.scheduled_s) * _MS
+    """How late the load itself was; NaN for what was not sent. Opening a connection is not its doing."""
+    return (cols.begun_s - cols.scheduled_s) * _MS
+
+
+def connect_ms(cols: Columns) -> Floats:
+    """How long connections took to open; NaN for requests that found one open."""
+    return np.array([np.nan if one.connect_s is None else one.connect_s * _MS for one in cols.records])
 
 
 def e2e_ms(cols: Columns) -> Floats:

@@ -57,7 +57,7 @@ def sending(run: CellRun, cols: Columns, allowed_ms: float) -> Sending:
     """
     horizon = arrivals_end_s(run.cell, cols, run.ended_s)
     due = cols.scheduled_s <= horizon
-    in_time = cols.sent_s <= horizon + allowed_ms / 1000
+    in_time = cols.begun_s <= horizon + allowed_ms / 1000
     sent = np.where(np.isnan(cols.sent_s), ~never_sent(cols), in_time)
     return Sending(horizon, int(due.sum()), int((due & sent).sum()))
 
@@ -219,8 +219,8 @@ def _streams(run: CellRun, cols: Columns, shape: Streams) -> Problem | None:
 
 def _delays_ms(run: CellRun, inside: Columns) -> Floats:
     """How late each was sent; one that was given up unsent was so until the load was over."""
-    sent = np.where(never_sent(inside), run.ended_s, inside.sent_s)
-    delays = (sent - inside.scheduled_s) * 1000
+    begun = np.where(never_sent(inside), run.ended_s, inside.begun_s)
+    delays = (begun - inside.scheduled_s) * 1000
     return np.asarray(delays[~np.isnan(delays)], dtype=np.float64)
 
 

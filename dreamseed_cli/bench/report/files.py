@@ -25,8 +25,9 @@ from dreamseed_cli.gateway.security.folder import write_file
 
 RESULT, REQUESTS, REPORT = "result.json", "requests.csv", "report.html"
 COLUMNS = (
-    "suite", "cell", "number", "workload", "scheduled_s", "sent_s", "first_token_s", "last_token_s", "end_s",
-    "prompt_tokens", "completion_tokens", "wanted_tokens", "ending", "detail", "replica", "cache_hit",
+    "suite", "cell", "number", "workload", "scheduled_s", "connect_s", "sent_s", "first_token_s",
+    "last_token_s", "end_s", "prompt_tokens", "completion_tokens", "wanted_tokens", "ending", "detail",
+    "replica", "cache_hit",
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MODE = 0o644

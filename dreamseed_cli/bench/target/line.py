@@ -127,9 +127,13 @@ class TimedPool(HttpPool):
         if self._tls is not None and ca_file is not None:
             self._tls = ssl.create_default_context(cafile=ca_file)
 
-    async def connection(self) -> TimedConnection:
-        """One that is free, or a new one. Raises OSError or TimeoutError."""
-        return cast("TimedConnection", self._take_idle() or await self._connect(0.0))
+    def idle(self) -> TimedConnection | None:
+        """One that is open and free."""
+        return cast("TimedConnection | None", self._take_idle())
+
+    async def connect(self) -> TimedConnection:
+        """A new one. Raises OSError or TimeoutError."""
+        return cast("TimedConnection", await self._connect(0.0))
 
     def post_request(self, path: str, body: bytes) -> bytes:
         """A POST to one of a few paths, as bytes."""

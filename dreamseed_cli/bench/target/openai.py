@@ -62,7 +62,7 @@ class OpenAiTarget:
         record.forced = job.forced and self._spec.vllm and not job.path
         request = self._pool.get_request(job.path) if job.path else self._generation(job)
         try:
-            connection = await self._pool.connection()
+            connection = self._pool.idle() or await self._connect(record, clock)
         except (OSError, TimeoutError) as error:
             reception.end(Ending.UNREACHABLE, self._no_connection(error))
             record.end_s = clock()
@@ -84,6 +84,12 @@ class OpenAiTarget:
             record.end_s = clock()
             _take_facts(connection, record)
             self._pool.release(connection, satisfied=satisfied)
+
+    async def _connect(self, record: Record, clock: Callable[[], float]) -> TimedConnection:
+        began_s = clock()
+        connection = await self._pool.connect()
+        record.connect_s = clock() - began_s
+        return connection
 
     def _generation(self, job: Job) -> bytes:
         return self._pool.post_request(self._path, _encode(generation_body(job, self._spec)))

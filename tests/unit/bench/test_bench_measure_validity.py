@@ -11,6 +11,7 @@ from synthetic_runs import SLO, failed, record, run_of, steady
 from dreamseed_cli.bench.cell_run import CellRun, ServerView
 from dreamseed_cli.bench.measure import validity
 from dreamseed_cli.bench.measure.columns import columns
+from dreamseed_cli.bench.measure.summary import summarise
 from dreamseed_cli.bench.measure.validity import Sending
 from dreamseed_cli.bench.records import Ending, Record
 from dreamseed_cli.bench.result import Problem
@@ -72,6 +73,18 @@ def test_the_load_cannot_excuse_its_delay_by_the_latency_it_causes() -> None:
     """All 3 s late: from the schedule the target looks slow, from the send it does not."""
     records = [record(n, n / 100, ttft_s=0.05, sent_late_s=3.0) for n in range(2000)]
     assert "10.0 ms are allowed" in problems_of(run_of(records))["scheduling-delay"].reason
+
+
+def test_a_slow_accept_is_the_servers_doing() -> None:
+    """Every connection takes 2 s to open: the load was on time, and the latency has it all the same."""
+    records = [record(n, n / 100, ttft_s=0.09, sent_late_s=2.0, connect_s=1.999) for n in range(2000)]
+    run = run_of(records)
+    assert problems_of(run) == {}
+    found = summarise(run, SLO)
+    assert found.connect is not None
+    assert found.ttft is not None
+    assert found.connect.quantiles["p50"].value == pytest.approx(1999)
+    assert found.ttft.quantiles["p50"].value == pytest.approx(2090)
 
 
 def test_requests_that_were_never_sent_are_late_without_end() -> None:

@@ -80,6 +80,7 @@ def test_the_csv_has_a_line_for_every_request() -> None:
         "number": "1",
         "workload": "question",
         "scheduled_s": "0.500000",
+        "connect_s": "",
         "sent_s": "0.501000",
         "first_token_s": "0.600000",
         "last_token_s": "0.620000",

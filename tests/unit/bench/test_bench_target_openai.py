@@ -277,6 +277,7 @@ async def test_a_good_answer_and_its_connection() -> None:
         assert moments == sorted(moment for moment in moments if moment is not None)
         assert record.piece_s == [record.first_token_s, record.last_token_s]
     assert server.connections == 1
+    assert [record.connect_s is None for record in records] == [False, True]
 
 
 async def test_a_cancelled_request_is_hung_up() -> None:
