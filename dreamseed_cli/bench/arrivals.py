@@ -13,7 +13,7 @@ from dreamseed_cli.bench.shapes import Rate, Replay, Streams, Users
 Seconds = npt.NDArray[np.float64]
 
 # Apart from the workload's own generators, which the same seed begins.
-_ARRIVALS, _THINKING = 0xA771, 0x7417
+_ARRIVALS, _THINKING, _STARTS = 0xA771, 0x7417, 0x57A7
 
 
 def due_times(shape: Rate | Streams | Users, duration_s: float, seed: int) -> Seconds:
@@ -43,12 +43,24 @@ def think_times(shape: Users, user: int, seed: int) -> Iterator[float]:
 
 
 def _times(shape: Rate | Streams | Users, duration_s: float, seed: int) -> Seconds:
-    if not isinstance(shape, Rate):
+    if isinstance(shape, Users):
+        return _midst_of_thinking(shape, seed)
+    if isinstance(shape, Streams):
         return np.arange(shape.count, dtype=np.float64) * (shape.ramp_s / max(shape.count, 1))
     if shape.arrivals == "poisson":
         return _poisson(shape.per_s, duration_s, seed)
     # One more than fit: what is due too late is left out by whoever asked.
     return np.arange(math.ceil(duration_s * shape.per_s) + 1, dtype=np.float64) / shape.per_s
+
+
+def _midst_of_thinking(shape: Users, seed: int) -> Seconds:
+    """Every user's first request, in order.
+
+    What is left of an exponential pause is distributed as the pause itself: so the users ask at their steady
+    rate from the beginning, where users who begin one after another overshoot it once the first ones return.
+    """
+    generator = np.random.default_rng([_STARTS, _entropy(seed)])
+    return np.sort(generator.exponential(shape.think_s, shape.count))
 
 
 def _poisson(per_s: float, duration_s: float, seed: int) -> Seconds:

@@ -23,12 +23,14 @@ class Streams(msgspec.Struct, frozen=True, tag="streams"):
 
 
 class Users(msgspec.Struct, frozen=True, tag="users"):
-    """Sessions: each user asks, reads, thinks (exponentially distributed), and asks again."""
+    """Sessions: each user asks, reads, thinks (exponentially distributed), and asks again.
+
+    Each begins in the midst of thinking, so that there is no ramp.
+    """
 
     count: int
     think_s: float
     """The mean time between an answer's end and the user's next request."""
-    ramp_s: float = 0.0
 
 
 class Replay(msgspec.Struct, frozen=True, tag="replay"):

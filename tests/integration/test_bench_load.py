@@ -104,7 +104,7 @@ async def test_every_scheduled_request_is_recorded_once(engine: RunningEngine) -
     assert run.ended_s >= max(record.end_s or 0.0 for record in run.records)
 
 
-@pytest.mark.parametrize("shape", [Streams(6, ramp_s=0.1), Users(6, think_s=0.01, ramp_s=0.1)])
+@pytest.mark.parametrize("shape", [Streams(6, ramp_s=0.1), Users(6, think_s=0.01)])
 async def test_a_closed_loop_of_so_many_requests(engine: RunningEngine, shape: Streams | Users) -> None:
     """Streams and users over two processes ask exactly the cell's requests, none twice."""
     run = await _drive(_cell(shape, duration_s=60.0, requests=60), _spec(engine))

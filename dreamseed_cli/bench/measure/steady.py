@@ -9,7 +9,7 @@ import numpy as np
 
 from dreamseed_cli.bench.measure.columns import Columns, Floats
 from dreamseed_cli.bench.measure.tokens import Events
-from dreamseed_cli.bench.shapes import Cell, Replay, Streams, Users
+from dreamseed_cli.bench.shapes import Cell, Replay, Streams
 
 BATCH: Final = 5
 BATCHES: Final = 40
@@ -64,7 +64,7 @@ def steady_window(cell: Cell, cols: Columns, events: Events, ended_s: float) -> 
 
     It ends with the arrivals: in the drain the load is no longer the one asked for. Its start is where MSER-5
     finds the flow of tokens (of ended requests, where there are none) settled, and not before the ramp of
-    streams or users is over; at most half is trimmed. With too few samples it is the whole cell.
+    streams is over; at most half is trimmed. With too few samples it is the whole cell.
     """
     if not len(cols):
         return Window(0.0, ended_s, ("no request was due",))
@@ -111,7 +111,7 @@ def _flow(cols: Columns, events: Events) -> tuple[Floats, Floats]:
 
 
 def _ramp_s(cell: Cell) -> float:
-    return cell.shape.ramp_s if isinstance(cell.shape, Streams | Users) else 0.0
+    return cell.shape.ramp_s if isinstance(cell.shape, Streams) else 0.0
 
 
 def _squared_error(means: Floats, floor: float) -> float:

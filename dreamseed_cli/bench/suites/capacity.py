@@ -82,7 +82,7 @@ async def _search_users(bench: Bench, seen: Collected, rate: CellResult) -> Cell
     search = Search(start=max(1.0, start), tolerance=_TOLERANCE, whole=True)
 
     def cell_for(load: float) -> Cell:
-        shape = Users(int(load), think_s, ramp_s=think_s)
+        shape = Users(int(load), think_s)
         name = f"users-{int(load)}-{search.trials}"
         return make_cell(bench, name, shape, seconds=3 * _CYCLE_S, tokens=ANSWER_TOKENS)
 

@@ -25,7 +25,7 @@ def _follows_exponential_law(values: list[float], mean: float) -> bool:
 _SEEDS = st.integers(-(2**63), 2**63 - 1)
 _RATES = st.builds(Rate, st.floats(0.01, 400.0), st.sampled_from(["poisson", "constant"]))
 _CLOSED = st.builds(Streams, st.integers(0, 500), st.floats(0.0, 20.0)) | st.builds(
-    Users, st.integers(0, 500), st.just(1.0), st.floats(0.0, 20.0)
+    Users, st.integers(0, 500), st.floats(0.0, 20.0)
 )
 
 
@@ -64,10 +64,22 @@ def test_constant_arrivals_are_even() -> None:
     assert due_times(Rate(4.0, "constant"), 1.0, seed=1).tolist() == [0.0, 0.25, 0.5, 0.75]
 
 
-@pytest.mark.parametrize("shape", [Streams(4, ramp_s=2.0), Users(4, 1.0, ramp_s=2.0)])
-def test_a_ramp_spreads_the_starts(shape: Streams | Users) -> None:
+def test_a_ramp_spreads_the_starts() -> None:
     """The first requests are spread evenly over the ramp."""
-    assert due_times(shape, 10.0, seed=1).tolist() == [0.0, 0.5, 1.0, 1.5]
+    assert due_times(Streams(4, ramp_s=2.0), 10.0, seed=1).tolist() == [0.0, 0.5, 1.0, 1.5]
+
+
+def test_users_ask_at_their_steady_rate_from_the_beginning() -> None:
+    """They begin in the midst of thinking: in any stretch of time as many begin as an exponential pause has
+    ends there, and with those that return, the rate is the same all along.
+    """
+    shape = Users(20_000, think_s=10.0)
+    firsts = due_times(shape, 1e9, seed=3)
+    assert len(firsts) == 20_000
+    again = [first + next(think_times(shape, user, 3)) for user, first in enumerate(firsts)]
+    third = [next(islice(think_times(shape, user, 3), 1, None)) + at for user, at in enumerate(again)]
+    asked, _ = np.histogram([*firsts, *again, *third], bins=5, range=(0.0, 10.0))
+    assert asked[:3] == pytest.approx(4_000, rel=0.05)
 
 
 def test_another_seed_makes_other_arrivals() -> None:
