@@ -231,6 +231,18 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
     assert desk.ask(user="b", patience=4.0).state is TicketState.WAITING  # its turn comes sooner
 
 
+def test_the_quiet_since_the_last_backlog_is_no_standstill() -> None:
+    """A quiet hour lies between: the first one to wait again is not told that an hour lies ahead."""
+    desk = _Desk(1)
+    running, _ = desk.ask(), desk.ask()
+    desk.now += 1.0
+    (running,) = desk.end(running)
+    desk.end(running)
+    desk.now += 3600.0
+    desk.ask()
+    assert desk.ask(patience=10.0).state is TicketState.WAITING
+
+
 def test_who_has_waited_too_long_for_an_answer_gets_no_place() -> None:
     """What would be cut at its deadline is given up when its turn comes, and the next one goes."""
     desk = _Desk(1)
