@@ -69,6 +69,7 @@ async def _search_rate(bench: Bench, seen: Collected, saturation: float) -> Cell
             poisson(load),
             seconds=_SECONDS,
             tokens=ANSWER_TOKENS,
+            trial=search.trials,
         )
 
     return await _run_search(bench, seen, search, cell_for)
@@ -84,7 +85,7 @@ async def _search_users(bench: Bench, seen: Collected, rate: CellResult) -> Cell
     def cell_for(load: float) -> Cell:
         shape = Users(int(load), think_s)
         name = f"users-{int(load)}-{search.trials}"
-        return make_cell(bench, name, shape, seconds=3 * _CYCLE_S, tokens=ANSWER_TOKENS)
+        return make_cell(bench, name, shape, seconds=3 * _CYCLE_S, tokens=ANSWER_TOKENS, trial=search.trials)
 
     return await _run_search(bench, seen, search, cell_for)
 

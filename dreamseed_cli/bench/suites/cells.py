@@ -17,16 +17,19 @@ ANSWER_TOKENS = 200
 _RAMP_S = 2.0
 
 
-def make_cell(bench: Bench, name: str, shape: Shape, *, seconds: float, tokens: int | None = None) -> Cell:
+def make_cell(
+    bench: Bench, name: str, shape: Shape, *, seconds: float, tokens: int | None = None, trial: int = 0
+) -> Cell:
     """A cell whose prompts share no beginning with those of any other cell or run.
 
     seconds: unless the operator asked for another duration. tokens: of every answer; None: the workload's.
+    trial: cells of another number have other arrivals, so that what one passed by luck the next one fails.
     """
     return Cell(
         name=name,
         shape=shape,
         duration_s=bench.duration_s or seconds,
-        seed=bench.seed,
+        seed=bench.seed + trial,
         output_tokens=tokens,
         nonce=secrets.token_hex(4),
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from dreamseed_cli.bench.result import CellResult, Column, FactTable, SuiteResult
 from dreamseed_cli.bench.shapes import Cell, TargetSpec
 from dreamseed_cli.bench.suites.base import Bench
@@ -24,6 +26,8 @@ from dreamseed_cli.estimates.results import Measurement
 _SECONDS = 20.0
 _SHARES = (0.25, 0.5, 0.75, 0.9)
 """Of the highest throughput that the sweep of concurrency reached."""
+_FEWEST_DUE = 20
+"""Requests that a rate must bring in its cell: half of them may be trimmed, and chance brings fewer."""
 _PLATEAU = 1.05
 """Doubling the streams must bring 5 % more tokens, or the sweep has seen enough."""
 
@@ -39,10 +43,7 @@ async def engine_suite(bench: Bench) -> SuiteResult:
     await _concurrency(bench, seen)
     best = max((one.requests_per_s.value for one in seen.cells if usable(one)), default=0.0)
     if best and not seen.partial:
-        rates = (
-            make_cell(bench, f"poisson-{best * share:.3g}", poisson(best * share), seconds=_SECONDS)
-            for share in _SHARES
-        )
+        rates = (_rate_cell(bench, best * share) for share in _SHARES)
         async for _ in seen.run(bench, ((cell, None) for cell in rates)):
             pass
     scaling = None if seen.partial else await _scaling(bench, seen)
@@ -54,6 +55,12 @@ async def engine_suite(bench: Bench) -> SuiteResult:
         measurements=tuple(_measurements(bench, seen.cells)),
         partial=seen.partial,
     )
+
+
+def _rate_cell(bench: Bench, per_s: float) -> Cell:
+    """A Poisson rate, as long as asked for, and longer on a slow box: too few requests would tell nothing."""
+    cell = make_cell(bench, f"poisson-{per_s:.3g}", poisson(per_s), seconds=_SECONDS)
+    return replace(cell, duration_s=max(cell.duration_s, _FEWEST_DUE / per_s))
 
 
 async def _concurrency(bench: Bench, seen: Collected) -> None:
