@@ -16,6 +16,7 @@ from dreamseed_cli.commands.ask import ask
 from dreamseed_cli.commands.bench import bench_app
 from dreamseed_cli.commands.certs import certs_app
 from dreamseed_cli.commands.chaos import chaos
+from dreamseed_cli.commands.cost_sim import cost_sim
 from dreamseed_cli.commands.db import db_app
 from dreamseed_cli.commands.demo import demo
 from dreamseed_cli.commands.estimates import estimates
@@ -50,6 +51,7 @@ _VERBS: tuple[Callable[..., Result], ...] = (
     incidents,
     chaos,
     plan,
+    cost_sim,
     ask,
     api,
     demo,
@@ -64,7 +66,7 @@ _GROUPS = {
     "certs": certs_app,
 }
 for _verb in _VERBS:
-    app.command(_verb.__name__)(_verb)
+    app.command(_verb.__name__.replace("_", "-"))(_verb)
 for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)
 

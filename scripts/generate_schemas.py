@@ -6,20 +6,29 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from dreamseed_cli.bench.result import BenchResult
+from dreamseed_cli.costsim.data import CostSim
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "docs" / "schemas"
 
 
 def schemas() -> dict[str, str]:
     """Every published schema as it would be now, by its file's name."""
-    bench = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **BenchResult.model_json_schema(),
-        "title": "A result of dreamseed bench",
+    return {
+        "bench.schema.json": _text(BenchResult.model_json_schema(), "A result of dreamseed bench"),
+        "cost-sim.schema.json": _text(
+            TypeAdapter(CostSim).json_schema(mode="serialization"), "The data of dreamseed cost-sim --json"
+        ),
     }
-    return {"bench.schema.json": json.dumps(bench, indent=2, sort_keys=True, ensure_ascii=False) + "\n"}
+
+
+def _text(schema: dict[str, Any], title: str) -> str:
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
+    return json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def main() -> int:

@@ -351,6 +351,11 @@ class Profile(Part):
     gpu: GpuCare = GpuCare()
     failover: Failover = Failover()
     targets: Targets = Targets()
+    prices: dict[str, str] = Field(default_factory=dict)
+    """Amounts of your own over the price book's, by the price's id: `electricity-flat = "0.15"`. `cost-sim`
+    reads them."""
+    costs: dict[str, float | str] = Field(default_factory=dict)
+    """What `cost-sim` assumes of this service, by the name that its `--set` takes: `ai_share = 0.02`."""
 
     @model_validator(mode="after")
     def _cards_suffice(self) -> Self:

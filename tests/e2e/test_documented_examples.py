@@ -53,6 +53,7 @@ def test_there_are_examples_of_every_verb() -> None:
         *SAFE_VERBS,
         "serve",
         "plan",
+        "cost-sim",
         "bench",
         "restart",
         "stop",

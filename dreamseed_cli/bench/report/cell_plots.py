@@ -10,10 +10,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from dreamseed_cli.bench.report.plots import PAIR, PANEL, Key, Plots
-from dreamseed_cli.bench.report.svg import BAD, BAND, SERIES, drawing, inline_svg
 from dreamseed_cli.bench.report.words import cut, number
 from dreamseed_cli.bench.result import CellResult
+from dreamseed_cli.report.plots import PAIR, PANEL, Key, Plots
+from dreamseed_cli.report.svg import BAD, BAND, SERIES, drawing, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from dreamseed_cli.bench.report import words
 from dreamseed_cli.bench.report.cell_plots import cdf_plots, timeline_plot
-from dreamseed_cli.bench.report.plots import Plots, balance_plots, latency_plots, throughput_plots
+from dreamseed_cli.bench.report.plots import balance_plots, latency_plots, throughput_plots
 from dreamseed_cli.bench.report.scorecard import score_row
 from dreamseed_cli.bench.result import BenchResult, CellResult, SuiteResult
 from dreamseed_cli.estimates.verdict import Verdict
+from dreamseed_cli.report.page import environment
+from dreamseed_cli.report.plots import Plots
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,8 @@ def _sweeps(cells: Sequence[CellResult]) -> list[list[CellResult]]:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("dreamseed_cli.bench.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    page = environment("dreamseed_cli.bench.report")
+    page.filters |= {
         "number": words.number,
         "measure": words.measure,
         "percent": words.percent,
@@ -114,4 +110,4 @@ def _environment() -> Environment:
         "fact": words.fact,
         "level": words.quantile,
     }
-    return environment
+    return page

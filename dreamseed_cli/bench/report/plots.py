@@ -3,49 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from dreamseed_cli.bench.report.svg import BAD, MUTED, SERIES, drawing, inline_svg
 from dreamseed_cli.bench.report.words import axis_label, cut, load_of, number, quantile
 from dreamseed_cli.bench.result import CellResult, Interval, Latency, Slo
+from dreamseed_cli.report.plots import PAIR, PANEL, Key, Plots
+from dreamseed_cli.report.svg import BAD, MUTED, SERIES, drawing, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PANEL = (4.7, 2.9)
-"""Inches at 72 px: drawn at this size on a telephone, and two or three beside each other on a desk."""
 LEVELS = ("p50", "p95", "p99")
-PAIR = (5.6, 3.1)
-"""A panel that has half the page."""
 _WIDE = 6.0
 """From this ratio of the largest to the smallest on, an axis is logarithmic."""
 _BAR = 0.3
-
-
-@dataclass(frozen=True)
-class Key:
-    """An entry of a legend, which the page draws: a colour's CSS variable, a style and words."""
-
-    colour: str
-    label: str
-    style: str = "line"
-
-
-@dataclass(frozen=True)
-class Plots:
-    """Panels that share a legend, below one title."""
-
-    title: str
-    note: str
-    panels: Sequence[Markup]
-    keys: Sequence[Key] = ()
-    names: Sequence[str] = ()
-    """Of the panels, where the page writes them above each."""
 
 
 def throughput_plots(name: str, cells: Sequence[CellResult], kind: str) -> Plots:

@@ -201,7 +201,7 @@ def test_shapes_from_elsewhere_are_named_by_their_cell() -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_what_it_stands_on(scheme: str) -> None:
     """Contrast of at least 4.5 (WCAG AA) for every pair of text and ground, at least 3 for lines."""
-    style = files("dreamseed_cli.bench.report").joinpath("templates/style.css").read_text(encoding="utf-8")
+    style = files("dreamseed_cli.report").joinpath("templates/style.css").read_text(encoding="utf-8")
     light, dark = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
     block = light if scheme == "light" else light + dark
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))

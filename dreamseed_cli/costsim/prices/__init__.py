@@ -1,0 +1,1 @@
+"""The price book: what everything costs, as data with unit, source and date."""
