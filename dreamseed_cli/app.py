@@ -13,6 +13,7 @@ import typer
 from dreamseed_cli import __version__
 from dreamseed_cli.commands.api import api
 from dreamseed_cli.commands.ask import ask
+from dreamseed_cli.commands.backup import backup_app
 from dreamseed_cli.commands.bench import bench_app
 from dreamseed_cli.commands.certs import certs_app
 from dreamseed_cli.commands.chaos import chaos
@@ -27,10 +28,13 @@ from dreamseed_cli.commands.plan import plan
 from dreamseed_cli.commands.profile import profile_app
 from dreamseed_cli.commands.reload import reload
 from dreamseed_cli.commands.restart import restart
+from dreamseed_cli.commands.restore import restore
+from dreamseed_cli.commands.schedule import schedule_app
 from dreamseed_cli.commands.serve import serve
 from dreamseed_cli.commands.status import status
 from dreamseed_cli.commands.stop import stop
 from dreamseed_cli.commands.user import user_app
+from dreamseed_cli.commands.wal import wal_app
 from dreamseed_cli.core.errors import DreamseedError, FailedError, InterruptedByUser, UsageError
 from dreamseed_cli.core.result import Result
 
@@ -56,9 +60,13 @@ _VERBS: tuple[Callable[..., Result], ...] = (
     api,
     demo,
     estimates,
+    restore,
 )
 _GROUPS = {
     "bench": bench_app,
+    "backup": backup_app,
+    "wal": wal_app,
+    "schedule": schedule_app,
     "profile": profile_app,
     "user": user_app,
     "db": db_app,
@@ -161,6 +169,14 @@ def _command_name(arguments: Sequence[str]) -> str:
     words = [word for word in arguments if not word.startswith("-")]
     if not words:
         return "dreamseed"
-    if words[0] not in _GROUPS or (words[0] == "bench" and words[1:2] != ["compare"]):
+    if words[0] not in _GROUPS or _is_an_options_value(words):
         return words[0]
     return " ".join(words[: 3 if words[:2] == ["user", "key"] else 2])
+
+
+def _is_an_options_value(words: Sequence[str]) -> bool:
+    """Whether the second word is no sub-verb: `bench` and `backup` do something without one."""
+    group = _GROUPS[words[0]]
+    names = {command.name for command in group.registered_commands}
+    names |= {command.callback.__name__ for command in group.registered_commands if command.callback}
+    return words[0] in {"bench", "backup"} and not set(words[1:2]) <= names

@@ -102,8 +102,8 @@ def over_hours(rates: Floats, hours: Floats) -> float:
     """The sum of rates times hours, of one week or of several.
 
     A draw's hours must lie side by side in memory (Fortran's order): BLAS adds others up in another order,
-    and the last digit would not be a single scenario's. Weeks are added one by one, so that one without exam
-    season has the same sum beside draws with one.
+    and the last digit would not be a single scenario's. Weeks are added one by one, so that a draw without
+    exam season has the same sum beside draws with one.
     """
     weeks = [slice(at, at + HOURS) for at in range(0, len(rates), HOURS)]
     total: float = plain(sum(np.vecdot(rates[week].T, hours[week].T) for week in weeks))

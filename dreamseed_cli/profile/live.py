@@ -11,8 +11,9 @@ def with_live(fixed: Profile, live: Profile) -> Profile:
         update={
             "gateway": with_live_gateway(fixed.gateway, live.gateway),
             "supervision": live.supervision,
-            "prices": live.prices,  # nothing that runs reads these two
+            "prices": live.prices,  # nothing that runs reads these three
             "costs": live.costs,
+            "backup": live.backup,
         }
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dreamseed_cli.profile.backup import Backup
 from dreamseed_cli.profile.part import Count, Fraction, Part, Port, Positive, check_addresses
 from dreamseed_cli.profile.resilience import Failover, GpuCare, Supervision
 
@@ -351,6 +352,7 @@ class Profile(Part):
     gpu: GpuCare = GpuCare()
     failover: Failover = Failover()
     targets: Targets = Targets()
+    backup: Backup = Backup()
     prices: dict[str, str] = Field(default_factory=dict)
     """Amounts of your own over the price book's, by the price's id: `electricity-flat = "0.15"`. `cost-sim`
     reads them."""

@@ -1,0 +1,84 @@
+"""What a restore would do, before it does it: from which backup, how long, and what would be lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dreamseed_cli.backup.catalog import Catalog, Entry
+from dreamseed_cli.backup.names import Kind
+from dreamseed_cli.backup.physical.recovery import Goal
+from dreamseed_cli.backup.rpo import LiveRpo
+from dreamseed_cli.backup.verify import choose
+from dreamseed_cli.backup.wal_names import parse_lsn
+from dreamseed_cli.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """bytes: plain ones to fetch. seconds: computed from the rate at which the backup was made; None where
+    that is not known. lost: in a sentence.
+    """
+
+    entry: Entry
+    bytes: int
+    seconds: float | None
+    lost: str
+
+
+def base_for(catalog: Catalog, wanted: str | None, goal: Goal) -> Entry:
+    """The backup to begin with: the one asked for, else the newest that ends before the goal.
+
+    UsageError if there is none: it says which kind is missing.
+    """
+    if wanted is not None and wanted != "latest":
+        return choose(catalog, wanted)
+    if goal.kind in {"latest", "immediate"}:
+        return choose(catalog, wanted)
+    for entry in catalog.backups:
+        if entry.manifest.identity.kind is Kind.PHYSICAL and _reaches(entry, goal):
+            return entry
+    raise UsageError(
+        "no physical backup lies before that",
+        place=str(goal.value),
+        remedy="dreamseed backup list shows them; a logical one restores to its own moment only.",
+    )
+
+
+def preview(entry: Entry, goal: Goal, rpo: LiveRpo | None) -> Preview:
+    """rpo: of the archive now; None where no archive carries it further."""
+    manifest = entry.manifest
+    rate = _own_rate(entry)
+    return Preview(
+        entry=entry,
+        bytes=manifest.plain_bytes,
+        seconds=manifest.plain_bytes / rate if rate else None,
+        lost=_lost(entry, goal, rpo),
+    )
+
+
+def _reaches(entry: Entry, goal: Goal) -> bool:
+    """A name could lie anywhere: the newest backup is not before it for sure, but it is the best guess."""
+    wal = entry.manifest.wal
+    if goal.kind == "time" and isinstance(goal.value, datetime):
+        return entry.manifest.span.ended <= goal.value
+    if goal.kind == "lsn" and wal is not None and isinstance(goal.value, str):
+        return parse_lsn(wal.stop_lsn) <= parse_lsn(goal.value)
+    return True
+
+
+def _own_rate(entry: Entry) -> float | None:
+    seconds = entry.manifest.span.duration_s
+    return entry.manifest.plain_bytes / seconds if seconds > 0 else None
+
+
+def _lost(entry: Entry, goal: Goal, rpo: LiveRpo | None) -> str:
+    if entry.manifest.identity.kind is Kind.LOGICAL:
+        return f"Everything written after {entry.manifest.span.started:%Y-%m-%d %H:%M:%S} UTC."
+    if goal.kind in {"time", "lsn", "name"}:
+        return f"Everything after {goal.value}, as is asked for."
+    if goal.kind == "immediate":
+        return f"Everything written after {entry.manifest.span.ended:%Y-%m-%d %H:%M:%S} UTC, at the latest."
+    if rpo is None or rpo.restorable_until is None:
+        return "Everything that is not archived."
+    return f"Everything written after {rpo.restorable_until:%Y-%m-%d %H:%M:%S} UTC, about."

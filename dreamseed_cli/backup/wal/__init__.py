@@ -1,0 +1,1 @@
+"""The WAL archive: pushed as PostgreSQL finishes files, fetched as recovery asks for them."""

@@ -1,0 +1,225 @@
+"""`dreamseed restore`: a backup into a new data folder or new databases, with a preview first."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dreamseed_cli.commands.backup_choice import (
+    KeyFileOption,
+    StoreOption,
+    chosen_database,
+    chosen_settings,
+)
+from dreamseed_cli.commands.database_choice import DsnEnvOption
+from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption
+from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.core.result import Result
+
+if TYPE_CHECKING:
+    from dreamseed_cli.backup.physical.recovery import Goal
+    from dreamseed_cli.backup.preview import Preview
+    from dreamseed_cli.backup.recover import Recovery
+    from dreamseed_cli.backup.settings import Settings
+
+
+def restore(
+    backup_id: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="BACKUP",
+            help="Its id, or the beginning of it. Default: the newest that fits.",
+            show_default=False,
+        ),
+    ] = None,
+    time: Annotated[
+        str | None,
+        typer.Option("--time", help="To this moment, such as 2025-11-10T03:00:00+09:00.", show_default=False),
+    ] = None,
+    lsn: Annotated[
+        str | None, typer.Option("--lsn", help="To this place in the WAL.", show_default=False)
+    ] = None,
+    point: Annotated[
+        str | None,
+        typer.Option("--point", help="To this pg_create_restore_point().", show_default=False),
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="A physical one: the data folder, new or empty.", show_default=False),
+    ] = None,
+    databases: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--database",
+            metavar="NAME[=NEW]",
+            help="A logical one: only this database, under a new name if one is given; several times.",
+            show_default=False,
+        ),
+    ] = None,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option("--replace", help="This database of the target may be dropped.", show_default=False),
+    ] = None,
+    folders_into: Annotated[
+        Path | None,
+        typer.Option(
+            "--folders-into",
+            help="Restore only the folders of the backup, each below this one.",
+            show_default=False,
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without it only the preview is shown.")] = False,
+    key_file: KeyFileOption = None,
+    profile: ProfileOption = None,
+    store: StoreOption = None,
+    dsn_env: DsnEnvOption = None,
+    state_dir: StateDirOption = None,
+    as_json: JsonFlag = False,
+) -> Result:
+    """Restore a backup, and prove it. Shows what would happen first; --yes does it.
+
+    A physical backup goes into a new data folder, to any moment that the archive reaches. A logical one goes
+    into databases of a running server; one not empty or in use is refused unless --replace names it.
+    """
+    from dreamseed_cli.backup.recover import Recovery
+
+    settings = chosen_settings(profile, store)
+    goal = _goal(time, lsn, point)
+    recovery = Recovery.look(settings, key_file, backup_id, goal)
+    seen = recovery.preview()
+    if not yes:
+        return _shown(seen)
+    if folders_into is not None:
+        return _folders(recovery, folders_into)
+    if recovery.physical:
+        return _physical(recovery, into, databases, wal_fetch=_wal_fetch(settings, profile, store, key_file))
+    if into is not None:
+        raise UsageError("a logical backup goes into a server", place="--into", remedy="Leave it out.")
+    dsn = chosen_database(profile, dsn_env, state_dir)
+    return _logical(recovery, dsn, _renamed(databases), frozenset(replace or ()))
+
+
+def _goal(time: str | None, lsn: str | None, point: str | None) -> Goal:
+    from dreamseed_cli.backup.physical.recovery import Goal
+
+    given = [name for name, value in (("--time", time), ("--lsn", lsn), ("--point", point)) if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} name a goal each", remedy="Leave one of them out.")
+    if time is not None:
+        try:
+            goal = Goal("time", datetime.fromisoformat(time))
+        except ValueError as error:
+            raise UsageError(
+                "not a moment", place=f"--time {time}", remedy="Write 2025-11-10T03:00:00+09:00."
+            ) from error
+    else:
+        goal = Goal("lsn", lsn) if lsn else Goal("name", point) if point else Goal()
+    goal.settings()
+    return goal
+
+
+def _shown(seen: Preview) -> Result:
+    from dreamseed_cli.backup.progress import size_text, time_text
+
+    manifest = seen.entry.manifest
+    data = {
+        "id": seen.entry.id,
+        "kind": manifest.identity.kind.value,
+        "bytes": seen.bytes,
+        "seconds": seen.seconds,
+        "lost": seen.lost,
+        "proof": seen.entry.proof.level.value,
+        "done": False,
+    }
+    about = f", about {time_text(seen.seconds)} (computed)" if seen.seconds else ""
+    said = [
+        f"Would restore {seen.entry.id} (proven: {seen.entry.proof.level}).",
+        f"To fetch: {size_text(seen.bytes)}{about}.",
+        f"Lost: {seen.lost}",
+        "Nothing was done. Add --yes to do it.",
+    ]
+    return Result(data, said)
+
+
+def _physical(
+    recovery: Recovery, into: Path | None, databases: list[str] | None, *, wal_fetch: list[str]
+) -> Result:
+    if databases:
+        raise UsageError(
+            "a physical backup is the whole cluster", place="--database", remedy="Leave it out, give --into."
+        )
+    if into is None:
+        raise UsageError(
+            "a physical backup needs a data folder", place="--into", remedy="Give a new or empty folder."
+        )
+    done = recovery.physical_into(into.expanduser().absolute(), wal_fetch, _say)
+    data: dict[str, Any] = {
+        "id": recovery.entry.id,
+        "into": str(into),
+        "reached_lsn": done.reached.lsn,
+        "timeline": done.reached.timeline,
+        "last_commit": done.reached.last_commit.isoformat() if done.reached.last_commit else None,
+        "lost": done.lost,
+        "bytes": done.size,
+        "unpack_s": done.unpack_s,
+        "verify_s": done.verify_s,
+        "recover_s": done.recover_s,
+        "proof": "restored",
+        "done": True,
+    }
+    said = [
+        f"Restored {recovery.entry.id} into {into}: every file verified, and a server recovered from it.",
+        f"It reached {done.reached.lsn} on timeline {done.reached.timeline}. Lost: {done.lost}",
+        "Point postgres -D at it. Before it archives, give it a store of its own.",
+    ]
+    return Result(data, said)
+
+
+def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace: frozenset[str]) -> Result:
+    done = recovery.logical_into(dsn, names, replace, _say)
+    data = {
+        "id": recovery.entry.id,
+        "databases": [{"name": name, "as": new} for name, new in done.databases],
+        "tables": done.tables,
+        "rows": done.rows,
+        "refreshed": list(done.refreshed),
+        "seconds": done.duration_s,
+        "proof": "restored-and-digests-equal",
+        "done": True,
+    }
+    said = [
+        f"Restored {recovery.entry.id}: {', '.join(new for _, new in done.databases)}.",
+        f"The contents of {done.tables} tables ({done.rows} rows) are equal to the backup's.",
+    ]
+    return Result(data, said)
+
+
+def _folders(recovery: Recovery, to: Path) -> Result:
+    found = recovery.folders_into(to)
+    said = [f"Restored {to / name}: {files} files." for name, files in found.items()]
+    data = {"id": recovery.entry.id, "folders": found, "done": True}
+    return Result(data, said or ["This backup holds no folders."])
+
+
+def _renamed(databases: list[str] | None) -> dict[str, str] | None:
+    """NAME or NAME=NEW; None: all of them under their own names."""
+    if not databases:
+        return None
+    pairs = (text.partition("=") for text in databases)
+    return {name: new or name for name, _, new in pairs}
+
+
+def _wal_fetch(
+    settings: Settings, profile: str | None, store: str | None, key_file: Path | None
+) -> list[str]:
+    from dreamseed_cli.commands.wal import wal_argv
+
+    argv = wal_argv("fetch", settings, profile, store)
+    return [*argv, "--key-file", str(key_file.absolute())] if key_file else argv
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -1,0 +1,150 @@
+"""`dreamseed schedule install|remove|show|run`: backups by themselves."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from dreamseed_cli.commands.backup_choice import StoreOption, chosen_database, chosen_settings
+from dreamseed_cli.commands.database_choice import DsnEnvOption
+from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption
+from dreamseed_cli.core.result import Result
+
+if TYPE_CHECKING:
+    from dreamseed_cli.backup.schedule.due import Daily
+    from dreamseed_cli.backup.settings import Settings
+
+schedule_app = typer.Typer(help="Make backups run by themselves, and be told when not.", no_args_is_help=True)
+
+
+@schedule_app.command("install")
+def install(
+    profile: ProfileOption = None,
+    store: StoreOption = None,
+    dsn_env: DsnEnvOption = None,
+    state_dir: StateDirOption = None,
+    as_json: JsonFlag = False,
+) -> Result:
+    """Put the schedule in place: a systemd timer where there is systemd, else a line for cron."""
+    from dreamseed_cli.backup.doors import utc_now
+    from dreamseed_cli.backup.records import read_record, write_record
+    from dreamseed_cli.backup.schedule.install import System
+    from dreamseed_cli.backup.schedule.install import install as put_in_place
+
+    settings = chosen_settings(profile, store)
+    settings.recipients()
+    daily = _daily(settings)
+    system = System.look()
+    argv = _argv(profile, store, dsn_env, state_dir)
+    environment = {"DREAMSEED_BACKUP_DIR": str(settings.home.absolute())}
+    written = put_in_place(system, argv, environment, settings.home / "schedule.log")
+    record = read_record(settings.home)
+    if record.since is None:
+        write_record(settings.home, record.model_copy(update={"since": utc_now()}))
+    next_due = daily.next_due(utc_now())
+    data = {"way": system.way, "written": written, "command": argv, "next_due": next_due.isoformat()}
+    return Result(data, [f"Written: {', '.join(written)}", _next_text(daily, next_due.isoformat())])
+
+
+@schedule_app.command("remove")
+def remove(as_json: JsonFlag = False) -> Result:
+    """Take the schedule away. Backups stay."""
+    from dreamseed_cli.backup.schedule.install import System
+    from dreamseed_cli.backup.schedule.install import remove as take_away
+
+    removed = take_away(System.look())
+    said = f"Removed: {', '.join(removed)}" if removed else "There was no schedule."
+    return Result({"removed": removed}, [said])
+
+
+@schedule_app.command("show")
+def show(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
+    """Show when the next backup is due and how the last ended. Exit code 1 if late, failed or not there."""
+    from dreamseed_cli.backup.doors import utc_now
+    from dreamseed_cli.backup.records import read_record
+    from dreamseed_cli.backup.schedule.due import due, late
+    from dreamseed_cli.backup.schedule.install import System, installed
+    from dreamseed_cli.backup.schedule.tick import history_of
+
+    settings, now = chosen_settings(profile, None), utc_now()
+    daily, record, there = _daily(settings), read_record(settings.home), installed(System.look())
+    found, is_late = due(daily, history_of(record), now), late(daily, history_of(record), now)
+    data = {
+        "installed": there,
+        "due": found.value,
+        "late": is_late,
+        "next_due": daily.next_due(now).isoformat(),
+        "last": record.model_dump(mode="json"),
+    }
+    said = [
+        "The schedule is in place." if there else "There is no schedule: dreamseed schedule install.",
+        _next_text(daily, daily.next_due(now).isoformat()),
+        f"Newest backup made here: {record.backup_id or 'none'}{' (late)' if is_late else ''}.",
+    ]
+    if record.last_failed:
+        said.append(f"Failed {record.failures_in_a_row} times since: {record.error}")
+    return Result(data, said, target_met=there and not is_late and not record.last_failed)
+
+
+@schedule_app.command("run")
+def run(
+    profile: ProfileOption = None,
+    store: StoreOption = None,
+    dsn_env: DsnEnvOption = None,
+    state_dir: StateDirOption = None,
+    as_json: JsonFlag = False,
+) -> Result:
+    """Do what the timer does: back up if it is due, look at the RPO, tell what is wrong.
+
+    Exit code 1 if something is late or over target; 5 if another run is at work.
+    """
+    from dreamseed_cli.backup.doors import Doors, end_in_order, utc_now
+    from dreamseed_cli.backup.names import Kind
+    from dreamseed_cli.backup.schedule.tick import Deeds, tick
+    from dreamseed_cli.backup.view import report_data, report_view
+
+    settings = chosen_settings(profile, store)
+    doors = Doors(settings, lambda: chosen_database(profile, dsn_env, state_dir))
+    end_in_order()
+    deeds = Deeds(lambda: doors.backup(Kind(settings.table.kind)), doors.look, utc_now)
+    done = tick(settings, _daily(settings), deeds)
+    data = {
+        "due": done.due.value,
+        "next_due": done.next_due.isoformat(),
+        "late": done.late,
+        "rpo_s": done.rpo.rpo_s if done.rpo else None,
+        "ran": report_data(done.ran.report) if done.ran else None,
+        "errors": [error.to_data() for error in done.errors],
+    }
+    said = list(report_view(done.ran.report)) if done.ran else [f"Backup: {done.due.value}."]
+    said += [f"But: {error}" for error in done.errors]
+    over = done.rpo is not None and done.rpo.over_target
+    good = not (over or done.late or done.errors or (done.ran and done.ran.report.problems))
+    return Result(data, said, target_met=good)
+
+
+def _daily(settings: Settings) -> Daily:
+    from dreamseed_cli.backup.schedule.tick import daily_of, zone_of
+
+    schedule = settings.table.schedule
+    return daily_of(schedule, zone_of(schedule.timezone))
+
+
+def _next_text(daily: Daily, next_due: str) -> str:
+    return f"Every day at {daily.at:%H:%M} ({daily.zone}); next: {next_due}."
+
+
+def _argv(profile: str | None, store: str | None, dsn_env: str | None, state_dir: Path | None) -> list[str]:
+    """The program, by this very Python: a timer's PATH knows neither. Files by their whole paths."""
+    from dreamseed_cli.core.paths import StateDir
+
+    argv = [sys.executable, "-m", "dreamseed_cli", "schedule", "run"]
+    if profile is not None:
+        is_file = profile.endswith(".toml") or "/" in profile
+        argv += ["--profile", str(Path(profile).expanduser().absolute()) if is_file else profile]
+    for option, value in (("--store", store), ("--dsn-env", dsn_env)):
+        argv += [option, value] if value is not None else []
+    return [*argv, "--state-dir", str(StateDir.locate(state_dir).root)]

@@ -1,0 +1,69 @@
+"""Point-in-time recovery by the commands alone: `wal settings` archives, `restore --point` comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import real_services
+
+
+def _run(home: Path, *words: str) -> tuple[int, Any]:
+    """Exit code and data of a command in a process of its own, as PostgreSQL and cron run it."""
+    environment = {**os.environ, "DREAMSEED_BACKUP_DIR": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-m", "dreamseed_cli", *words, "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    answer = json.loads(done.stdout)
+    return done.returncode, answer["data"] if answer["data"] is not None else answer["errors"]
+
+
+def test_a_named_point_comes_back_from_the_archive(tmp_path: Path, monkeypatch: Any) -> None:
+    """Rows up to the point are there, later ones are not; `status` tells an RPO within its target."""
+    home = tmp_path / "backup"
+    with tempfile.TemporaryDirectory(prefix="ds-wal-") as folder:
+        with real_services.postgres(Path(folder)) as server:
+            monkeypatch.setenv("TEST_DSN", server.server.dsn("postgres"))
+            assert _run(home, "backup", "init")[0] == 0
+            _, wanted = _run(home, "wal", "settings")
+            with psycopg.connect(server.server.dsn("postgres"), autocommit=True) as connection:
+                for name, value in wanted["settings"].items():
+                    connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+            server.stop()
+            server.start()
+            code, made = _run(home, "backup", "--kind", "physical", "--dsn-env", "TEST_DSN")
+            assert code == 0, made
+            with psycopg.connect(server.server.dsn("postgres"), autocommit=True) as connection:
+                connection.execute("CREATE TABLE t AS SELECT 1 AS n")
+                connection.execute("SELECT pg_create_restore_point('before')")
+                connection.execute("INSERT INTO t VALUES (2)")
+                connection.execute("SELECT pg_switch_wal()")
+            code, ticked = _run(home, "schedule", "run", "--dsn-env", "TEST_DSN")
+            assert ticked["rpo_s"] is not None, ticked
+            server.stop()
+        code, status = _run(home, "backup", "status")
+        assert (code, status["over_target"], status["wal_gaps"]) == (0, False, [])
+        assert status["wal_segments"] > 0
+        code, restored = _run(home, "restore", "--point", "before", "--into", f"{folder}/back", "--yes")
+        assert code == 0, restored
+        back = real_services.RunningPostgres(
+            type(server.server)(data=Path(folder) / "back", socket_dir=Path(folder)),
+            Path(folder) / "back.log",
+        )
+        try:
+            back.start()
+            with psycopg.connect(back.server.dsn("postgres")) as connection:
+                assert connection.execute("SELECT n FROM t").fetchall() == [(1,)]
+        finally:
+            back.stop()

@@ -1,0 +1,177 @@
+"""Folders come back as they were, and equal content is stored once."""
+
+import json
+import os
+import random
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from faulty_store import STORE_FAULTS, FaultyStore, StoreFault
+from logical_backups import KEYS, manifest_of, new_downloader, new_uploader
+from memory_store import MemoryStore
+
+from dreamseed_cli.backup.folders import (
+    FolderChanging,
+    FolderInvalid,
+    Item,
+    backup_folder,
+    known_blobs,
+    restore_folder,
+)
+from dreamseed_cli.backup.keys import NewKeys, parse_recipients
+from dreamseed_cli.backup.manifest import Manifest
+from dreamseed_cli.backup.names import BLOBS
+from dreamseed_cli.backup.pipeline import Downloader, Uploader, reread
+from dreamseed_cli.backup.store.base import Store, Stored
+from dreamseed_cli.backup.store.errors import ObjectCorrupt, StoreError
+from dreamseed_cli.core.errors import UsageError
+
+PART = 1000
+WEIGHTS = random.Random(5).randbytes(3500)  # noqa: S311
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """An empty store."""
+    return MemoryStore()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with all that a folder can have."""
+    root = tmp_path / "models"
+    (root / "a" / "empty folder").mkdir(parents=True)
+    (root / "a" / "weights").write_bytes(WEIGHTS)
+    (root / "copy").write_bytes(WEIGHTS)
+    (root / "nothing").touch()
+    (root / "기억 \n").write_text("text")
+    (root / os.fsdecode(b"\xff")).write_text("no text for a name")
+    (root / "link").symlink_to("a")
+    (root / "copy").chmod(0o640)
+    os.utime(root / "a", ns=(1, 1_700_000_000_123_456_789))
+    return root
+
+
+def save(store: Store, root: Path, *known: Manifest) -> Manifest:
+    """A backup of the folder."""
+    with new_uploader(store, part_bytes=PART) as uploader:
+        saved = backup_folder("models", root, uploader, known_blobs(known, KEYS.recipients))
+        return manifest_of(uploader.backup_id, [saved.stream], uploader.parts(), folders=[saved.folder])
+
+
+def load(store: Store, manifest: Manifest, to: Path) -> int:
+    """Restore it; how many files."""
+    return restore_folder(manifest.folders[0], new_downloader(store, manifest), to)
+
+
+def content(root: Path) -> dict[str, object]:
+    """Everything below a folder that a backup keeps."""
+    found: dict[str, object] = {}
+    for path in root.rglob("*"):
+        status = path.lstat()
+        what = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        times = 0 if path.is_symlink() else status.st_mtime_ns
+        found[str(path.relative_to(root))] = (what, status.st_mode, times)
+    return found
+
+
+def test_a_folder_comes_back(store: MemoryStore, root: Path, tmp_path: Path) -> None:
+    """Files, folders, links, names that are no text, modes and times."""
+    manifest = save(store, root)
+    assert load(store, manifest, tmp_path / "back") == 5 == manifest.folders[0].files
+    assert content(tmp_path / "back") == content(root)
+    assert reread(store, manifest) == ()
+
+
+def test_equal_content_is_stored_once(store: MemoryStore, root: Path) -> None:
+    """Within a backup, and from one to the next, which then asks the store about none of it."""
+    first = save(store, root)
+    assert len(list(store.list(BLOBS))) == len(first.folders[0].blobs) == 4 + 2  # a WEIGHTS, two texts
+    counting = FaultyStore(store)
+    second = save(counting, root, first)
+    assert not any(name.startswith(BLOBS) for _, name in counting.calls)
+    assert second.folders[0].blobs == first.folders[0].blobs
+
+
+def test_new_keys_give_new_blobs(store: MemoryStore, root: Path, tmp_path: Path) -> None:
+    """A backup to new keys opens with them alone, although the content was there for the old ones."""
+    save(store, root)
+    keys = NewKeys.create()
+    recipients = parse_recipients(keys.recipients, place="test")
+    with Uploader(store, "20251110T030000Z-logical-00000000", recipients, part_bytes=PART) as uploader:
+        saved = backup_folder("models", root, uploader, {})
+        manifest = manifest_of(uploader.backup_id, [saved.stream], uploader.parts(), folders=[saved.folder])
+    downloader = Downloader(store, manifest, [keys.recovery])
+    restore_folder(manifest.folders[0], downloader, tmp_path / "back")
+    assert content(tmp_path / "back") == content(root)
+
+
+@pytest.mark.parametrize("fault", STORE_FAULTS)
+def test_a_fault_at_every_call(store: MemoryStore, root: Path, tmp_path: Path, fault: StoreFault) -> None:
+    """The error comes out, or the backup is whole; later runs can use what a failed one has stored."""
+    for at in range(8):
+        faulty = FaultyStore(store, {at: fault})
+        with suppress(StoreError):
+            assert reread(store, save(faulty, root)) == ()
+    load(store, save(store, root), tmp_path / "back")
+    assert content(tmp_path / "back") == content(root)
+
+
+def test_a_damaged_blob_is_named(store: MemoryStore, root: Path, tmp_path: Path) -> None:
+    """And the file whose piece it was does not appear."""
+    manifest = save(store, root)
+    sha256 = manifest.folders[0].blobs[0].plain_sha256
+    store.objects[BLOBS + sha256] = store.objects[BLOBS + sha256][:-1]
+    with pytest.raises(ObjectCorrupt) as caught:
+        load(store, manifest, tmp_path / "back")
+    assert caught.value.place == BLOBS + sha256
+    assert len(reread(store, manifest)) == 1
+
+
+def test_what_has_no_content_is_told(store: MemoryStore, root: Path) -> None:
+    """A socket is skipped, and said to be."""
+    with socket.socket(socket.AF_UNIX) as server, new_uploader(store) as uploader:
+        server.bind(str(root / "s"))
+        assert backup_folder("models", root, uploader, {}).skipped == (str(root / "s"),)
+
+
+def test_a_file_that_keeps_changing(root: Path) -> None:
+    """It is no backup of anything."""
+
+    class Writing(MemoryStore):
+        """Another program writes to the file each time a piece of it is stored."""
+
+        def put(self, name: str, data: bytes) -> Stored:
+            with (root / "a" / "weights").open("ab") as file:
+                file.write(os.urandom(10))
+            return super().put(name, data)
+
+    with new_uploader(Writing(), part_bytes=PART) as uploader, pytest.raises(FolderChanging) as caught:
+        backup_folder("models", root, uploader, {})
+    assert caught.value.place == str(root / "a" / "weights")
+
+
+@pytest.mark.parametrize("path", ["../out", "/etc/out", "a/../../out", ""])
+def test_nothing_lies_outside(store: MemoryStore, root: Path, tmp_path: Path, path: str) -> None:
+    """A list that would write elsewhere is refused before anything is written."""
+    item = Item(path=path, mode=0o600, modified_ns=0, size=0, pieces=(), link=None)
+    line = json.dumps({name: getattr(item, name) for name in Item.__slots__}).encode()
+    with new_uploader(store) as uploader:
+        saved = backup_folder("models", root, uploader, {})
+        stream = uploader.stream("forged", [line])
+        folder = saved.folder.model_copy(update={"index_stream": "forged"})
+        manifest = manifest_of(uploader.backup_id, [saved.stream, stream], uploader.parts(), folders=[folder])
+    with pytest.raises(FolderInvalid):
+        load(store, manifest, tmp_path / "x" / "back")
+    assert list((tmp_path / "x").rglob("*")) == [tmp_path / "x" / "back"]
+
+
+def test_refusals(store: MemoryStore, root: Path, tmp_path: Path) -> None:
+    """A folder that is not there, and a target that is not empty."""
+    manifest = save(store, root)
+    with pytest.raises(UsageError, match="no such folder"), new_uploader(store) as uploader:
+        backup_folder("models", tmp_path / "none", uploader, {})
+    with pytest.raises(UsageError, match="not empty"):
+        load(store, manifest, root)
