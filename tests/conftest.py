@@ -19,6 +19,7 @@ SHARED_STACKS = ("vllm_stack", "full_stack", "emulated_stack")
 """Servers that take long to start: all tests of one run in the same process, which starts it once."""
 
 
+@pytest.hookimpl(tryfirst=True)  # the groups must be known when xdist reads them
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests run in two processes (`make test`): those of a file stay together, as its fixtures do."""
     for item in items:
