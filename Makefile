@@ -13,7 +13,7 @@ demo: setup ## Start the stack, ask the real model a question, stop again
 	@$(BIN)/dreamseed demo
 
 test: setup lint ## Run the linters and every test, on real servers
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 lint: setup ## Check style, types and the directions between the rooms
 	$(BIN)/ruff check .

@@ -6,26 +6,30 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import real_services
+from xdist.scheduler import LoadScopeScheduling
 
 # Whoever runs the tests in the background may have SIGINT ignored, which every child would inherit: a
 # command could then not be ended with Ctrl-C, which is what some tests do.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-SHARED_STACKS = ("vllm_stack", "full_stack", "emulated_stack")
-"""Servers that take long to start: all tests of one run in the same process, which starts it once."""
+class ByFile(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Tests run in two processes (`make test`): those of a file stay together, as its fixtures do, and all
+    that need the real vLLM, which is started once.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "vllm" if "/test_vllm_" in file else file
 
 
-@pytest.hookimpl(tryfirst=True)  # the groups must be known when xdist reads them
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests run in two processes (`make test`): those of a file stay together, as its fixtures do."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        shared = next((name for name in SHARED_STACKS if name in names), None)
-        item.add_marker(pytest.mark.xdist_group(shared or str(item.path)))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """xdist's own groups would say the same, but do not work with this pytest."""
+    return ByFile(config, log)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
