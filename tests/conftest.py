@@ -6,30 +6,13 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import real_services
-from xdist.scheduler import LoadScopeScheduling
 
 # Whoever runs the tests in the background may have SIGINT ignored, which every child would inherit: a
 # command could then not be ended with Ctrl-C, which is what some tests do.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-class ByFile(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """Tests run in two processes (`make test`): those of a file stay together, as its fixtures do, and all
-    that need the real vLLM, which is started once.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::", 1)[0]
-        return "vllm" if "/test_vllm_" in file else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    """xdist's own groups would say the same, but do not work with this pytest."""
-    return ByFile(config, log)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
