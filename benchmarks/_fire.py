@@ -100,7 +100,8 @@ class Tally:
 class Callers:
     """Clients that ask again and again over one channel; half of them greedy, half sampled.
 
-    retries: how often a caller tries again when the gateway is not there, before its first token (§H2: 3).
+    retries: how often a caller tries again when the gateway is not there, before its first token (§H2: 3,
+    after 1, 2 and 4 s).
     """
 
     def __init__(self, address: str, count: int, *, retries: int = 0) -> None:
@@ -152,7 +153,7 @@ class Callers:
                     self._note("cut", error)
                 elif error.code() is _UNAVAILABLE and attempt < self._retries:
                     self.tally.retried += 1
-                    await asyncio.sleep(0.25 * 2**attempt)
+                    await asyncio.sleep(2.0**attempt)
                     continue
                 elif error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                     self._note("refused", error)
