@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint docs lock proto clean
 BIN := .venv/bin
+EXAMPLES := tests/e2e/test_documented_examples.py
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -14,8 +15,8 @@ demo: setup ## Start the stack, ask the real model a question, stop again
 
 test: setup lint ## Run the linters and every test, on real servers
 	# Whole stacks need both cores to keep their times; the rest runs in two processes.
-	$(BIN)/python -m pytest tests/e2e --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest tests --ignore tests/e2e -n 2 --dist loadfile --cov --cov-append --cov-report=term:skip-covered
+	$(BIN)/python -m pytest tests/e2e --ignore $(EXAMPLES) --cov --cov-report= --cov-fail-under=0
+	$(BIN)/python -m pytest $(EXAMPLES) tests/unit tests/integration -n 2 --dist loadfile --cov --cov-append --cov-report=term:skip-covered
 
 lint: setup ## Check style, types and the directions between the rooms
 	$(BIN)/ruff check .
