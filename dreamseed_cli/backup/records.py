@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.profile.part import Part
 
 
@@ -48,22 +47,7 @@ def read_record(home: Path) -> RunRecord:
 def write_record(home: Path, record: RunRecord) -> None:
     """Whole or not at all."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace_file(_file(home), record.model_dump_json(indent=2).encode() + b"\n", mode=0o600)
-
-
-def replace_file(path: Path, data: bytes, *, mode: int) -> None:
-    """Write a file so that nobody ever reads half of it, also after a power cut."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomically(_file(home), record.model_dump_json(indent=2).encode() + b"\n")
 
 
 def _file(home: Path) -> Path:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from dreamseed_cli.backup.records import RunRecord, replace_file
+from dreamseed_cli.backup.records import RunRecord
 from dreamseed_cli.backup.rpo import LiveRpo
 from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.core.files import write_atomically
 
 
 def metrics(record: RunRecord, rpo: LiveRpo | None) -> bytes:
@@ -46,7 +47,7 @@ def metrics(record: RunRecord, rpo: LiveRpo | None) -> bytes:
 def write_textfile(path: Path, record: RunRecord, rpo: LiveRpo | None) -> None:
     """FailedError if it cannot be written."""
     try:
-        replace_file(path, metrics(record, rpo), mode=0o644)
+        write_atomically(path, metrics(record, rpo), mode=0o644)
     except OSError as error:
         raise FailedError(
             f"cannot be written: {error.strerror}", place=str(path), remedy="Mend backup.textfile."

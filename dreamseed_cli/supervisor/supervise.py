@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from dreamseed_cli.core.errors import FailedError, UsageError
+from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.gateway.settings import ReplicaTarget
 from dreamseed_cli.incidents.book import IncidentBook
@@ -43,7 +44,7 @@ from dreamseed_cli.supervisor.snapshot import (
     ServiceSnapshot,
 )
 from dreamseed_cli.supervisor.stack import StackPlan
-from dreamseed_cli.supervisor.state import gateway_file, write_atomically, write_children
+from dreamseed_cli.supervisor.state import gateway_file, write_children
 from dreamseed_cli.supervisor.stopping import StopWish
 
 _TICK_S = 1.0

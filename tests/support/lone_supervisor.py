@@ -9,12 +9,13 @@ import asyncio
 import sys
 from pathlib import Path
 
+from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.profile.load import load_profile
 from dreamseed_cli.profile.schema import Postgres, Profile, Redis, Services
 from dreamseed_cli.supervisor.child import Child
 from dreamseed_cli.supervisor.stack import ReplicaPlan, plan_stack
-from dreamseed_cli.supervisor.state import write_atomically, write_children
+from dreamseed_cli.supervisor.state import write_children
 
 
 def profile(**engine: object) -> Profile:

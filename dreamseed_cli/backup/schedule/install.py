@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dreamseed_cli.backup.records import replace_file
 from dreamseed_cli.backup.schedule.units import (
     BEGIN,
     NAME,
@@ -20,6 +19,7 @@ from dreamseed_cli.backup.schedule.units import (
     with_block,
 )
 from dreamseed_cli.core.errors import FailedError, MissingError
+from dreamseed_cli.core.files import write_atomically
 
 Way = Literal["systemd", "cron"]
 _WAIT_S = 30
@@ -68,7 +68,7 @@ def install(system: System, argv: Sequence[str], environment: Mapping[str, str],
         }
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, text.encode(), mode=0o644)
+            write_atomically(path, text.encode(), mode=0o644)
         _call([*_systemctl(system), "daemon-reload"])
         _call([*_systemctl(system), "enable", "--now", f"{NAME}.timer"])
         return [str(path) for path in files]

@@ -6,11 +6,12 @@ import numpy as np
 
 from dreamseed_cli.bench.cell_run import CellRun
 from dreamseed_cli.bench.measure.columns import Columns
-from dreamseed_cli.bench.measure.quantiles import SHARES, latency, minimum_samples, missing_quantiles
+from dreamseed_cli.bench.measure.quantiles import latency, missing_quantiles
 from dreamseed_cli.bench.measure.steady import Window
 from dreamseed_cli.bench.measure.tokens import Gaps, ttft_ms
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.shapes import Streams
+from dreamseed_cli.core.quantiles import SHARES, minimum_samples
 
 
 def notes(

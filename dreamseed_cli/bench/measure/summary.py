@@ -16,7 +16,7 @@ from dreamseed_cli.bench.measure.energy import energy
 from dreamseed_cli.bench.measure.intervals import rate_interval, share_interval
 from dreamseed_cli.bench.measure.notes import notes
 from dreamseed_cli.bench.measure.overload import over_capacity
-from dreamseed_cli.bench.measure.quantiles import SHARES, latency, minimum_samples, plain_quantile
+from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
 from dreamseed_cli.bench.measure.steady import Window, steady_window
 from dreamseed_cli.bench.measure.timeline import curve, timeline
 from dreamseed_cli.bench.measure.tokens import (
@@ -35,6 +35,7 @@ from dreamseed_cli.bench.measure.tokens import (
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import CellResult, Interval, ReplicaShare, Slo
 from dreamseed_cli.bench.shapes import Rate, Replay, Streams
+from dreamseed_cli.core.quantiles import SHARES, minimum_samples
 
 COMMONEST: Final = 5
 

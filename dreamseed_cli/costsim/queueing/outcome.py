@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from functools import cache
-from itertools import count
-from math import ceil
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from dreamseed_cli.core.quantiles import SHARES, minimum_samples, rank
 from dreamseed_cli.core.result import Provenance
-
-SHARES: Final = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
-_RISK: Final = 0.01
-_ROUNDING: Final = 1e-9
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,18 +50,11 @@ class Times:
         """Nearest-rank quantiles; mean 0 of nothing."""
         ordered = np.sort(values)
         found = {
-            name: float(ordered[max(ceil(share * len(ordered) - _ROUNDING), 1) - 1])
+            name: float(ordered[rank(share, len(ordered)) - 1])
             for name, share in SHARES.items()
             if len(ordered) >= minimum_samples(share)
         }
         return cls(len(ordered), float(ordered.mean()) if len(ordered) else 0.0, found)
-
-
-@cache
-def minimum_samples(share: float) -> int:
-    """The smallest n of which, with 99 % confidence, more than one sample lies beyond the quantile."""
-    beyond = 1 - share
-    return next(n for n in count(1) if share**n + n * beyond * share ** (n - 1) <= _RISK)
 
 
 @dataclass(frozen=True, slots=True)

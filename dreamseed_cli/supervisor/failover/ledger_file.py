@@ -8,9 +8,9 @@ from decimal import Decimal
 import msgspec
 import structlog
 
+from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.supervisor.failover.money import Ledger, Running, counted, month_of, started, stopped
-from dreamseed_cli.supervisor.state import write_atomically
 
 WRITE_EVERY_S = 30.0
 """The most of a running help's time that a `kill -9` leaves unwritten; it is counted at the next start."""

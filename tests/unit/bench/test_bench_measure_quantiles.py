@@ -10,13 +10,8 @@ from scipy import stats  # type: ignore[import-untyped]
 from synthetic_runs import upto
 
 from dreamseed_cli.bench.measure.intervals import mean_interval, rate_interval, share_interval
-from dreamseed_cli.bench.measure.quantiles import (
-    SHARES,
-    latency,
-    minimum_samples,
-    missing_quantiles,
-    plain_quantile,
-)
+from dreamseed_cli.bench.measure.quantiles import latency, missing_quantiles, plain_quantile
+from dreamseed_cli.core.quantiles import SHARES, minimum_samples
 
 values = st.lists(st.floats(0, 1e6), min_size=1, max_size=300).map(np.array)
 

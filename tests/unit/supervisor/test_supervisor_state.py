@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.processes import ProcessIdentity, boot_id
 from dreamseed_cli.supervisor.state import (
@@ -20,7 +21,6 @@ from dreamseed_cli.supervisor.state import (
     only_supervisor,
     read_children,
     read_supervisor,
-    write_atomically,
     write_children,
     write_supervisor,
 )
