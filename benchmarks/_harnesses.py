@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -322,4 +322,4 @@ def asked(harness: Harness, load: Load, port: int, place: Path) -> Said:
     try:
         return harness.ask(load, port, place)
     except (RuntimeError, TimeoutError, KeyError, OSError) as error:
-        return replace(Said(), failed=f"{type(error).__name__}: {error}")
+        return Said(failed=f"{type(error).__name__}: {error}")

@@ -303,7 +303,7 @@ def sweep() -> dict[str, Any]:
         began = perf_counter()
         done = subprocess.run([*argv, "--json"], stdout=subprocess.PIPE, check=True)
         took_s.append(perf_counter() - began)
-        rows = len(json.loads(done.stdout)["data"]["sweep"]["rows"])
+        rows = len(json.loads(done.stdout)["data"]["sweep"])
     return {"command": " ".join(argv[2:]), "rows": rows, "wall_s": statistics.median(took_s), "all_s": took_s}
 
 

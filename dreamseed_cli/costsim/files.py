@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.costsim.answer import Answer
 from dreamseed_cli.costsim.csv_file import bill_csv, sweep_csv
 from dreamseed_cli.costsim.record import measurements, record
 from dreamseed_cli.costsim.report.html import html_page
 from dreamseed_cli.costsim.words import Money
-from dreamseed_cli.gateway.security.folder import write_file
 
 RESULT, BILL, SWEEP, REPORT = "result.json", "bill.csv", "sweep.csv", "report.html"
 _MODE = 0o644
@@ -37,7 +37,7 @@ def prepare(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / ".dreamseed-cost-sim"
-        write_file(probe, b"", _MODE)
+        write_atomically(probe, b"", mode=_MODE)
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise _refused(out, error) from error
@@ -53,7 +53,7 @@ def write_answer(out: Path, found: Answer, money: Money, stamp: Stamp) -> list[P
     texts[REPORT] = html_page(found, money, stamp.date, stamp.command, stamp.tool)
     for name, text in texts.items():
         try:
-            write_file(out / name, text.encode(), _MODE)
+            write_atomically(out / name, text.encode(), mode=_MODE)
         except OSError as error:
             raise _refused(out / name, error) from error
     return [out / name for name in texts]

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from functools import partial
 
 import structlog
+from prometheus_client import Histogram
 
 from dreamseed_cli.engine.types import (
     EngineBusy,
@@ -53,6 +54,7 @@ class Dispatcher:
         self._balancer = replicas.balancer
         self._metrics = metrics
         self._queue = AdmissionQueue(Scheduler(rules, replicas.balancer))
+        self._waits: dict[tuple[PriorityClass, str], Histogram] = {}
         self._under_way: dict[int, Ticket] = {}
         for cls in PriorityClass:
             # Read when Prometheus asks: nothing to keep up to date on the way.
@@ -119,8 +121,15 @@ class Dispatcher:
             raise NoReplica("no replica is ready", remedy="Try again shortly.")
         await self._queue.enter(ticket)
         slot = _replica_of(ticket)
-        self._metrics.queue_wait.labels(call.priority.label, slot.name).observe(ticket.waited_s)
+        self._wait(call.priority, slot.name).observe(ticket.waited_s)
         return slot
+
+    def _wait(self, priority: PriorityClass, replica: str) -> Histogram:
+        """The metric's own part, looked up once: a look-up takes a lock and builds strings."""
+        key = (priority, replica)
+        if key not in self._waits:
+            self._waits[key] = self._metrics.queue_wait.labels(priority.label, replica)
+        return self._waits[key]
 
     async def _relay(self, ticket: Ticket, slot: Slot, progress: Progress) -> AsyncGenerator[Delta, None]:
         client = self._replicas.client(slot)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from dreamseed_cli.backup.physical.tar import TarBroken
-from dreamseed_cli.backup.store.files import make_folder, os_errors, sync_folder
+from dreamseed_cli.backup.store.files import make_folder, os_errors
 from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.core.files import sync_folder
 from dreamseed_cli.core.processes import ProcessIdentity
 
 MARKER: Final = "dreamseed-restore-unfinished"

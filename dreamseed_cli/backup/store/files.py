@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dreamseed_cli.backup.store.errors import StoreAbsent, StoreError, StoreFull, StoreRefused
+from dreamseed_cli.core.files import sync_folder
 
 DRAFT_SUFFIX = ".part"
 
@@ -59,15 +60,6 @@ def make_folder(folder: Path) -> None:
     make_folder(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
     sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in it durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def forget_cached(fd: int) -> None:

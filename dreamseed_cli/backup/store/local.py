@@ -18,8 +18,8 @@ from dreamseed_cli.backup.store.files import (
     is_draft,
     make_folder,
     os_errors,
-    sync_folder,
 )
+from dreamseed_cli.core.files import sync_folder
 
 MARKER = ".dreamseed-store"
 _MARKER_TEXT = (

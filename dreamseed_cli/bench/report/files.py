@@ -21,7 +21,7 @@ from dreamseed_cli.bench.report.html import html_page
 from dreamseed_cli.bench.report.scorecard import scorecard
 from dreamseed_cli.bench.result import BenchResult
 from dreamseed_cli.core.errors import FailedError
-from dreamseed_cli.gateway.security.folder import write_file
+from dreamseed_cli.core.files import write_atomically
 
 RESULT, REQUESTS, REPORT = "result.json", "requests.csv", "report.html"
 COLUMNS = (
@@ -61,7 +61,7 @@ def prepare_out(out: Path) -> None:
     probe = out / ".dreamseed-bench"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_file(probe, b"", _MODE)
+        write_atomically(probe, b"", mode=_MODE)
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(out, error) from error
@@ -123,7 +123,7 @@ def _write(path: Path, text: str) -> None:
     """Replace a file in one step."""
     try:
         # What a server says may hold halves of characters, which no encoding knows.
-        write_file(path, text.encode("utf-8", errors="replace"), _MODE)
+        write_atomically(path, text.encode("utf-8", errors="replace"), mode=_MODE)
     except OSError as error:
         raise _cannot_write(path, error) from error
 

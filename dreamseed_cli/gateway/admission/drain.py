@@ -28,14 +28,14 @@ class DrainRate:
         self._interval_s += max(_WEIGHT, 1 / self._seen) * (now - self._since - self._interval_s)
         self._since = now
 
-    def wait_s(self, ahead: int, now: float) -> float | None:
+    def wait_s(self, ahead: int, now: float, *, backlog: bool = True) -> float | None:
         """How long one waits with `ahead` others before it; None before anything was measured.
 
-        A queue that stands still is expected to stand as long again.
+        A queue that stands still is expected to stand as long again; one with no `backlog` stands for nobody.
         """
         if not self._seen:
             return None
-        overdue_s = max(0.0, now - self._since - self._interval_s)
+        overdue_s = max(0.0, now - self._since - self._interval_s) if backlog else 0.0
         return (ahead + 1) * self._interval_s + overdue_s
 
 

@@ -158,9 +158,7 @@ class Scheduler:
                 f"{len(queue)} {priority.label} requests wait already", retry_after_s=_retry(wait_s)
             )
         if len(queue) or self._balancer.choose(ticket, now) is None:
-            if not queue:  # what nobody has waited for since the last backlog is no standstill
-                drain.backlog_began(now)
-            wait_s = drain.wait_s(queue.ahead_of(ticket.user_id), now)
+            wait_s = drain.wait_s(queue.ahead_of(ticket.user_id), now, backlog=bool(queue))
             if wait_s is not None:
                 self._check_time(ticket, wait_s, ticket.deadline - now)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from dreamseed_cli.core.errors import MissingError, UsageError
+from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.gateway.security.authority import Issued, issue_client, issue_server, make_authority
 from dreamseed_cli.gateway.security.pem import (
     parse_certificates,
@@ -144,7 +144,7 @@ class CertificateFolder:
         self._make_root()
         lines = f"# {label}, {now:%Y-%m-%d}\n{new_token()}\n".encode()
         separator = b"" if known.endswith(b"\n") or not known else b"\n"
-        write_file(self.tokens, known + separator + lines, _SECRET)
+        write_atomically(self.tokens, known + separator + lines, mode=_SECRET)
         return self.tokens
 
     def _pair(self, stem: str) -> Pair:
@@ -160,8 +160,8 @@ class CertificateFolder:
 
     def _write(self, pair: Pair, issued: Issued) -> None:
         """The key first: a gateway that looks in between finds a pair that does not fit, and waits."""
-        write_file(pair.key, issued.key_pem(), _SECRET)
-        write_file(pair.certificate, issued.certificate_pem(), _PUBLIC)
+        write_atomically(pair.key, issued.key_pem(), mode=_SECRET)
+        write_atomically(pair.certificate, issued.certificate_pem(), mode=_PUBLIC)
 
     def _make_root(self) -> None:
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -182,27 +182,3 @@ def alternative_names(certificate: x509.Certificate) -> list[str]:
         *found.get_values_for_type(x509.DNSName),
         *(str(address) for address in found.get_values_for_type(x509.IPAddress)),
     ]
-
-
-def write_file(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file in one step, on disk before it has its name; never open to more than `mode`."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
