@@ -29,11 +29,12 @@ from dreamseed_cli.backup.manifest import (
     Versions,
     next_sequence,
 )
-from dreamseed_cli.backup.names import manifest_name, new_backup_id, verification_name
+from dreamseed_cli.backup.names import manifest_name, new_backup_id
 from dreamseed_cli.backup.pipeline import Told, Uploader
 from dreamseed_cli.backup.prune import Pruned
 from dreamseed_cli.backup.source import Produced, Source
 from dreamseed_cli.backup.store.base import Store
+from dreamseed_cli.backup.verify import record_proof
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup
 
 TakeFolders = Callable[[Uploader, Sequence[Manifest]], tuple[tuple[Folder, ...], tuple[Stream, ...]]]
@@ -203,7 +204,7 @@ def _check(store: Store, manifest: Manifest, wish: Wish) -> None:
             place=f"{store.name}: {manifest_name(backup_id)}",
             remedy="Run dreamseed backup list, then back up again.",
         )
-    store.put(verification_name(backup_id, wish.now(), Level.REREAD), b"")
+    record_proof(store, backup_id, Level.REREAD, wish.now())
 
 
 @contextmanager

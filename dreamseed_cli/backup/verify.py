@@ -41,7 +41,7 @@ def verify(
     errors = _open_all(store, manifest, identities) if opened else reread(store, manifest, threads=threads)
     backup_id = manifest.identity.backup_id
     if not errors:
-        store.put(verification_name(backup_id, now, Level.REREAD), b"")
+        record_proof(store, backup_id, Level.REREAD, now)
     blobs = [blob for folder in manifest.folders for blob in folder.blobs]
     return Verified(
         backup_id,

@@ -32,3 +32,11 @@ StateDirOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+def profile_argv(profile: str | None) -> list[str]:
+    """`--profile` for a command that something else runs, in a folder of its own: files by whole paths."""
+    if profile is None:
+        return []
+    is_file = profile.endswith(".toml") or "/" in profile
+    return ["--profile", str(Path(profile).expanduser().absolute()) if is_file else profile]

@@ -10,7 +10,7 @@ import typer
 
 from dreamseed_cli.commands.backup_choice import StoreOption, chosen_database, chosen_settings
 from dreamseed_cli.commands.database_choice import DsnEnvOption
-from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption
+from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption, profile_argv
 from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
@@ -142,9 +142,7 @@ def _argv(profile: str | None, store: str | None, dsn_env: str | None, state_dir
     from dreamseed_cli.core.paths import StateDir
 
     argv = [sys.executable, "-m", "dreamseed_cli", "schedule", "run"]
-    if profile is not None:
-        is_file = profile.endswith(".toml") or "/" in profile
-        argv += ["--profile", str(Path(profile).expanduser().absolute()) if is_file else profile]
+    argv += profile_argv(profile)
     for option, value in (("--store", store), ("--dsn-env", dsn_env)):
         argv += [option, value] if value is not None else []
     return [*argv, "--state-dir", str(StateDir.locate(state_dir).root)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dreamseed_cli.commands.backup_choice import KeyFileOption, StoreOption, chosen_settings
-from dreamseed_cli.commands.options import JsonFlag, ProfileOption
+from dreamseed_cli.commands.options import JsonFlag, ProfileOption, profile_argv
 from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
@@ -87,7 +87,5 @@ def wal_argv(verb: str, settings: Settings, profile: str | None, store: str | No
     """The command as PostgreSQL runs it: from its own folder, with its own environment."""
     argv = ["env", f"DREAMSEED_BACKUP_DIR={settings.home.absolute()}"]
     argv += [sys.executable, "-m", "dreamseed_cli", "wal", verb]
-    if profile is not None:
-        is_file = profile.endswith(".toml") or "/" in profile
-        argv += ["--profile", str(Path(profile).expanduser().absolute()) if is_file else profile]
+    argv += profile_argv(profile)
     return [*argv, "--store", store] if store is not None else argv

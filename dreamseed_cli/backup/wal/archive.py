@@ -112,7 +112,7 @@ def _objects(store: Store, prefix: str, size: int) -> Iterator[WalObject]:
         try:
             yield parse_wal_object(stored.name, size)
         except NameInvalid:
-            continue  # `dreamseed wal status` names what is foreign; it proves nothing here
+            continue  # what is foreign proves nothing
 
 
 def _size(file: WalFile) -> int:
