@@ -6,6 +6,8 @@ import os
 import secrets
 from pathlib import Path
 
+from dreamseed_cli.core.errors import FailedError
+
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace a file so that a reader, or a crash at any moment, finds the old one or the new one whole.
@@ -24,6 +26,18 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def cannot_write(path: Path, error: OSError, also: str = "") -> FailedError:
+    """What to raise where a file of `--out` cannot be written.
+
+    path: told if the error names none. also: the remedy's second sentence.
+    """
+    return FailedError(
+        f"cannot be written: {error.strerror or error}",
+        place=str(error.filename or path),
+        remedy=f"Free space or choose another folder with --out.{also and f' {also}'}",
+    )
 
 
 def sync_folder(folder: Path) -> None:

@@ -65,6 +65,11 @@ class StateDir:
         return self.log_dir / f"{name}.log"
 
 
+def nearest(path: Path) -> Path:
+    """The path, or the folder above it that is there already."""
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
 def cache_dir() -> Path:
     """The user's cache folder: what can be made again ($DREAMSEED_CACHE_DIR, else XDG)."""
     override = os.environ.get("DREAMSEED_CACHE_DIR")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.core.result import Figure, Result
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def render_result(command: str, result: Result, *, as_json: bool) -> None:
@@ -24,6 +27,13 @@ def render_result(command: str, result: Result, *, as_json: bool) -> None:
         for item in result.view:
             # Lines of text keep their length: a log line or an address cut in two is of no use in a pipe.
             console.print(item, soft_wrap=isinstance(item, str | Text))
+
+
+def wrapped(item: RenderableType) -> RenderableType:
+    """Sentences: unlike a line of text, which keeps its length, they are broken where the window ends."""
+    from rich.padding import Padding
+
+    return Padding(item, 0, expand=False)
 
 
 def render_error(command: str, error: DreamseedError, *, as_json: bool) -> None:

@@ -16,4 +16,5 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"not valid TOML: {error}", place=str(path), remedy="Mend the file.") from error
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", place=str(path)) from error
+        remedy = "Name a file that is there."
+        raise UsageError(f"cannot be read: {error.strerror}", place=str(path), remedy=remedy) from error

@@ -77,6 +77,11 @@ class Backup(Part):
     """The public keys to encrypt to. None: where `backup init` writes them."""
     kind: Literal["logical", "physical"] = "physical"
     """What the schedule makes. Point-in-time recovery needs `physical`."""
+    digests: bool = True
+    """Whether a physical backup digests every table, which reads them once more, so that a restore can prove
+    what they hold. A logical one always does."""
+    temp: str | None = None
+    """A folder with room for the dump of the largest database; None: $TMPDIR. Logical backups need it."""
     compression_level: Annotated[int, Field(ge=-7, le=19)] = 3
     """zstd's."""
     threads: Annotated[int, Field(ge=1, le=8)] = 2
@@ -86,7 +91,7 @@ class Backup(Part):
     rpo_target_s: Positive = 900.0
     """How much work may be lost at most, in seconds (§E3: 15 minutes)."""
     textfile: str | None = None
-    """A file for Prometheus's textfile collector, such as
+    """None: a file that `dreamseed metrics` reads. Else one for Prometheus's textfile collector, such as
     `/var/lib/node_exporter/textfile_collector/dreamseed_backup.prom`."""
     retention: Retention = Retention()
     schedule: Schedule = Schedule()

@@ -11,9 +11,12 @@ def with_live(fixed: Profile, live: Profile) -> Profile:
         update={
             "gateway": with_live_gateway(fixed.gateway, live.gateway),
             "supervision": live.supervision,
-            "prices": live.prices,  # nothing that runs reads these three
+            "prices": live.prices,  # nothing of the stack reads these
             "costs": live.costs,
             "backup": live.backup,
+            "ups": live.ups,
+            "drill": live.drill,
+            "deploy": live.deploy,
         }
     )
 

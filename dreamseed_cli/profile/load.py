@@ -15,6 +15,7 @@ from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.profile.schema import Profile
 
 EMBEDDED_DEFAULT = "laptop"
+_EMULATED = "emulated-rtx5090x3"
 _ENGINE_KINDS = ("vllm", "emulated", "remote")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -89,9 +90,22 @@ def with_gpus(profile: Profile, gpus: int) -> Profile:
 
 def _explain(detail: ErrorDetails, source: str) -> UsageError:
     steps = [str(step) for step in detail["loc"]]
+    whole = _EMULATED if steps[:2] == ["engine", "emulated"] else EMBEDDED_DEFAULT
     if len(steps) > 1 and steps[0] == "engine" and steps[1] in _ENGINE_KINDS:
         del steps[1]  # the tag of the union: no such table stands in the file
     path = ".".join(steps) or "profile"
     message = detail["msg"].removeprefix("Value error, ")
-    remedy = "Remove it, or mind the spelling." if detail["type"] == "extra_forbidden" else ""
-    return UsageError(message, place=f"{source}: {path}", remedy=remedy)
+    return UsageError(message, place=f"{source}: {path}", remedy=_remedy(detail["type"], whole))
+
+
+def _remedy(kind: str, whole: str) -> str:
+    """By pydantic's kind of error. A rule of ours (`value_error`) says itself what it wants.
+
+    whole: a shipped profile that has the field.
+    """
+    if kind == "extra_forbidden":
+        return "Remove it, or mind the spelling."
+    if kind == "value_error":
+        return ""
+    wanted = "Add it" if kind == "missing" else "Mend it"
+    return f"{wanted}; every field of a whole profile: dreamseed profile show {whole} --json."

@@ -59,7 +59,8 @@ class Failover(Part):
     """Engines elsewhere that help out while too few of this box are ready (§H1 step 4)."""
 
     urls: tuple[str, ...] = ()
-    """OpenAI-compatible addresses without `/v1`, over the tunnel; none: no failover."""
+    """OpenAI-compatible addresses without `/v1`, over the tunnel (`http://` to loopback and Tailscale only);
+    none: no failover."""
     model: str | None = None
     """The model's name there; None: the engine's served_name."""
     api_key_env: str | None = None

@@ -7,8 +7,12 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from dreamseed_cli.profile.backup import Backup
+from dreamseed_cli.profile.deploy import Deploy
+from dreamseed_cli.profile.drill import Drill
 from dreamseed_cli.profile.part import Count, Fraction, Part, Port, Positive, check_addresses
 from dreamseed_cli.profile.resilience import Failover, GpuCare, Supervision
+from dreamseed_cli.profile.standby import Standby
+from dreamseed_cli.profile.ups import Ups
 
 
 class Box(Part):
@@ -132,7 +136,7 @@ class RemoteEngine(EngineBase):
 
     kind: Literal["remote"]
     urls: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Base addresses without `/v1`, one per replica."""
+    """Base addresses without `/v1`, one per replica; `http://` to loopback and Tailscale only."""
     model: str
     """The model's name on that server."""
     api_key_env: str | None = None
@@ -276,6 +280,16 @@ class Postgres(Part):
     """The environment variable with the connection string (mode `external`)."""
     keep_requests_days: Annotated[int, Field(ge=0, le=36500)] = 90
     """How long the record of a request is kept, and in any case until its event has left; 0: for ever."""
+    standby: Standby | None = None
+    """A replica to turn to (mode `external`)."""
+
+    @model_validator(mode="after")
+    def _a_replica_follows_an_external_one(self) -> Self:
+        if self.standby is not None and self.mode != "external":
+            raise ValueError(
+                "standby is set, and the embedded server listens on no network: set mode 'external'"
+            )
+        return self
 
 
 class Redis(Part):
@@ -353,6 +367,9 @@ class Profile(Part):
     failover: Failover = Failover()
     targets: Targets = Targets()
     backup: Backup = Backup()
+    deploy: Deploy = Deploy()
+    ups: Ups = Ups()
+    drill: Drill = Drill()
     prices: dict[str, str] = Field(default_factory=dict)
     """Amounts of your own over the price book's, by the price's id: `electricity-flat = "0.15"`. `cost-sim`
     reads them."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from psycopg.conninfo import make_conninfo
 
 from dreamseed_cli.core.errors import MissingError
+from dreamseed_cli.core.extras import how_to_install
 from dreamseed_cli.services.root import unprivileged
 
 USER = "dreamseed"
@@ -77,6 +78,6 @@ def program(name: str) -> Path:
         raise MissingError(
             "the embedded PostgreSQL is not installed",
             place="services.postgres",
-            remedy="Install it with: pip install 'dreamseed[embedded]'. Or set mode to 'external' or 'off'.",
+            remedy=f"{how_to_install('embedded')} Or set mode to 'external' or 'off'.",
         )
     return Path(spec.origin).parent / "pginstall18" / "bin" / name

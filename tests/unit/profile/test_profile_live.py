@@ -24,11 +24,11 @@ def _profile(**changes: Any) -> Profile:
 def test_differences_are_named_by_their_paths() -> None:
     """Field by field, in tables of tables; a list is one value."""
     before = _profile()
-    after = _profile(gateway__admission__share_batch=0.2, failover__urls=["http://a"], box__gpus=2)
+    after = _profile(gateway__admission__share_batch=0.2, failover__urls=["https://a"], box__gpus=2)
     assert differences(before, after) == (
         SettingChange("box.gpus", before.box.gpus, 2),
         SettingChange("gateway.admission.share_batch", 0.05, 0.2),
-        SettingChange("failover.urls", [], ["http://a"]),
+        SettingChange("failover.urls", [], ["https://a"]),
     )
     assert differences(before, before) == ()
 

@@ -1,12 +1,13 @@
 """Profiles: shipped ones load, wrong ones say everything that is wrong."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, UsageError
 from dreamseed_cli.profile.load import load_profile, parse_profile, shipped_names, with_gpus
 from dreamseed_cli.profile.schema import Admission
 
@@ -45,6 +46,27 @@ def test_every_error_is_told_at_once_with_its_path() -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("engine", "place", "remedy"),
+    [
+        ({"kind": "emulated"}, "engine.card", "Add it; .*profile show emulated-rtx5090x3 --json"),
+        ({"kind": "vllm", "device": "cpu"}, "engine.model", "Add it; .*profile show laptop --json"),
+        (MINIMAL["engine"] | {"replicas": 0}, "engine.replicas", "Mend it; .*profile show"),
+        (MINIMAL["engine"] | {"modle": "x"}, "engine.modle", "Remove it, or mind the spelling"),
+    ],
+)
+def test_a_mistake_tells_what_to_do(engine: dict[str, Any], place: str, remedy: str) -> None:
+    """A profile that is named as a pattern has the field."""
+    with pytest.raises(ErrorGroup) as caught:
+        parse_profile({**MINIMAL, "engine": engine}, source="mine.toml")
+    (told,) = (error for error in caught.value.causes() if error.place == f"mine.toml: {place}")
+    assert re.search(remedy, told.remedy)
+    named = re.search(r"profile show (\S+)", told.remedy)
+    if named:
+        fields = load_profile(named[1]).model_dump()["engine"]
+        assert place.removeprefix("engine.") in fields
+
+
 def test_a_profile_is_frozen() -> None:
     """What was validated stays what runs."""
     profile = parse_profile(MINIMAL, source="x")
@@ -61,7 +83,8 @@ def test_a_profile_is_frozen() -> None:
         ),
         ({"box": {"gpus": 1}}, "gpu_model is not"),
         ({"engine": {"kind": "remote", "urls": ["10.0.0.1:8000"], "model": "m"}}, "is not an address"),
-        ({"engine": {"kind": "remote", "urls": ["http://a", "http://a"], "model": "m"}}, "twice"),
+        ({"engine": {"kind": "remote", "urls": ["https://a", "https://a"], "model": "m"}}, "twice"),
+        ({"failover": {"urls": ["http://10.0.0.1:8000"]}}, "in clear"),
         ({"engine": {"kind": "tgi"}}, "tgi"),
         ({"gateway": {"generation": {"default_top_p": float("nan")}}}, "top_p|JSON|valid"),
     ],
@@ -70,6 +93,32 @@ def test_contradictions_are_refused(change: dict[str, Any], message: str) -> Non
     """Values that are fine one by one and wrong together."""
     with pytest.raises(ErrorGroup, match=message):
         parse_profile({**MINIMAL, **change}, source="x")
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://engine.example.org", True),
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost:8000", True),
+        ("http://[::1]:8000", True),
+        ("http://100.64.1.20:8000", True),
+        ("http://100.128.0.1:8000", False),
+        ("http://10.0.0.1:8000", False),
+        ("http://gpu.example.ts.net:8000", False),
+        ("http://127.0.0.1@engine.example.org", False),
+        ("http://", False),
+    ],
+)
+def test_prompts_do_not_travel_in_clear(url: str, taken: bool) -> None:
+    """Plain HTTP stays on this machine or inside Tailscale's encryption."""
+    data = {**MINIMAL, "engine": {"kind": "remote", "urls": [url], "model": "m"}}
+    if taken:
+        assert parse_profile(data, source="x").engine.model_dump()["urls"] == (url,)
+        return
+    with pytest.raises(DreamseedError, match="in clear") as caught:
+        parse_profile(data, source="x")
+    assert [error.place for error in caught.value.causes()] == ["x: engine"]
 
 
 def test_an_unknown_name_lists_the_shipped_ones() -> None:

