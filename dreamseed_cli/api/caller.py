@@ -14,14 +14,18 @@ from dreamseed_cli.api.http import Header
 from dreamseed_cli.gateway.security.credentials import API_KEY_PREFIX
 
 _KEY = re.compile(rb"[!-~]{1,512}")
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """key: the bearer token, for the gateway to judge; never logged. fresh: wants no cached answer."""
+    """key: the bearer token, for the gateway to judge; never logged. fresh: wants no cached answer.
+    traceparent: the trace that the request belongs to (W3C Trace Context), if it names one.
+    """
 
     key: str | None
     fresh: bool
+    traceparent: str | None = None
 
     def __repr__(self) -> str:
         return "Caller(...)"
@@ -33,17 +37,20 @@ def read_caller(headers: Iterable[Header], *, allow_anonymous: bool) -> Caller:
     Clients that cannot do without a key make one up: where none is needed, what is no key of ours is none.
     """
     key = None
+    traceparent = None
     fresh = False
     for name, value in headers:
         if name == b"authorization":
             key = _bearer(value)
         elif name == b"cache-control":
             fresh = b"no-cache" in value or b"no-store" in value
+        elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
+            traceparent = value.decode()
     if key is None and not allow_anonymous:
         raise ApiError(401, "no API key: send it as `Authorization: Bearer ds_...`", code="invalid_api_key")
     if key is not None and allow_anonymous and not key.startswith(API_KEY_PREFIX):
         key = None
-    return Caller(key, fresh)
+    return Caller(key, fresh, traceparent)
 
 
 def _bearer(value: bytes) -> str:

@@ -12,6 +12,7 @@ from dreamseed_cli.api.caller import Caller
 from dreamseed_cli.api.desk import Desk
 from dreamseed_cli.api.errors import ApiError, Failure, explain
 from dreamseed_cli.api.fallback.answers import AnswerCut, Fallback
+from dreamseed_cli.api.fallback.course import Order
 from dreamseed_cli.api.http import (
     JSON,
     PRIVATE,
@@ -70,7 +71,8 @@ class Exchange:
             self._desk.note(caller)
         except GatewayAway as away:
             fallback = self._desk.fallback_for(caller, away)
-            await (self._fallback_stream if asked.streamed else self._fallback_whole)(fallback, asked)
+            order = Order(asked, caller.key, self._began)
+            await (self._fallback_stream if asked.streamed else self._fallback_whole)(fallback, order)
         except GatewayFailed as failed:
             self._desk.note(caller, failed)
             raise explain(failed.failure) from failed
@@ -84,7 +86,7 @@ class Exchange:
     async def _whole(self, caller: Caller, asked: Asked) -> None:
         async with while_connected(self._receive):
             answer, simulated = await self._desk.line.generate(
-                asked.message, caller.key, patient=self._desk.patient(caller)
+                asked.message, caller, patient=self._desk.patient(caller)
             )
         self.status, self.source = 200, "gateway"
         headers = self._headers(JSON, *Facts.of(answer, simulated=simulated).headers())
@@ -96,9 +98,7 @@ class Exchange:
         emitted: list[GenerateResponse] = []
         try:
             async with while_connected(self._receive):
-                live = await self._desk.line.stream(
-                    asked.message, caller.key, patient=self._desk.patient(caller)
-                )
+                live = await self._desk.line.stream(asked.message, caller, patient=self._desk.patient(caller))
                 try:
                     await self._begin("gateway", _FROM_GATEWAY)
                     last = await self._relay(live, chunks, emitted)
@@ -133,15 +133,15 @@ class Exchange:
             await write(send, encode(message.text), more=True)
         return message
 
-    async def _fallback_whole(self, fallback: Fallback, asked: Asked) -> None:
+    async def _fallback_whole(self, fallback: Fallback, order: Order) -> None:
         async with while_connected(self._receive):
-            body = await fallback.whole(asked)
+            body = await fallback.whole(order)
         self.status, self.source = 200, "fallback"
         await respond(self._send, 200, self._headers(JSON, _FROM_FALLBACK), body)
 
-    async def _fallback_stream(self, fallback: Fallback, asked: Asked) -> None:
+    async def _fallback_stream(self, fallback: Fallback, order: Order) -> None:
         ending = DONE
-        async with while_connected(self._receive), aclosing(fallback.stream(asked)) as events:
+        async with while_connected(self._receive), aclosing(fallback.stream(order)) as events:
             try:
                 async for data in events:
                     if not self.status:

@@ -10,6 +10,7 @@ from dreamseed_cli.api.completions import completions
 from dreamseed_cli.api.desk import Desk
 from dreamseed_cli.api.fallback.answers import Fallback
 from dreamseed_cli.api.fallback.keeper import Keeper
+from dreamseed_cli.api.fallback.unsent import Unsent
 from dreamseed_cli.api.fallback.wallet import Wallet
 from dreamseed_cli.api.http import Receive, Scope, Send, respond
 from dreamseed_cli.api.library import Library
@@ -59,14 +60,17 @@ class Front:
 
     def _build_fallback(self, settings: ApiSettings) -> tuple[Keeper, Fallback]:
         wallet = Wallet()
+        unsent = Unsent(self._metrics.fallback_events_lost.inc)
+        self._metrics.fallback_events_unsent.set_function(unsent.__len__)
         keeper = Keeper(
             self._line,
             wallet,
             self._metrics,
+            unsent,
             lease=settings.fallback_lease_usd,
             cap=settings.fallback_monthly_cap_usd or settings.fallback_lease_usd * 0,
         )
-        return keeper, Fallback(settings, wallet, self._metrics, spent=keeper.poke)
+        return keeper, Fallback(settings, wallet, self._metrics, unsent, spent=keeper.poke)
 
     def _build_pages(self) -> FastAPI:
         """Runs in a thread."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from dreamseed_cli.api.caller import Caller
 from dreamseed_cli.api.errors import Failure
 from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.api.presence import PROBE_TIMEOUT_S, Presence
@@ -24,6 +25,7 @@ from dreamseed_cli.gateway.security.channel import ClientSecurity, call_metadata
 
 _Request = TypeVar("_Request")
 _Result = TypeVar("_Result")
+_TRACEPARENT = "traceparent"
 _DETAILS_KEY = "grpc-status-details-bin"
 _NOT_ITS_FAULT = {"cannot_verify", POSTGRES_AWAY}
 """Reasons of a gateway that is there, while PostgreSQL behind it is not."""
@@ -111,11 +113,16 @@ class Line:
         """What every call shows of the front and, if there is one, of its user."""
         return call_metadata(self._security, user_key=user_key)
 
+    def _metadata_of(self, caller: Caller) -> tuple[tuple[str, str], ...]:
+        """The same for a request of somebody's, in its trace."""
+        shown = self.metadata(caller.key)
+        return shown if caller.traceparent is None else (*shown, (_TRACEPARENT, caller.traceparent))
+
     async def generate(
-        self, request: GenerateRequest, user_key: str | None, *, patient: bool
+        self, request: GenerateRequest, caller: Caller, *, patient: bool
     ) -> tuple[GenerateResponse, bool]:
         """A whole answer, and whether it is simulated."""
-        metadata = self.metadata(user_key)
+        metadata = self._metadata_of(caller)
 
         async def ask(timeout_s: float) -> tuple[GenerateResponse, bool]:
             call = self._generate(request, timeout=timeout_s, metadata=metadata)
@@ -124,9 +131,9 @@ class Line:
 
         return await self._persist(ask, patient=patient)
 
-    async def stream(self, request: GenerateRequest, user_key: str | None, *, patient: bool) -> LiveAnswer:
+    async def stream(self, request: GenerateRequest, caller: Caller, *, patient: bool) -> LiveAnswer:
         """An answer whose first message has come."""
-        metadata = self.metadata(user_key)
+        metadata = self._metadata_of(caller)
 
         async def ask(timeout_s: float) -> LiveAnswer:
             call = self._stream(request, timeout=timeout_s, metadata=metadata)
@@ -169,11 +176,11 @@ class Line:
         deadline = began + self._timeout_s
         wait_until = began + self._policy.patience_s(self._timeout_s)
         attempt = 0
-        failed: GatewayFailed = _away()
+        failed: GatewayFailed | None = None
         while True:
             waits = patient and self._waits(failed, attempt)
             if waits and not await self._presence.returned(wait_until - time.monotonic()):
-                raise failed
+                raise failed or _away()
             attempt += 1
             outcome = await self._attempt(ask, deadline - time.monotonic())
             if not isinstance(outcome, GatewayFailed):
@@ -185,7 +192,7 @@ class Line:
             self._metrics.retries.labels(failed.failure.code.name).inc()
             await asyncio.sleep(delay_s)
 
-    def _waits(self, failed: GatewayFailed, attempt: int) -> bool:
+    def _waits(self, failed: GatewayFailed | None, attempt: int) -> bool:
         """Whether the next attempt would be in vain, or is the last one and must not be."""
         last = 0 < attempt == self._policy.retries
         return not self._presence.up or (last and isinstance(failed, GatewayAway))

@@ -69,6 +69,17 @@ class ApiMetrics:
             registry=registry,
         )
 
+        self.fallback_events_unsent = Gauge(
+            "dreamseed_api_fallback_events_unsent",
+            "Answers of the fallback that this front has not handed to the gateway, to become events",
+            registry=registry,
+        )
+        self.fallback_events_lost = Counter(
+            "dreamseed_api_fallback_events_lost",
+            "Answers of the fallback that became no event: too many waited, or the gateway refused them",
+            registry=registry,
+        )
+
     def watch_breaker(self) -> Callable[[str], None]:
         """A callback for `Dependency.on_state`."""
         numbers = {"closed": 0, "half-opened": 1, "opened": 2}

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import FastAPI, Header, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from dreamseed_cli.api.caller import read_caller
@@ -19,6 +19,7 @@ from dreamseed_cli.api.http import PRIVATE
 from dreamseed_cli.api.library import Library
 from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.api.settings import ApiSettings
+from dreamseed_cli.core.exposition import ONLY, exposition
 from dreamseed_cli.gateway.proto.front_pb2 import Question
 
 # §C2: the CDN answers for five minutes; that a question is missing it believes for a shorter time.
@@ -99,7 +100,8 @@ def _add_probes(pages: FastAPI, settings: ApiSettings, library: Library, metrics
         shown = request.headers.get("authorization", "")
         if wanted and not hmac.compare_digest(shown.encode(), wanted.encode()):
             raise ApiError(401, "the metrics need their own bearer token", code="invalid_api_key")
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        text = exposition(metrics.registry, request.query_params.getlist(ONLY))
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 def _matches(if_none_match: str, etag: str) -> bool:

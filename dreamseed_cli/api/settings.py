@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from dreamseed_cli.core.address import is_loopback
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
-from dreamseed_cli.gateway.address import is_local_target, is_loopback
+from dreamseed_cli.gateway.address import is_local_target
 
 Money = Annotated[Decimal, Field(ge=0, lt=1_000_000, decimal_places=6)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -28,6 +29,9 @@ class ApiSettings(BaseModel):
     """Where to listen (§C1); 0 takes a free port."""
     host: str = "127.0.0.1"
     """Where to listen; 0.0.0.0 on Cloud Run, which sets K_SERVICE and terminates TLS before the container."""
+    tls_terminated: bool = False
+    """Whether something before the front speaks TLS with its clients, as Cloud Run does: beyond loopback this
+    must be so."""
     allow_anonymous: bool = False
     """Whether requests without a key are passed on; on loopback only."""
     gateway_token: SecretStr | None = None
@@ -95,6 +99,7 @@ def read_settings(
     }
     if "K_SERVICE" in environment:
         given["host"] = "0.0.0.0"  # noqa: S104 - Cloud Run's contract: it reaches the container so
+        given["tls_terminated"] = True
     chosen = {"host": host, "port": port, "allow_anonymous": allow_anonymous or None}
     given |= {name: value for name, value in chosen.items() if value is not None}
     settings, problems = _validated(given)
@@ -171,6 +176,15 @@ def _unsafe(settings: ApiSettings) -> list[DreamseedError]:
                 f"anybody on the network could use the cards through {settings.host}",
                 place="--allow-anonymous",
                 remedy="Use it on loopback only.",
+            )
+        )
+    if not settings.tls_terminated and not settings.on_loopback:
+        problems.append(
+            UsageError(
+                f"prompts and API keys would travel in clear to {settings.host}",
+                place="--host",
+                remedy="Listen on loopback, or set TLS_TERMINATED=yes if what passes requests on to it "
+                "speaks TLS with clients.",
             )
         )
     known = settings.gateway_token or settings.gateway_token_file or settings.gateway_certificate_file

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from dreamseed_cli.core.errors import MissingError, UsageError
 
 
-def resolve_dsn(dsn: str | None, variable: str | None) -> str | None:
+def resolve_dsn(
+    dsn: str | None, variable: str | None, environment: Mapping[str, str] = os.environ
+) -> str | None:
     """The connection string: the environment variable's if one is named, else `dsn`; None: no PostgreSQL.
 
     Raises MissingError if the variable is named and not set, UsageError if the string is none of libpq's.
     """
     if variable is None:
         return None if dsn is None else require_dsn(dsn, place="services.postgres")
-    found = os.environ.get(variable)
+    found = environment.get(variable)
     if not found:
         raise MissingError(
             "PostgreSQL's connection string is not set",

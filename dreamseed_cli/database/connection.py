@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import psycopg
 
@@ -21,6 +21,19 @@ def no_server(error: Exception) -> MissingError:
         place="database",
         remedy="Start it (dreamseed serve starts the embedded one), or mend the connection string.",
     )
+
+
+@contextmanager
+def administration(dsn: str, application_name: str) -> Iterator[psycopg.Connection]:
+    """A connection that commits each statement at once. MissingError if there is no server."""
+    try:
+        connection = psycopg.connect(
+            dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name=application_name
+        )
+    except psycopg.OperationalError as error:
+        raise no_server(error) from error
+    with closing(connection):
+        yield connection
 
 
 @contextmanager

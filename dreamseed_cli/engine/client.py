@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from pathlib import Path
 
 import aiohttp
 from yarl import URL
@@ -37,6 +38,7 @@ class EngineClient:
     It opens as many connections as there are requests: a limit would queue here, unseen by the engine.
     api: `chat` applies the model's template, `completions` sends the prompt as it is.
     usage_per_chunk: the engine is vLLM or the emulated one and knows vLLM's extensions.
+    ca_file: the authority of its certificate (PEM); None: the system's.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class EngineClient:
         api: Api,
         usage_per_chunk: bool,
         api_key: str | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.simulated = False
@@ -58,12 +61,13 @@ class EngineClient:
         self._pool = HttpPool(
             endpoint,
             {"Content-Type": "application/json", "Accept": "text/event-stream", **authorization},
+            ca_file=ca_file,
         )
         self._base = URL((endpoint.url or "http://engine").rstrip("/"))
         self._probes = aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(str(endpoint.socket))
             if endpoint.socket
-            else aiohttp.TCPConnector(),
+            else aiohttp.TCPConnector(ssl=self._pool.tls or True),
             headers=authorization,
             timeout=aiohttp.ClientTimeout(total=_PROBE_TIMEOUT_S),
         )
@@ -162,10 +166,8 @@ class EngineClient:
         status = connection.status
         if status in _REFUSALS:
             return EngineRefused(said, status=status, place=self._place)
-        cause = f"HTTP {status}: {said}"
-        if status in _BUSY:
-            return EngineBusy(cause, place=self._place)
-        return self._unavailable(cause)
+        kind = EngineBusy if status in _BUSY else EngineUnavailable
+        return kind(f"HTTP {status}", place=self._place, said=said)
 
     async def _chunks(self, connection: HttpConnection) -> AsyncGenerator[Chunk, None]:
         decoder = SseDecoder()

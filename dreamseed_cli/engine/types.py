@@ -86,15 +86,23 @@ class Chunk:
 
 
 class EngineError(DreamseedError):
-    """The engine did not deliver."""
+    """The engine did not deliver.
+
+    said: its own words. They may quote the prompt, so they are for the caller and not for a log.
+    """
+
+    def __init__(self, cause: str, *, place: str = "", remedy: str = "", said: str = "") -> None:
+        super().__init__(": ".join(part for part in (cause, said) if part), place=place, remedy=remedy)
+        self.for_log = cause
 
 
 class EngineRefused(EngineError):
     """The request itself was wrong (HTTP 4xx): another replica would refuse it too."""
 
-    def __init__(self, cause: str, *, status: int, place: str = "") -> None:
-        super().__init__(cause, place=place)
+    def __init__(self, said: str, *, status: int, place: str = "") -> None:
+        super().__init__("", place=place, said=said)
         self.status = status
+        self.for_log = f"HTTP {status}"
 
 
 class EngineBusy(EngineError):

@@ -5,11 +5,11 @@ could not be had.
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dreamseed_cli.core.address import is_loopback
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, FailedError, UsageError
 
 if TYPE_CHECKING:
@@ -118,16 +118,6 @@ def is_local_target(target: str) -> bool:
     if not colon or ":" in port or (":" in host and not host.startswith("[")):
         host = target
     return is_loopback(host.removeprefix("[").removesuffix("]"))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's loopback."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _joined(host: str, port: int) -> str:

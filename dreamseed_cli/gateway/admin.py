@@ -9,6 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import TypeAdapter, ValidationError
 
 from dreamseed_cli.core.errors import FailedError, UsageError
+from dreamseed_cli.core.exposition import ONLY
+from dreamseed_cli.gateway.doorway import DoorOrder
 from dreamseed_cli.gateway.server import GatewayServer
 from dreamseed_cli.gateway.settings import ReplicaTarget
 from dreamseed_cli.profile.schema import Gateway
@@ -18,8 +20,9 @@ _TARGETS = TypeAdapter(list[ReplicaTarget])
 
 class AdminServer:
     """`PUT /replicas` takes the whole table as a JSON list of ReplicaTarget; `PUT /settings` a profile's
-    `gateway` table, of which only what can change while it runs may differ; `GET /stats` tells the state;
-    `GET /metrics` is for Prometheus, on loopback too if `metrics_port` is set.
+    `gateway` table, of which only what can change while it runs may differ; `PUT /doorway` a DoorOrder: who
+    is let in for a while; `GET /stats` tells the state;
+    `GET /metrics[?name[]=NAME]` is for Prometheus, on loopback too if `metrics_port` is set.
     """
 
     def __init__(self, gateway: GatewayServer, socket: Path, metrics_port: int | None) -> None:
@@ -30,6 +33,7 @@ class AdminServer:
         private = (
             web.put("/replicas", self._put_replicas),
             web.put("/settings", self._put_settings),
+            web.put("/doorway", self._put_doorway),
             web.get("/stats", self._get_stats),
             metrics,
         )
@@ -71,8 +75,16 @@ class AdminServer:
             return _refusal(error)
         return web.json_response(self._gateway.stats())
 
+    async def _put_doorway(self, request: web.Request) -> web.Response:
+        try:
+            self._gateway.set_doorway(DoorOrder.model_validate_json(await request.read()))
+        except ValidationError as error:
+            return _refusal(error)
+        return web.json_response(self._gateway.stats())
+
     async def _get_metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=self._gateway.metrics_text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        text = self._gateway.metrics_text(request.query.getall(ONLY, []))
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _get_stats(self, request: web.Request) -> web.Response:
         return web.json_response(self._gateway.stats())

@@ -12,18 +12,18 @@ from typing import Any
 import grpc
 from psycopg_pool import AsyncConnectionPool
 
+from dreamseed_cli.core.address import is_loopback
 from dreamseed_cli.core.dependency import Dependency
-from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.gateway.accounts.directory import Directory
 from dreamseed_cli.gateway.accounts.gate import Gate
 from dreamseed_cli.gateway.accounts.limits import UserLimits
 from dreamseed_cli.gateway.accounts.memory import Memory
 from dreamseed_cli.gateway.accounts.store import AccountStore
-from dreamseed_cli.gateway.address import is_loopback
 from dreamseed_cli.gateway.cache.answers import CachedAnswers
 from dreamseed_cli.gateway.cache.store import AnswerStore
 from dreamseed_cli.gateway.call import Call
 from dreamseed_cli.gateway.dispatch import Dispatcher
+from dreamseed_cli.gateway.doorway import Doorway
 from dreamseed_cli.gateway.events.log import EventLog
 from dreamseed_cli.gateway.front.callers import FrontCallers
 from dreamseed_cli.gateway.front.service import FrontService
@@ -57,10 +57,11 @@ class Assembly:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._services = services = settings.services
-        self._dsn = resolve_dsn(services.postgres_dsn, services.postgres_dsn_env) if services else None
+        self._dsn = services.dsn() if services else None
         self._closing = AsyncExitStack()
         self.metrics = metrics = GatewayMetrics()
         self.replicas = Replicas(settings)
+        self.doorway = Doorway()
         self._callers = CallerCheck(settings.gateway.security, loopback=is_loopback(settings.gateway.host))
         self._tracing = Tracing.from_environment(settings.served_name)
         self._events = EventLog(services, metrics, simulated=settings.simulated) if services else None
@@ -84,6 +85,10 @@ class Assembly:
         self._intake.take_settings(gateway)
         self._answers.keep_for(gateway.cache.ttl_s)
         self._dispatcher.take_rules(gateway.admission)
+
+    def journal_bytes(self) -> int:
+        """What of the events PostgreSQL does not have yet."""
+        return self._events.backlog() if self._events is not None else 0
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """What the server offers beside health and reflection."""
@@ -122,7 +127,7 @@ class Assembly:
     def _make_intake(self) -> Intake:
         validator = Validator(self._settings)
         timeout_s = self._settings.gateway.default_timeout_s
-        return Intake(self._callers, validator, self._gate, default_timeout_s=timeout_s)
+        return Intake(self._callers, validator, self._gate, self.doorway, default_timeout_s=timeout_s)
 
     def _make_directory(self) -> Directory | None:
         if self._accounts is None:
@@ -140,7 +145,8 @@ class Assembly:
         if self._front_pool is not None:
             state = self.metrics.watch_dependency("postgres-front")
             dependency = Dependency("postgres-front", timeout_s=_FRONT_CALL_S, on_state=state)
-            store = FrontStore(self._front_pool, dependency)
+            keep_events = self._services is not None and self._services.keep_events
+            store = FrontStore(self._front_pool, dependency, keep_events=keep_events)
         callers = FrontCallers(self._callers, self._gate)
         names = (self._settings.served_name,)
         return FrontService(names, callers.trusted, store, check_user=callers.check_user)

@@ -38,6 +38,14 @@ class Workload(StrEnum):
     OTHER = "other"
 
 
+_WORKLOADS = {workload.value: workload for workload in Workload}
+
+
+def workload_of(name: str) -> Workload:
+    """The workload of a name that a client chose; OTHER for one that there is not."""
+    return _WORKLOADS.get(name, Workload.OTHER)
+
+
 class Call(msgspec.Struct, frozen=True, gc=False):
     """One request that was let in."""
 

@@ -91,7 +91,7 @@ class Dispatcher:
                         "engine failed",
                         replica=slot.name,
                         request_id=call.request.request_id,
-                        cause=error.cause,
+                        cause=error.for_log,
                     )
                     if progress.started and progress.tokens_left <= 0:
                         yield _end_by_length(progress, slot.name)

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from dreamseed_cli.gateway.accounts.gate import Gate
 from dreamseed_cli.gateway.accounts.limits import estimate_tokens
 from dreamseed_cli.gateway.call import Call
+from dreamseed_cli.gateway.doorway import Doorway
 from dreamseed_cli.gateway.journey import Journey
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
 from dreamseed_cli.gateway.security.caller import CallerCheck
@@ -25,8 +26,15 @@ class Intake:
     """default_timeout_s: the deadline of a call that brings none, in seconds."""
 
     def __init__(
-        self, callers: CallerCheck, validator: Validator, gate: Gate, *, default_timeout_s: float
+        self,
+        callers: CallerCheck,
+        validator: Validator,
+        gate: Gate,
+        doorway: Doorway,
+        *,
+        default_timeout_s: float,
     ) -> None:
+        self._doorway = doorway
         self._callers = callers
         self._validator = validator
         self._gate = gate
@@ -43,6 +51,7 @@ class Intake:
 
         Once it returned, `settle` must follow when the call has ended.
         """
+        self._doorway.refuse_all()
         metadata = context.invocation_metadata() or ()
         journey.traceparent = _traceparent(metadata)
         deadline = time.monotonic() + self._budget_s(context)
@@ -51,6 +60,7 @@ class Intake:
         tokens = estimate_tokens(wish.request)
         grant = await self._gate.admit(credentials, wish.user_id, wish.priority, tokens=tokens)
         journey.grant = grant
+        self._doorway.enter(grant.priority)
         journey.call = Call(
             request=wish.request,
             priority=grant.priority,
@@ -63,6 +73,8 @@ class Intake:
 
     def settle(self, journey: Journey) -> None:
         """The request has ended, however it did: its user pays for the tokens the engines spent on it."""
+        if journey.call is not None:
+            self._doorway.leave()
         if journey.grant is not None:
             used = 0 if journey.cache_hit else journey.tokens + (journey.prompt_tokens or 0)
             self._gate.settle(journey.grant, used)

@@ -42,6 +42,18 @@ class OverLimit(TryLater):
     reason = "over_limit"
 
 
+class Paused(TryLater):
+    """Its class is not served for now, to save power."""
+
+    reason = "paused"
+
+
+class Closing(TryLater):
+    """Nobody is let in any more: the box is about to stop. Elsewhere there may be an answer."""
+
+    reason = "closing"
+
+
 class Unauthenticated(Refusal):
     """No token or certificate, or one that nobody knows."""
 

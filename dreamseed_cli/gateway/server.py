@@ -9,11 +9,13 @@ import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import generate_latest
 
+from dreamseed_cli.core.address import is_loopback
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.gateway.address import explain_bind_failure, is_loopback, listen_address
+from dreamseed_cli.core.exposition import exposition
+from dreamseed_cli.gateway.address import explain_bind_failure, listen_address
 from dreamseed_cli.gateway.assembly import Assembly
+from dreamseed_cli.gateway.doorway import DoorOrder
 from dreamseed_cli.gateway.proto import SERVICE
 from dreamseed_cli.gateway.security.server import ServerCertificates
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
@@ -84,6 +86,10 @@ class GatewayServer:
         self._assembly.take_settings(gateway)
         _log.info("settings taken", changed=[change.path for change in differences(running, gateway)])
 
+    def set_doorway(self, order: DoorOrder) -> None:
+        """Let in whom the order says, until it ends; calls under way and in the queues go on."""
+        self._assembly.doorway.take(order)
+
     @property
     def drain_timeout_s(self) -> float:
         """How long `stop` gives running calls."""
@@ -94,15 +100,18 @@ class GatewayServer:
         return {
             "port": self.port,
             "simulated": self._settings.simulated,
+            "calls": self._assembly.doorway.calls,
+            "letting": self._assembly.doorway.letting.value,
+            "journal_bytes": self._assembly.journal_bytes(),
             "replicas": self._replicas.stats(),
             "totals": self._replicas.totals(),
         }
 
-    def metrics_text(self) -> bytes:
-        """Everything the gateway counts, in Prometheus's text format."""
+    def metrics_text(self, names: Sequence[str] = ()) -> bytes:
+        """What the gateway counts, in Prometheus's text format. names: of these only; empty: everything."""
         metrics = self._assembly.metrics
         metrics.set_replicas(self._replicas.stats())
-        return generate_latest(metrics.registry)
+        return exposition(metrics.registry, names)
 
     async def stop(self) -> None:
         """Say NOT_SERVING, refuse new calls, give running ones for `drain_timeout_s`, cancel the rest."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.profile.part import Count, Part
 from dreamseed_cli.profile.schema import Gateway
 
@@ -54,6 +57,10 @@ class ServiceAddresses(Part):
     """Whether a relay publishes them to Kafka; False: the outbox is where they end, kept for some days."""
     keep_requests_days: Annotated[int, Field(ge=0, le=36500)] = 0
     """How long a request's row is kept; 0: for ever."""
+
+    def dsn(self, environment: Mapping[str, str] = os.environ) -> str | None:
+        """Where PostgreSQL is; None: off. MissingError if the variable that holds it is not set."""
+        return resolve_dsn(self.postgres_dsn, self.postgres_dsn_env, environment)
 
 
 class GatewaySettings(Part):

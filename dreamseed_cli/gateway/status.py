@@ -13,7 +13,7 @@ from grpc import StatusCode
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.engine.types import EngineBusy, EngineRefused, EngineTimeout
 from dreamseed_cli.gateway.continuation import AnswerCut
-from dreamseed_cli.gateway.refusals import NotPermitted, Refusal, TryLater, Unauthenticated
+from dreamseed_cli.gateway.refusals import Closing, NotPermitted, Refusal, TryLater, Unauthenticated
 from dreamseed_cli.gateway.validation import InvalidArgument
 
 DETAILS_KEY = "grpc-status-details-bin"
@@ -72,6 +72,7 @@ _CODES: tuple[tuple[type[DreamseedError], StatusCode], ...] = (
     (InvalidArgument, StatusCode.INVALID_ARGUMENT),
     (Unauthenticated, StatusCode.UNAUTHENTICATED),
     (NotPermitted, StatusCode.PERMISSION_DENIED),
+    (Closing, StatusCode.UNAVAILABLE),
     (TryLater, StatusCode.RESOURCE_EXHAUSTED),
     (EngineTimeout, StatusCode.DEADLINE_EXCEEDED),
     (EngineBusy, StatusCode.RESOURCE_EXHAUSTED),

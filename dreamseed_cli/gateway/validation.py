@@ -13,7 +13,7 @@ import msgspec
 
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.engine.types import GenerationRequest, Turn
-from dreamseed_cli.gateway.call import PriorityClass, Workload
+from dreamseed_cli.gateway.call import PriorityClass, Workload, workload_of
 from dreamseed_cli.gateway.proto.llm_pb2 import PREMIUM, GenerateRequest
 from dreamseed_cli.gateway.settings import GatewaySettings
 from dreamseed_cli.profile.schema import Generation
@@ -24,7 +24,6 @@ _LONGEST_STOP = 256
 _MOST_TURNS = 256
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _ROLES = frozenset({"user", "assistant"})
-_WORKLOADS = {workload.value: workload for workload in Workload}
 
 
 class InvalidArgument(UsageError):
@@ -97,7 +96,7 @@ class Validator:
             request=request,
             user_id=message.user_id,
             priority=_priority(message.priority),
-            workload=_WORKLOADS.get(message.workload, Workload.OTHER),
+            workload=workload_of(message.workload),
             use_cache=not message.bypass_cache,
         )
 

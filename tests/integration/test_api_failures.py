@@ -179,13 +179,17 @@ async def test_calls_that_fail_together_keep_their_attempts() -> None:
         (_CODE.INVALID_ARGUMENT, 400, "invalid_value"),
         (_CODE.UNAUTHENTICATED, 401, "invalid_api_key"),
         (_CODE.PERMISSION_DENIED, 403, "not_permitted"),
+        (_CODE.NOT_FOUND, 404, "not_found"),
+        (_CODE.RESOURCE_EXHAUSTED, 429, "try_later"),
         (_CODE.DEADLINE_EXCEEDED, 504, "deadline_exceeded"),
         (_CODE.INTERNAL, 500, "internal"),
     ],
 )
 async def test_what_will_not_change_is_not_asked_again(code: grpc.StatusCode, status: int, word: str) -> None:
     """The right status at once, and none of it opens the breaker."""
-    async with _front(_failing(8, code)) as (gateway, _, http):
+    # A full queue that is not full until the deadline would be asked again; of the others nobody says when.
+    later = error_details(QueueFull("full", retry_after_s=41.5)) if status == 429 else ()
+    async with _front(_failing(8, code, *later)) as (gateway, _, http):
         for number in range(1, 9):
             got, _, body = await _ask(http, stream=number % 2 == 0)
             assert (got, body["error"]["code"]) == (status, word)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -31,7 +33,16 @@ from api_harness import (
 from gateway_harness import socket_folder, until
 from prometheus_client.parser import text_string_to_metric_families
 
+from dreamseed_cli.api.fallback.keeper import Keeper
+from dreamseed_cli.api.fallback.unsent import Unsent
+from dreamseed_cli.api.fallback.wallet import Wallet
+from dreamseed_cli.api.line import Line
+from dreamseed_cli.api.metrics import ApiMetrics
+from dreamseed_cli.api.settings import read_settings
 from dreamseed_cli.database.migrate import migrate
+from dreamseed_cli.gateway.accounts.keys import new_key
+from dreamseed_cli.gateway.front import MOST_ANSWERS
+from dreamseed_cli.gateway.proto.front_pb2 import FallbackAnswer
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest
 
 _ASK: dict[str, Any] = {
@@ -128,6 +139,7 @@ async def test_while_the_gateway_is_away_somebody_else_answers(dsn: str, provide
         spent = await _metric(http, "dreamseed_api_fallback_spent_usd_total")
         assert spent == pytest.approx(2 * (prompt * 100 + answer * 1000) / 1e6)
         assert await _metric(http, "dreamseed_api_fallback_requests_total", outcome="answered") == 2
+        assert await _metric(http, "dreamseed_api_requests_total", source="fallback") == 2
         await gateway.start()
         await until(lambda: len(_rows(dsn)) == 2, 20)
         (first, settled), (_, open_) = _rows(dsn)
@@ -231,11 +243,152 @@ async def test_refusals_of_the_gateway_are_final(dsn: str, provider: str) -> Non
         assert await _metric(http, "dreamseed_api_fallback_requests_total") == 0
 
 
+def _events(dsn: str) -> list[dict[str, Any]]:
+    with psycopg.connect(dsn) as connection:
+        return [
+            json.loads(row[0]) for row in connection.execute("SELECT payload FROM outbox ORDER BY sequence")
+        ]
+
+
+def _register(dsn: str, user_id: str) -> dict[str, str]:
+    """The headers of a new user."""
+    key = new_key()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("INSERT INTO users (id, tier) VALUES (%s, 'paid')", (user_id,))
+        connection.execute(
+            "INSERT INTO api_keys (user_id, hash, prefix) VALUES (%s, %s, %s)",
+            (user_id, key.hash, key.prefix),
+        )
+    return {"authorization": f"Bearer {key.text}"}
+
+
+async def test_answers_of_the_fallback_are_events_once_the_gateway_is_back(dsn: str, provider: str) -> None:
+    """One for each, whole, streamed or failed, with its user, and without a word of it; none of the gateway's
+    own answer, which is the gateway's to tell.
+    """
+    headers = _register(dsn, "u1")
+    async with (
+        _bad_provider() as (_, refusing),
+        _stack(dsn, provider, fallback_lease_usd="0.5") as (gateway, front, http),
+    ):
+        await _ask(http, _ASK, headers)
+        await gateway.stop()
+        body = _ASK | {"workload": "feedback", "priority": "batch"}
+        whole = await _ask(http, body, headers | {"x-request-id": "mine"})
+        usage = json.loads(whole)["usage"]
+        await _ask(http, body | {"stream": True}, headers)
+        assert front.front._fallback is not None
+        front.front._fallback.provider._url = refusing
+        await _ask(http, body, headers, status=503)
+        assert await _metric(http, "dreamseed_api_fallback_events_unsent") == 3
+        assert _events(dsn) == []
+        await gateway.start()
+        await until(lambda: len(_events(dsn)) == 3, 20)
+        await until(lambda: _all_sent(http), 20)
+    first, second, third = events = _events(dsn)
+    assert {(event["user_id"], event["source"], event["model"]) for event in events} == {
+        ("u1", "fallback", FALLBACK_MODEL)
+    }
+    assert {(event["workload"], event["priority"]) for event in events} == {("feedback", "batch")}
+    assert [event["outcome"] for event in events] == ["finished", "finished", "failed"]
+    assert [event["reason"] for event in events] == [None, None, "fallback_failed"]
+    assert first["request_id"] == "mine"
+    for event in (first, second):
+        assert event["prompt_tokens"] == usage["prompt_tokens"]
+        assert event["completion_tokens"] == usage["completion_tokens"]
+        assert event["finish_reason"] in {"stop", "length"}
+    assert (first["ttft_s"], third["completion_tokens"]) == (None, None)
+    assert 0 < second["ttft_s"] <= second["duration_s"]
+
+
+async def _all_sent(http: aiohttp.ClientSession) -> bool:
+    return not await _has(http, "dreamseed_api_fallback_events_unsent")
+
+
+async def _ask(
+    http: aiohttp.ClientSession, body: dict[str, Any], headers: dict[str, str], status: int = 200
+) -> str:
+    async with http.post("/v1/chat/completions", json=body, headers=headers) as reply:
+        assert reply.status == status
+        return await reply.text()
+
+
+async def test_a_client_that_leaves_the_fallback_is_an_event(dsn: str) -> None:
+    """`cancelled`, as with the gateway; even though nothing more is heard of that answer."""
+    async with (
+        _bad_provider() as (bad, url),
+        _stack(dsn, url, fallback_lease_usd="0.5") as (gateway, _, http),
+    ):
+        await gateway.stop()
+        bad.how = "hang"
+        async with http.post("/v1/chat/completions", json=_ASK | {"stream": True}) as reply:
+            await reply.content.readany()
+        await until(lambda: _has(http, "dreamseed_api_fallback_events_unsent"))
+        bad.going.set()
+        await gateway.start()
+        await until(lambda: len(_events(dsn)) == 1, 20)
+    (event,) = _events(dsn)
+    assert (event["outcome"], event["user_id"], event["reason"]) == ("cancelled", "", None)
+
+
+@asynccontextmanager
+async def _keeper(dsn: str, *answers: FallbackAnswer) -> AsyncIterator[tuple[Keeper, Unsent, ApiMetrics]]:
+    """A keeper that nobody started, with these answers of a lease it holds."""
+    async with front_service(dsn) as service, scripted_gateway(front=service) as gateway:
+        metrics, wallet = ApiMetrics(), Wallet()
+        unsent = Unsent(metrics.fallback_events_lost.inc)
+        line = Line(read_settings({"GPU_ENDPOINT": f"127.0.0.1:{gateway.port}"}), metrics)
+        keeper = Keeper(line, wallet, metrics, unsent, lease=Decimal(1), cap=Decimal(10))
+        await keeper.tend()
+        (lease, *_) = wallet.leases()
+        reservation = wallet.reserve(Decimal(1), lease.month)
+        assert reservation is not None
+        wallet.settle(reservation, Decimal("0.25"))
+        for answer in answers:
+            unsent.add(reservation.lease.id, answer)
+        try:
+            yield keeper, unsent, metrics
+        finally:
+            await line.close()
+
+
+def _answer(number: int, **fields: Any) -> FallbackAnswer:
+    given: dict[str, Any] = {
+        "event_id": str(uuid.UUID(int=number)),
+        "outcome": "finished",
+        "priority": "premium",
+        "arrived_at": 1.0,
+    }
+    return FallbackAnswer(**given | fields)
+
+
+async def test_a_front_that_ends_hands_over_what_it_has(dsn: str) -> None:
+    """All of it, with as many calls as that takes."""
+    count = 2 * MOST_ANSWERS + 50
+    async with _keeper(dsn, *map(_answer, range(count))) as (keeper, unsent, _):
+        await keeper.stop()
+        assert len(unsent) == 0
+    events = _events(dsn)
+    assert [event["event_id"] for event in events] == [_answer(number).event_id for number in range(count)]
+    assert Decimal("0.25") in [spent for _, spent in _rows(dsn)]
+
+
+async def test_answers_that_the_gateway_refuses_do_not_keep_the_account_back(dsn: str) -> None:
+    """They are counted as lost; the money is accounted for without them, even at the front's end."""
+    async with _keeper(dsn, _answer(1, arrived_at=1e300)) as (keeper, unsent, metrics):
+        await keeper.stop()
+        assert Decimal("0.25") in [spent for _, spent in _rows(dsn)]
+        assert len(unsent) == 0
+        lost = metrics.registry.get_sample_value("dreamseed_api_fallback_events_lost_total")
+    assert (lost, _events(dsn)) == (1, [])
+
+
 class _BadProvider:
     """A service that misbehaves as told."""
 
     def __init__(self) -> None:
         self.how = "refuse"
+        self.going = asyncio.Event()
         self.asked: list[tuple[dict[str, Any], str]] = []
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -251,6 +404,8 @@ class _BadProvider:
         await reply.write(b'data: {"model":"other","choices":[{"delta":{"content":"Hi"}}]}\n\n')
         if self.how == "error event":
             await reply.write(b'data: {"error":{"message":"overloaded"}}\n\n')
+        if self.how == "hang":
+            await self.going.wait()
         if request.transport is not None and self.how == "cut":
             request.transport.close()
         return reply

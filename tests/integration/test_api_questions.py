@@ -13,7 +13,7 @@ import openai
 import psycopg
 import pytest
 import real_services
-from api_harness import KEY, MODEL, RunningFront, front_here, front_service, scripted_gateway
+from api_harness import KEY, MODEL, RunningFront, any_user, front_here, front_service, scripted_gateway
 from gateway_harness import until
 
 from dreamseed_cli.core.dependency import DependencyDown
@@ -154,7 +154,8 @@ class _AwayStore:
 
 async def test_a_gateway_without_its_postgres_is_not_to_blame() -> None:
     """Its breaker stays closed however often questions fail: it has answers to give."""
-    service = FrontService([MODEL], lambda _: True, cast("FrontStore", _AwayStore()))
+    store = cast("FrontStore", _AwayStore())
+    service = FrontService([MODEL], lambda _: True, store, check_user=any_user)
     async with (
         scripted_gateway(front=service) as gateway,
         front_here(gateway.port, gateway_retries="0") as front,
@@ -176,7 +177,7 @@ async def _says(http: aiohttp.ClientSession, line: str) -> bool:
 
 async def test_a_front_the_gateway_does_not_trust_says_unavailable() -> None:
     """The client's key has no part in it, so it is not told that its key is wrong."""
-    service = FrontService([MODEL], lambda _: False, None)
+    service = FrontService([MODEL], lambda _: False, None, check_user=any_user)
     async with (
         scripted_gateway(front=service) as gateway,
         front_here(gateway.port) as front,

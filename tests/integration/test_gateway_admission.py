@@ -265,13 +265,13 @@ async def test_a_cut_that_cannot_be_mended_says_what_came(folder: Path, other_re
 
 
 async def test_another_model_never_goes_on_with_an_answer(folder: Path) -> None:
-    """A replica that serves another model is no place for the rest."""
+    """A replica that serves another model is no place for the rest, as long as there is time."""
     with _two_engines(folder) as (dies, lives):
         other = _target("r1", lives).model_copy(update={"model": "another"})
         async with _bench(folder, _target("r0", dies), other) as bench:
             await dies.order_fault(fault="crash", after_tokens=20)
             with pytest.raises(AnswerCut):
-                await bench.answer(_call(120))
+                await bench.answer(_call(120, patience_s=3.0))
 
 
 async def test_a_failing_replica_costs_a_try_and_no_answer(folder: Path, engine: RunningEngine) -> None:

@@ -420,3 +420,21 @@ async def _round_trip(store: AnswerStore, key: str) -> bool:
 
 def _state(metrics: GatewayMetrics, dependency: str) -> float | None:
     return metrics.registry.get_sample_value("dreamseed_dependency_state", {"dependency": dependency})
+
+
+async def test_a_request_waits_for_a_node_as_long_as_is_stated(own_cluster: RunningCluster) -> None:
+    """Unless it is told otherwise, a look-up gives a node 20 ms."""
+    nodes = [("127.0.0.1", running.node.port) for running in own_cluster.nodes]
+    metrics = GatewayMetrics()
+    store = AnswerStore(nodes, password=PASSWORD, tls=False, watch=metrics.watch_dependency)
+    store.start()
+    try:
+        await until(lambda: _reaches(store, 3))
+        for running in own_cluster.nodes:
+            running.pause()
+        with pytest.raises(DependencyDown, match="within 20 ms"):
+            await store.get("key")
+    finally:
+        for running in own_cluster.nodes:
+            running.resume()
+        await store.close()

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from dreamseed_cli.gateway.proto import GENERATE, GENERATE_STREAM
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 _BOUND_S = 20.0
 _BATCH = 50
 _BATCHES = 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ import aiohttp
 import grpc
 import pytest
 from gateway_harness import emulated_engine, gateway_here, gateway_process, settings, socket_folder, target
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 from real_services import free_ports
+from trace_collector import trace_collector
 
 from dreamseed_cli.gateway.proto import GENERATE
 from dreamseed_cli.gateway.proto.llm_pb2 import PREMIUM, GenerateRequest
@@ -86,12 +85,14 @@ async def test_an_answer_for_many_is_one_replicas_work_once(engine_socket: Path)
 
 
 def test_metrics_are_offered_on_loopback_where_asked(engine_socket: Path) -> None:
-    """The port tells metrics and nothing else: the replica table stays on the owner's socket."""
+    """All, or those named. The port tells nothing else: the replica table stays on the owner's socket."""
     (port,) = free_ports(1)
     with socket_folder() as folder:
         wanted = settings(folder, target("r0", engine_socket), metrics_port=port)
         with gateway_process(folder, wanted):
             assert "dreamseed_replica_ready" in asyncio.run(_request("GET", port, "/metrics"))[1]
+            some = asyncio.run(_request("GET", port, "/metrics?name[]=dreamseed_replica_ready"))[1]
+            assert {name for name, _ in _samples(some)} == {"dreamseed_replica_ready"}
             assert asyncio.run(_request("PUT", port, "/replicas"))[0] == 404
 
 
@@ -103,49 +104,23 @@ async def _request(method: str, port: int, path: str) -> tuple[int, str]:
         return reply.status, await reply.text()
 
 
-class _Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """An OpenTelemetry collector that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        self.requests: list[trace_service_pb2.ExportTraceServiceRequest] = []
-
-    def Export(  # noqa: N802 - the protocol's own name
-        self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
-    ) -> trace_service_pb2.ExportTraceServiceResponse:
-        self.requests.append(request)
-        return trace_service_pb2.ExportTraceServiceResponse()
-
-
 def test_a_request_is_a_span_by_the_genai_conventions(
     engine_socket: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where an OTLP endpoint is named, spans go there: with figures, the caller's trace, and no prompt."""
-    collector = _Collector()
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
-    add_servicer: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
-    add_servicer(collector, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
     trace_id = "0af7651916cd43dd8448eb211c80319c"
-    with (
-        socket_folder() as folder,
-        gateway_process(folder, settings(folder, target("r0", engine_socket))) as gateway,
-        grpc.insecure_channel(gateway.address) as channel,
-    ):
-        generate: Any = channel.unary_unary(GENERATE)
-        generate(
-            GenerateRequest(prompt="a secret prompt", max_tokens=5).SerializeToString(),
-            metadata=(("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),),
-        )
-    server.stop(None)
-    (span,) = [
-        span
-        for request in collector.requests
-        for resource in request.resource_spans
-        for scope in resource.scope_spans
-        for span in scope.spans
-    ]
+    with trace_collector(monkeypatch) as collector:
+        with (
+            socket_folder() as folder,
+            gateway_process(folder, settings(folder, target("r0", engine_socket))) as gateway,
+            grpc.insecure_channel(gateway.address) as channel,
+        ):
+            generate: Any = channel.unary_unary(GENERATE)
+            generate(
+                GenerateRequest(prompt="a secret prompt", max_tokens=5).SerializeToString(),
+                metadata=(("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),),
+            )
+        (span,) = collector.spans()
     attributes = {entry.key: entry.value for entry in span.attributes}
     assert span.name == "chat served"
     assert span.trace_id.hex() == trace_id

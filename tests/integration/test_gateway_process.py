@@ -25,11 +25,15 @@ from gateway_harness import (
     target,
     until,
 )
+from security_harness import Office
 
 from dreamseed_cli.core.errors import ErrorGroup, FailedError, MissingError
 from dreamseed_cli.gateway.client import GatewayClient
 from dreamseed_cli.gateway.command import gateway_command
+from dreamseed_cli.gateway.security.authority import Issued
+from dreamseed_cli.gateway.security.channel import ClientSecurity
 from dreamseed_cli.gateway.server import GatewayServer
+from dreamseed_cli.profile.schema import Security
 
 
 @pytest.fixture
@@ -101,6 +105,25 @@ def test_the_admin_interface_sets_replicas_and_tells_the_state(folder: Path) -> 
         "cancelled": 0,
         "busy": 0,
     }
+
+
+def test_a_client_certificate_that_has_expired_opens_no_connection(folder: Path, tmp_path: Path) -> None:
+    """One of the same authority that has not is let in, before and after."""
+    office = Office(tmp_path)
+    security = Security(tls=office.tls(client_ca=True))
+
+    def showing(name: str, issued: Issued) -> ClientSecurity:
+        return ClientSecurity(office.ca(), *office.put(name, issued))
+
+    good = showing("good", office.client())
+    expired = showing("expired", office.client(days=5, issued_days_ago=6))
+    with emulated_engine(folder, "e0") as engine:
+        chosen = settings(folder, target("r0", engine.socket), security=security)
+        with gateway_process(folder, chosen) as gateway:
+            asyncio.run(_ask(gateway.address, good))
+            with pytest.raises(MissingError, match="without a client certificate"):
+                asyncio.run(_ask(gateway.address, expired))
+            asyncio.run(_ask(gateway.address, good))
 
 
 def test_sigterm_lets_running_calls_finish(folder: Path) -> None:
@@ -175,6 +198,6 @@ async def _answers_after(parent: subprocess.Popen[str], admin_socket: Path) -> N
     await _ask(f"127.0.0.1:{await port()}")
 
 
-async def _ask(address: str) -> None:
-    async with GatewayClient(address) as client:
+async def _ask(address: str, security: ClientSecurity | None = None) -> None:
+    async with GatewayClient(address, security) as client:
         assert (await client.generate("Hi", max_tokens=4)).tokens == 4

@@ -20,7 +20,7 @@ from gateway_harness import (
     target,
     until,
 )
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -31,10 +31,11 @@ from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.types import Endpoint
 from dreamseed_cli.gateway.admission.ticket import Ticket
 from dreamseed_cli.gateway.journey import Journey
-from dreamseed_cli.gateway.proto import GENERATE, GENERATE_STREAM, PROVENANCE_KEY, REQUEST_ID_KEY
-from dreamseed_cli.gateway.proto.llm_pb2 import BATCH, GenerateRequest, GenerateResponse
+from dreamseed_cli.gateway.proto import GENERATE, GENERATE_STREAM, PROVENANCE_KEY, REASON_KEY, REQUEST_ID_KEY
+from dreamseed_cli.gateway.proto.llm_pb2 import BATCH, STANDARD, GenerateRequest, GenerateResponse
 from dreamseed_cli.gateway.server import GatewayServer
 from dreamseed_cli.gateway.settings import ReplicaTarget
+from dreamseed_cli.profile.schema import Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,59 @@ async def test_a_call_without_a_deadline_gets_the_default(folder: Path, good: En
         assert caller.outstanding() == 0
 
 
+def _refusal(failed: grpc.aio.AioRpcError) -> tuple[StatusCode, str, float]:
+    """Status, the gateway's reason, and RetryInfo's delay in seconds, as a client reads them off the wire."""
+    status, info = from_call(failed), RetryInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    reasons = dict(failed.trailing_metadata() or ())
+    return failed.code(), str(reasons[REASON_KEY]), info.retry_delay.ToTimedelta().total_seconds()
+
+
+async def test_a_full_queue_and_a_hopeless_deadline_say_when_to_come_again(folder: Path) -> None:
+    """RetryInfo follows from the measured rate: 40 answers of at least 20 steps of 10 ms lie ahead."""
+    queue, ahead_s, deadline_s = 40, 8.0, 3.0
+    with emulated_engine(folder, "one", step_ms=10) as engine:
+        place = target("r0", engine.socket).model_copy(update={"places": 1})
+        admission = Admission(max_queued_standard=queue)
+        async with _calling(folder, place, admission=admission, default_timeout_s=0.2) as caller:
+
+            def ask(tokens: int, timeout_s: float | None = 300.0) -> Any:
+                request = GenerateRequest(
+                    prompt="Go on", max_tokens=tokens, priority=STANDARD, ignore_eos=True
+                )
+                return caller.unary(request, timeout=timeout_s)
+
+            async def refused(timeout_s: float) -> tuple[StatusCode, str, float]:
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await ask(20, timeout_s)
+                return _refusal(caught.value)
+
+            def under_way() -> int:
+                return int(caller.server.stats()["calls"])
+
+            holder = ask(2000)
+            await until(lambda: caller.outstanding() == 1)
+            # Nothing was measured yet, so this one waits, until the deadline that the gateway gave it.
+            code, _ = await _failure(ask(20, None))
+            assert code is StatusCode.DEADLINE_EXCEEDED
+            holder.cancel()
+            await asyncio.gather(*(ask(20) for _ in range(8)))
+            calls = [ask(2000) for _ in range(1 + queue)]
+            await until(lambda: under_way() == 1 + queue)
+            code, reason, later_s = await refused(300.0)
+            assert (code, reason) == (StatusCode.RESOURCE_EXHAUSTED, "queue_full")
+            assert later_s > ahead_s / 2
+            calls.pop().cancel()
+            await until(lambda: under_way() == queue)
+            code, reason, later_s = await refused(deadline_s)
+            assert (code, reason) == (StatusCode.RESOURCE_EXHAUSTED, "deadline")
+            assert later_s > deadline_s
+            for call in calls:
+                call.cancel()
+            await until(lambda: under_way() == 0)
+
+
 async def test_a_cancelled_call_frees_the_engines_slot(folder: Path, good: Engines) -> None:
     """Leaving in mid-answer, and before the first token, stops the generation in the engine."""
     await good[1].order_fault(fault="slow", factor=20)
@@ -245,11 +299,12 @@ async def test_an_engine_that_is_gone_is_passed_over(folder: Path, good: Engines
 async def test_an_engine_that_is_full_is_asked_again(folder: Path, good: Engines) -> None:
     """An engine with fewer places than the table says refuses some; these wait and are answered."""
     async with _calling(folder, target("r0", good[0].socket)) as caller:
-        request = GenerateRequest(prompt="Go on", max_tokens=50)
-        answers = await asyncio.gather(*(caller.unary(request) for _ in range(30)))
-        assert [answer.tokens_generated for answer in answers] == [50] * 30
+        # Long enough that the first answers are not over before the ninth request is there.
+        request = GenerateRequest(prompt="Go on", max_tokens=400, ignore_eos=True)
+        answers = await asyncio.gather(*(caller.unary(request) for _ in range(20)))
+        assert [answer.tokens_generated for answer in answers] == [400] * 20
         counts = caller.server.stats()["replicas"][0]
-        assert (counts["finished"], counts["failed"]) == (30, 0)
+        assert (counts["finished"], counts["failed"]) == (20, 0)
         assert counts["busy"] > 0
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from pathlib import Path
 
 import pytest
 import structlog
 from gateway_harness import until
-from security_harness import NAME, Desk, Office, desk
+from security_harness import NAME, Office, desk, served_serial
 
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.gateway.client import GatewayClient
@@ -26,32 +25,21 @@ def office(tmp_path: Path) -> Office:
     return Office(tmp_path)
 
 
-async def _served(server: Desk) -> int:
-    """The serial number of the certificate that a new connection gets."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
-    found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
-    from cryptography.x509 import load_der_x509_certificate
-
-    return load_der_x509_certificate(found).serial_number
-
-
 async def test_a_renewed_certificate_serves_new_connections_and_a_running_stream_goes_on(
     office: Office,
 ) -> None:
     """The stream began before the renewal and ends after it, on its old connection."""
     security = Security(tls=office.tls(), require_authentication=False)
     async with desk(security) as server, GatewayClient(server.address, ClientSecurity(office.ca())) as client:
-        before = await _served(server)
+        before = await asyncio.to_thread(served_serial, server.port)
         stream = client.ask("hello")
         texts = aiter(stream)
         assert await anext(texts) == "hello"
         renewed = office.server()
         office.put("server", renewed)
-        assert await _served(server) == renewed.certificate.serial_number != before
+        assert (
+            await asyncio.to_thread(served_serial, server.port) == renewed.certificate.serial_number != before
+        )
         server.release.set()
         assert [text async for text in texts] == []
         assert stream.answer.finish_reason == "stop"
@@ -64,15 +52,15 @@ async def test_a_bad_new_certificate_keeps_the_old_one(office: Office, mishap: s
     """It is logged once, not at every connection; the right one is taken as soon as it is there."""
     security = Security(tls=office.tls(), require_authentication=False)
     async with desk(security) as server:
-        before = await _served(server)
+        before = await asyncio.to_thread(served_serial, server.port)
         good = office.server()
         _spoil(office, mishap)
         with structlog.testing.capture_logs() as logs:
-            assert await _served(server) == before
-            assert await _served(server) == before
+            assert await asyncio.to_thread(served_serial, server.port) == before
+            assert await asyncio.to_thread(served_serial, server.port) == before
         assert [line["event"] for line in logs] == ["new certificate refused, the old one stays"]
         office.put("server", good)
-        assert await _served(server) == good.certificate.serial_number
+        assert await asyncio.to_thread(served_serial, server.port) == good.certificate.serial_number
 
 
 def _spoil(office: Office, mishap: str) -> None:
@@ -116,9 +104,9 @@ async def test_dreamseed_certs_renews_under_a_running_gateway(tmp_path: Path) ->
     tls = Tls(certificate=str(folder.server.certificate), key=str(folder.server.key))
     security = ClientSecurity(folder.authority.certificate, server_name=NAME)
     async with desk(Security(tls=tls, require_authentication=False)) as server:
-        before = await _served(server)
+        before = await asyncio.to_thread(served_serial, server.port)
         folder.create([], [], now, 2000, renew=True)
-        assert await _served(server) != before
+        assert await asyncio.to_thread(served_serial, server.port) != before
         async with GatewayClient(server.address, security) as client:
             assert (await client.generate("x")).text == "x"
 
@@ -152,7 +140,7 @@ async def test_a_hundred_renewals_under_connecting_clients_never_fail_one(office
         serial = load_pem_x509_certificate(newest).serial_number
 
         async def caught_up() -> bool:
-            return await _served(server) == serial
+            return await asyncio.to_thread(served_serial, server.port) == serial
 
         await until(caught_up)
 

@@ -1,4 +1,4 @@
-"""Answers of the fallback: paid from the wallet, passed on under their own model's name."""
+"""Answers of the fallback: paid from the wallet, passed on under their own model's name, kept as events."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import msgspec
 import structlog
 
 from dreamseed_cli.api.errors import ApiError
+from dreamseed_cli.api.fallback.course import Course, Order, Usage
 from dreamseed_cli.api.fallback.keeper import month, utc_now
 from dreamseed_cli.api.fallback.prices import Prices
 from dreamseed_cli.api.fallback.provider import Provider, ProviderFailed
+from dreamseed_cli.api.fallback.unsent import Unsent
 from dreamseed_cli.api.fallback.wallet import Wallet
 from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.api.protocol import ChatRequest
 from dreamseed_cli.api.settings import ApiSettings
 from dreamseed_cli.api.translate import Asked, for_fallback
 from dreamseed_cli.engine.sse import EventTooLong, SseDecoder
+from dreamseed_cli.gateway.events.ids import EventIds
+from dreamseed_cli.gateway.events.record import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _log = structlog.get_logger(__name__)
 _DEFAULT_MAX_TOKENS = 200  # §D1
-
-
-class _Usage(msgspec.Struct, frozen=True):
-    prompt_tokens: int
-    completion_tokens: int
+_OUTCOMES = {"answered": Outcome.FINISHED, "failed": Outcome.FAILED, "cut": Outcome.CANCELLED}
 
 
 class _Told(msgspec.Struct, frozen=True):
     """What is read of the fallback's JSON; the rest is passed on unread."""
 
-    usage: _Usage | None = None
+    usage: Usage | None = None
     choices: tuple[msgspec.Raw, ...] = ()
     error: Any = None
 
@@ -58,8 +58,10 @@ class _Bill:
     def __init__(self, prices: Prices, reserved: Decimal) -> None:
         self._prices = prices
         self.cost = reserved
+        self.course = Course()
 
     def note(self, told: _Told) -> None:
+        self.course.note(told.usage, told.choices)
         if told.usage is not None:
             self.cost = self._prices.cost(told.usage.prompt_tokens, told.usage.completion_tokens)
 
@@ -77,13 +79,16 @@ class AnswerCut(Exception):
 
 
 class Fallback:
-    """spent: called when an answer was paid for. All methods raise ApiError 503 with the reason."""
+    """unsent: where what became of each answer is kept for the gateway. spent: called when an answer was paid
+    for. All methods raise ApiError 503 with the reason.
+    """
 
     def __init__(
         self,
         settings: ApiSettings,
         wallet: Wallet,
         metrics: ApiMetrics,
+        unsent: Unsent,
         *,
         spent: Callable[[], None],
         now: Callable[[], dt.datetime] = utc_now,
@@ -99,27 +104,30 @@ class Fallback:
         )
         self._wallet = wallet
         self._metrics = metrics
+        self._unsent = unsent
+        self._event_ids = EventIds()
         self._spent = spent
         self._now = now
 
-    async def whole(self, asked: Asked) -> bytes:
+    async def whole(self, order: Order) -> bytes:
         """The answer's JSON, as the fallback wrote it."""
-        body = self._body(asked)
-        with self._paying(body, asked) as bill:
-            answer = await self.provider.whole(_path(asked), body)
+        body = self._body(order.asked)
+        with self._paying(body, order) as bill:
+            answer = await self.provider.whole(_path(order.asked), body)
             bill.note(_read(answer))
             return answer
 
-    async def stream(self, asked: Asked) -> AsyncGenerator[bytes, None]:
+    async def stream(self, order: Order) -> AsyncGenerator[bytes, None]:
         """The answer's events as the fallback wrote them, up to [DONE], which is left out.
 
         Raises ApiError before the first event, AnswerCut after it.
         """
         passed_on: list[msgspec.Raw] = []
         begun = False
+        asked = order.asked
         body = self._body(asked)
         try:
-            with self._paying(body, asked) as bill:
+            with self._paying(body, order) as bill:
                 async with (
                     self.provider.stream(_path(asked), body) as data,
                     aclosing(_payloads(data)) as payloads,
@@ -132,6 +140,7 @@ class Fallback:
                         # A chunk without choices holds the usage, which we asked for and the client may not.
                         if told.choices or asked.include_usage:
                             begun = True
+                            bill.course.streams()
                             passed_on += told.choices
                             yield b"data: %b\n\n" % payload
         except ApiError as error:
@@ -140,9 +149,9 @@ class Fallback:
             raise
 
     @contextmanager
-    def _paying(self, body: dict[str, Any], asked: Asked) -> Iterator[_Bill]:
-        """Set money aside, and settle at the end, however it comes."""
-        amount = self._prices.at_most(_texts(body), _max_tokens(asked))
+    def _paying(self, body: dict[str, Any], order: Order) -> Iterator[_Bill]:
+        """Set money aside, and settle at the end, however it comes; that end becomes an event."""
+        amount = self._prices.at_most(_texts(body), _max_tokens(order.asked))
         reservation = self._wallet.reserve(amount, month(self._now()))
         if reservation is None:
             self._metrics.fallback.labels("no_money").inc()
@@ -160,10 +169,15 @@ class Fallback:
             raise _unavailable("the fallback failed as well") from failed
         finally:
             self._wallet.settle(reservation, bill.cost)
+            self._keep(reservation.lease.id, order, bill.course, _OUTCOMES[outcome])
             self._metrics.fallback.labels(outcome).inc()
             self._metrics.fallback_spent.inc(float(bill.cost))
             self._metrics.fallback_left.set(float(self._wallet.left(month(self._now()))))
             self._spent()
+
+    def _keep(self, lease_id: str, order: Order, course: Course, outcome: Outcome) -> None:
+        model = self._settings.fallback_model or ""
+        self._unsent.add(lease_id, course.ended(order, self._event_ids, model, outcome))
 
     def _body(self, asked: Asked) -> dict[str, Any]:
         return for_fallback(

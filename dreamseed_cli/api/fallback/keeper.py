@@ -1,4 +1,4 @@
-"""Keeps the wallet filled while the gateway is there, and accounts for what was spent."""
+"""Keeps the wallet filled while the gateway is there, and accounts for what was spent and answered."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from decimal import Decimal
 import grpc
 import structlog
 
+from dreamseed_cli.api.fallback.unsent import Unsent
 from dreamseed_cli.api.fallback.wallet import HeldLease, Wallet
 from dreamseed_cli.api.line import Line
 from dreamseed_cli.api.metrics import ApiMetrics
-from dreamseed_cli.gateway.front import SETTLE_LEASE, TAKE_LEASE
+from dreamseed_cli.gateway.front import MOST_ANSWERS, SETTLE_LEASE, TAKE_LEASE
 from dreamseed_cli.gateway.front.money import from_micro, to_micro
 from dreamseed_cli.gateway.proto.front_pb2 import Lease, SettleLeaseRequest, TakeLeaseRequest
 
 _log = structlog.get_logger(__name__)
 _CALL_TIMEOUT_S = 3.0
+_STOP_S = 3.0
 _EVERY_S = 5.0
 _MONTH_AHEAD = dt.timedelta(hours=2)
 
@@ -36,13 +38,14 @@ def month(moment: dt.datetime) -> str:
 
 
 class Keeper:
-    """lease, cap: US dollars. now: the present, in UTC."""
+    """unsent: the answers that leave with the accounts. lease, cap: US dollars. now: the present, in UTC."""
 
     def __init__(
         self,
         line: Line,
         wallet: Wallet,
         metrics: ApiMetrics,
+        unsent: Unsent,
         *,
         lease: Decimal,
         cap: Decimal,
@@ -51,6 +54,7 @@ class Keeper:
         self._line = line
         self._wallet = wallet
         self._metrics = metrics
+        self._unsent = unsent
         self._lease = lease
         self._cap = cap
         self._now = now
@@ -74,7 +78,10 @@ class Keeper:
         self._changed.set()
 
     async def stop(self) -> None:
-        """Give everything back; what is still reserved counts as spent. Takes at most a few seconds."""
+        """Give everything back; what is still reserved counts as spent. Takes at most a few seconds.
+
+        Answers that the gateway does not take by then are lost.
+        """
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -82,7 +89,12 @@ class Keeper:
         self._wallet.close_all()
         # What was asked for and not heard of may have been lent.
         unheard = [HeldLease(lease_id, lacking, Decimal(0)) for lacking, lease_id in self._ids.items()]
-        await asyncio.gather(*(self._account(lease) for lease in [*self._wallet.leases(), *unheard]))
+        leases = [*self._wallet.leases(), *unheard]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_S):
+                await asyncio.gather(*(self._account(lease) for lease in leases))
+        if self._unsent:
+            _log.warning("answers of the fallback leave no event", answers=len(self._unsent))
 
     async def tend(self) -> None:
         """Account for what was spent, and borrow what is lacking; failures are logged and left for later."""
@@ -105,14 +117,24 @@ class Keeper:
             self._changed.clear()
 
     async def _account(self, lease: HeldLease) -> None:
+        """With as many calls as its answers take; the first that is taken settles, the others only add."""
         spent = to_micro(lease.spent + lease.reserved)
-        request = SettleLeaseRequest(lease_id=lease.id, spent_micro_usd=spent)
-        try:
-            await self._settle(request, timeout=_CALL_TIMEOUT_S, metadata=self._line.metadata())
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.NOT_FOUND:
-                _log.warning("fallback lease not accounted for", lease=lease.id, status=error.code().name)
-                return
+        settled = False
+        while (answers := self._unsent.of(lease.id, MOST_ANSWERS)) or not settled:
+            request = SettleLeaseRequest(lease_id=lease.id, spent_micro_usd=spent, answers=answers)
+            try:
+                await self._settle(request, timeout=_CALL_TIMEOUT_S, metadata=self._line.metadata())
+            except grpc.aio.AioRpcError as error:
+                code = error.code()
+                if code is grpc.StatusCode.INVALID_ARGUMENT and answers:
+                    _log.error("answers of the fallback refused", answers=len(answers), said=error.details())
+                    self._unsent.refused(answers)
+                    continue  # the money does not wait for them
+                if code is not grpc.StatusCode.NOT_FOUND:
+                    _log.warning("fallback lease not accounted for", lease=lease.id, status=code.name)
+                    return
+            self._unsent.sent(answers)
+            settled = True
         self._wallet.forget(lease)
         _log.info("fallback lease accounted for", lease=lease.id, month=lease.month, spent_micro_usd=spent)
 

@@ -16,13 +16,16 @@ _NOTHING = Decimal(0)
 
 @dataclass(slots=True)
 class HeldLease:
-    """Money of one month (`YYYY-MM`). closing: nothing more is spent of it."""
+    """Money of one month (`YYYY-MM`). used: an answer ended that was set aside for, even if it cost nothing.
+    closing: nothing more is spent of it.
+    """
 
     id: str
     month: str
     granted: Decimal
     spent: Decimal = _NOTHING
     reserved: Decimal = _NOTHING
+    used: bool = False
     closing: bool = False
 
     @property
@@ -60,16 +63,17 @@ class Wallet:
         """An answer's end: it took `cost`, the rest may be spent again."""
         reservation.lease.reserved -= reservation.amount
         reservation.lease.spent += cost
+        reservation.lease.used = True
 
     def left(self, month: str) -> Decimal:
         """What may still be spent in `month`."""
         return sum((max(lease.left, _NOTHING) for lease in self._open(month)), _NOTHING)
 
     def close_used(self, months: Iterable[str]) -> None:
-        """Close what has been spent from, and what is of none of `months`: it is to be accounted for."""
+        """Close what was used, and what is of none of `months`: it is to be accounted for."""
         current = frozenset(months)
         for lease in self._leases.values():
-            lease.closing |= lease.spent > 0 or lease.month not in current
+            lease.closing |= lease.used or lease.month not in current
 
     def close_all(self) -> None:
         for lease in self._leases.values():

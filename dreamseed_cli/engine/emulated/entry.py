@@ -113,7 +113,9 @@ async def _serve_until(stop: asyncio.Event, engine: EmulatedEngine, address: Add
         # What start-up made stays: collections need not look at it again and pause for less long.
         gc.freeze()
         log.info("ready", address=str(address), provenance=Provenance.SIMULATED)
-        await stop.wait()
+        while not stop.is_set() or server.deaf:
+            stop.clear()
+            await stop.wait()
         await _drain(server, engine.shutdown_timeout_s)
     finally:
         await runner.cleanup()

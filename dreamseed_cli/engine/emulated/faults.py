@@ -44,8 +44,12 @@ class Garbage(FaultOrder, tag="garbage"):
     """Bytes that are neither UTF-8 nor JSON in place of every event and every answer."""
 
 
-AnyFault = Hang | Crash | StallStream | Slow | Refuse | Garbage
-_KNOWN = ("hang", "crash", "stall_stream", "slow", "refuse", "garbage")
+class Deaf(FaultOrder, tag="deaf"):
+    """SIGTERM and SIGINT change nothing, as when vLLM hangs in its driver."""
+
+
+AnyFault = Hang | Crash | StallStream | Slow | Refuse | Garbage | Deaf
+_KNOWN = ("hang", "crash", "stall_stream", "slow", "refuse", "garbage", "deaf")
 
 
 @dataclass(slots=True)
@@ -55,6 +59,7 @@ class Faults:
     hang: bool = False
     refuse: bool = False
     garbage: bool = False
+    deaf: bool = False
     slowdown: float = 1.0
     crash_in_tokens: int | None = None
 
@@ -67,6 +72,8 @@ class Faults:
                 self.refuse = True
             case Garbage():
                 self.garbage = True
+            case Deaf():
+                self.deaf = True
             case Slow(factor=factor):
                 self.slowdown = factor
             case Crash(after_tokens=tokens):
@@ -76,7 +83,7 @@ class Faults:
 
     def clear(self) -> None:
         """Behave again."""
-        self.hang = self.refuse = self.garbage = False
+        self.hang = self.refuse = self.garbage = self.deaf = False
         self.slowdown = 1.0
         self.crash_in_tokens = None
 

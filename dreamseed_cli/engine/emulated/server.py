@@ -168,6 +168,11 @@ class EmulatedServer:
             self._metrics.rejections += 1
             raise ApiError(_BUSY, status=503, kind="Service Unavailable")
 
+    @property
+    def deaf(self) -> bool:
+        """Whether it pays no heed to signals."""
+        return self._faults.deaf
+
     async def _set_fault(self, request: web.Request) -> web.Response:
         try:
             order = parse_fault(await request.read())

@@ -58,10 +58,14 @@ class Scheduler:
     def submit(self, ticket: Ticket, now: float) -> list[Ticket]:
         """Take a new request in: it has a place (`ticket.slot`), or it waits.
 
-        Raises QueueFull, or DeadlineUnmeetable if by the measured drain rate its turn would come too late for
-        an answer of its length: what is cut at its deadline is work for nothing.
+        Raises QueueFull, or DeadlineUnmeetable if its deadline has passed, or if by the measured drain rate
+        its turn would come too late for an answer of its length: what is cut at its deadline is work for
+        nothing. A free place is always tried: how long answers take was learnt under another load, and a box
+        that refused by it would never learn that it has become faster.
         """
         ticket.waited_s = 0.0
+        if ticket.deadline <= now:
+            raise DeadlineUnmeetable("the caller's deadline has passed already", retry_after_s=_retry(0.0))
         if not self.waiting and (slot := self._balancer.choose(ticket, now)) is not None:
             ticket.queued_at = now
             self._seat(ticket, slot, now)
@@ -159,8 +163,7 @@ class Scheduler:
             )
         if len(queue) or self._balancer.choose(ticket, now) is None:
             wait_s = drain.wait_s(queue.ahead_of(ticket.user_id), now, backlog=bool(queue))
-            if wait_s is not None:
-                self._check_time(ticket, wait_s, ticket.deadline - now)
+            self._check_time(ticket, wait_s or 0.0, ticket.deadline - now)
 
     def _check_time(self, ticket: Ticket, wait_s: float, left_s: float) -> None:
         answer_s = self._pace.answer_s(ticket.answer_tokens)

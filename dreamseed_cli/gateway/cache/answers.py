@@ -16,7 +16,7 @@ from dreamseed_cli.gateway.cache.flight import Flight, Passenger, merged
 from dreamseed_cli.gateway.cache.key import answer_keys
 from dreamseed_cli.gateway.cache.store import AnswerStore
 from dreamseed_cli.gateway.call import Answers, Call, Delta
-from dreamseed_cli.gateway.metrics import GatewayMetrics
+from dreamseed_cli.gateway.metrics import GatewayMetrics, LookupResult
 from dreamseed_cli.gateway.settings import GatewaySettings
 
 REPLICA = "cache"
@@ -73,7 +73,7 @@ class CachedAnswers:
 
     async def _answer(self, call: Call) -> AsyncGenerator[Delta, None]:
         key = self._key(call.request)
-        found = "shared"
+        found: LookupResult = "shared"
         if key not in self._flights:
             kept, found = await self._look_up(key)
             if kept is not None:
@@ -100,7 +100,7 @@ class CachedAnswers:
         finally:
             passenger.leave()
 
-    async def _look_up(self, key: str) -> tuple[CachedAnswer | None, str]:
+    async def _look_up(self, key: str) -> tuple[CachedAnswer | None, LookupResult]:
         """What is kept, and the look-up's result for the metrics."""
         if self._store is None:
             return None, "miss"
@@ -137,7 +137,7 @@ class CachedAnswers:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _count(self, call: Call, result: str) -> None:
+    def _count(self, call: Call, result: LookupResult) -> None:
         labels = call.workload.value, result
         counter = self._counters.get(labels)
         if counter is None:

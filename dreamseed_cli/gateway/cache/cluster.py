@@ -103,5 +103,6 @@ class ClusterMap:
     def _tell(self, *, found: bool, cause: str | None = None) -> None:
         if found is not self._found:
             self._found = found
-            _log.warning("redis cluster", found=found, cause=cause)
+            tell = _log.info if found else _log.warning
+            tell("redis cluster", found=found, cause=cause)
             self._on_state("closed" if found else "opened")

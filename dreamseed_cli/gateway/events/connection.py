@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import psycopg
 from psycopg import AsyncConnection, sql
@@ -23,6 +23,36 @@ class PostgresAway(DreamseedError):
 
 class SchemaMissing(PostgresAway):
     """The tables are not there, or not in this program's version."""
+
+
+class KeptConnection:
+    """Connects when it is first asked for a session, and anew after one that PostgreSQL failed."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: AsyncConnection | None = None
+
+    def cut(self) -> None:
+        """Make what is under way fail at once."""
+        if self._connection is not None:
+            cut(self._connection)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncConnection]:
+        """The connection for some seconds' work. PostgresAway for what fails in PostgreSQL."""
+        if self._connection is None:
+            self._connection = await connect(self._dsn)
+        try:
+            with time_box(self._connection):
+                yield self._connection
+        except psycopg.Error as error:
+            await self.close()
+            raise away(error) from error
 
 
 async def connect(dsn: str) -> AsyncConnection:

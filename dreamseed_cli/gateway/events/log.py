@@ -10,7 +10,6 @@ from pathlib import Path
 
 import structlog
 
-from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.gateway.events.backlog import Backlog
 from dreamseed_cli.gateway.events.drain import Drain
 from dreamseed_cli.gateway.events.files import FolderTaken, take_folder
@@ -70,7 +69,7 @@ class EventLog:
         Raises FailedError if the folder cannot be written or another gateway holds it for longer than some
         seconds, MissingError if the connection string's variable is not set.
         """
-        dsn = resolve_dsn(self._services.postgres_dsn, self._services.postgres_dsn_env)
+        dsn = self._services.dsn()
         if dsn is None:
             return
         folder = Path(self._services.journal)
@@ -120,6 +119,10 @@ class EventLog:
         if self._journal is not None and self._drain is not None:
             self._journal.finish(record)
             self._drain.wake()
+
+    def backlog(self) -> int:
+        """The bytes of the journal that PostgreSQL does not have yet; 0 where nothing is kept."""
+        return self._drain.backlog() if self._drain is not None else 0
 
     async def close(self, timeout_s: float = 5.0) -> None:
         """Store the rest for at most `timeout_s`; what is left then stays in the journal."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from dreamseed_cli.gateway.events.connection import away, connect, cut, time_box
+from dreamseed_cli.gateway.events.connection import KeptConnection
 from dreamseed_cli.gateway.events.retention import prune_published
 
 _LOCK = "SELECT pg_try_advisory_lock(hashtext('dreamseed relay'))"
@@ -52,21 +50,20 @@ class OutboxRow(NamedTuple):
     payload: str
 
 
-class Outbox:
-    """Connects when it is asked something; methods raise PostgresAway, and the next one connects anew."""
+class Outbox(KeptConnection):
+    """Methods raise PostgresAway."""
 
     def __init__(self, dsn: str) -> None:
-        self._dsn = dsn
-        self._connection: AsyncConnection | None = None
-        self._locked = False
+        super().__init__(dsn)
+        self._locked_on: AsyncConnection | None = None
 
     async def take(self) -> bool:
         """Whether this relay is the one that publishes. The lock goes with the connection."""
         async with self._session() as connection:
-            if not self._locked:
+            if self._locked_on is not connection:
                 row = await (await connection.execute(_LOCK)).fetchone()
-                self._locked = row == (True,)
-            return self._locked
+                self._locked_on = connection if row == (True,) else None
+            return self._locked_on is connection
 
     async def waiting(self, limit: int) -> list[OutboxRow]:
         """The oldest events that are not marked."""
@@ -95,24 +92,3 @@ class Outbox:
         """Delete a batch of events that Kafka has had for long; whether there may be more."""
         async with self._session() as connection:
             return await prune_published(connection)
-
-    def cut(self) -> None:
-        """Make what is under way fail at once."""
-        if self._connection is not None:
-            cut(self._connection)
-
-    async def close(self) -> None:
-        connection, self._connection, self._locked = self._connection, None, False
-        if connection is not None:
-            await connection.close()
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[AsyncConnection]:
-        if self._connection is None:
-            self._connection = await connect(self._dsn)
-        try:
-            with time_box(self._connection):
-                yield self._connection
-        except psycopg.Error as error:
-            await self.close()
-            raise away(error) from error

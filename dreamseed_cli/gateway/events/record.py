@@ -18,6 +18,14 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Source(StrEnum):
+    """Who answered a request, or did not."""
+
+    GATEWAY = "gateway"
+    FALLBACK = "fallback"
+    """Somebody else's model, asked by the HTTP front while the gateway was out of its reach."""
+
+
 class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     """A request's row and, with every field, its event. Times are seconds, `arrived_at` since the epoch."""
 
@@ -43,3 +51,5 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     queue_s: float | None = None
     ttft_s: float | None = None
     simulated: bool = False
+    source: Source = Source.GATEWAY
+    """Not in events that were written before there was a choice: those are the gateway's."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection
 
 from dreamseed_cli.core.errors import DreamseedError
-from dreamseed_cli.gateway.events.connection import away, connect, cut, time_box
+from dreamseed_cli.gateway.events.connection import KeptConnection
 from dreamseed_cli.gateway.events.retention import prune_requests, prune_unrelayed
 
 # The database takes the records as the JSON they are in the journal: this process only joins bytes.
@@ -54,13 +54,31 @@ class RecordsRefused(DreamseedError):
     """PostgreSQL works, and does not take one of these records."""
 
 
-class RequestStore:
+async def store_records(
+    connection: AsyncConnection[Any], records: Sequence[bytes], *, keep_events: bool
+) -> None:
+    """Store RequestRecords as JSON, all or none, in one statement; those that are there already stay.
+
+    Raises RecordsRefused, or psycopg.Error.
+    """
+    joined = b"[" + b",".join(records) + b"]"
+    if b"\\u0000" in joined:
+        joined = _NUL.sub(rb"\1\\ufffd", joined)
+    try:
+        await connection.execute(_INSERT, {"records": joined.decode(), "keep_events": keep_events})
+    except psycopg.Error as error:
+        if (error.sqlstate or "")[:2] in _REFUSALS:
+            said = error.diag.message_primary or str(error)
+            raise RecordsRefused(said, place="database") from error
+        raise
+
+
+class RequestStore(KeptConnection):
     """The tables `requests` and `outbox`. keep_events: whether records get an event in the outbox."""
 
     def __init__(self, dsn: str, *, keep_events: bool) -> None:
-        self._dsn = dsn
+        super().__init__(dsn)
         self._keep_events = keep_events
-        self._connection: AsyncConnection | None = None
 
     async def insert(self, records: Sequence[bytes]) -> None:
         """Store all of them or none; RequestRecords as JSON, in the order of their events.
@@ -68,20 +86,8 @@ class RequestStore:
         Raises RecordsRefused, or PostgresAway: then they may be stored nevertheless, and storing them again
         is harmless.
         """
-        joined = b"[" + b",".join(records) + b"]"
-        if b"\\u0000" in joined:
-            joined = _NUL.sub(rb"\1\\ufffd", joined)
-        connection = await self._connected()
-        try:
-            with time_box(connection):
-                await connection.execute(
-                    _INSERT, {"records": joined.decode(), "keep_events": self._keep_events}
-                )
-        except psycopg.Error as error:
-            if (error.sqlstate or "")[:2] in _REFUSALS:
-                raise RecordsRefused(error.diag.message_primary or str(error), place="database") from error
-            await self.close()
-            raise away(error) from error
+        async with self._session() as connection:
+            await store_records(connection, records, keep_events=self._keep_events)
 
     async def prune_events(self) -> bool:
         """Delete a batch of old events that no relay publishes; whether there may be more. PostgresAway."""
@@ -92,28 +98,3 @@ class RequestStore:
         """Delete a batch of requests older than `days` whose events have left; how many. PostgresAway."""
         async with self._session() as connection:
             return await prune_requests(connection, days)
-
-    def cut(self) -> None:
-        """Make what is under way fail at once."""
-        if self._connection is not None:
-            cut(self._connection)
-
-    async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[AsyncConnection]:
-        connection = await self._connected()
-        try:
-            with time_box(connection):
-                yield connection
-        except psycopg.Error as error:
-            await self.close()
-            raise away(error) from error
-
-    async def _connected(self) -> AsyncConnection:
-        if self._connection is None:
-            self._connection = await connect(self._dsn)
-        return self._connection

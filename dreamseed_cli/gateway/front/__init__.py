@@ -5,5 +5,7 @@ LIST_MODELS = f"/{FRONT_SERVICE}/ListModels"
 GET_QUESTION = f"/{FRONT_SERVICE}/GetQuestion"
 TAKE_LEASE = f"/{FRONT_SERVICE}/TakeLease"
 SETTLE_LEASE = f"/{FRONT_SERVICE}/SettleLease"
+MOST_ANSWERS = 200
+"""The fallback's answers that one SettleLease takes: at their longest some 400 KiB."""
 POSTGRES_AWAY = "postgres_away"
 """The reason in the trailer of a call that failed because PostgreSQL does not answer: the gateway does."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,14 +10,11 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from dreamseed_cli.core.dependency import DependencyDown
+from dreamseed_cli.gateway.events.store import RecordsRefused
 from dreamseed_cli.gateway.front import FRONT_SERVICE, POSTGRES_AWAY
-from dreamseed_cli.gateway.front.money import (
-    MOST_MICRO_USD,
-    from_micro,
-    lendable_months,
-    month_of,
-    to_micro,
-)
+from dreamseed_cli.gateway.front.answers import read_answers
+from dreamseed_cli.gateway.front.fields import WrongField, read_uuid, require_amount, require_name
+from dreamseed_cli.gateway.front.money import from_micro, lendable_months, month_of, to_micro
 from dreamseed_cli.gateway.front.store import FrontStore, StoredLease
 from dreamseed_cli.gateway.proto import REASON_KEY
 from dreamseed_cli.gateway.proto.front_pb2 import (
@@ -36,21 +32,12 @@ from dreamseed_cli.gateway.status import grpc_status
 Context = grpc.aio.ServicerContext[bytes, Any]
 _Request = TypeVar("_Request", bound=Message)
 _Answer = TypeVar("_Answer", bound=Message)
-_LONGEST_NAME = 256
-
-
-class WrongField(ValueError):
-    """A field of a request is out of its range: INVALID_ARGUMENT."""
-
-
-async def _any_user(context: Context) -> None:
-    """No user's key is looked at."""
 
 
 class FrontService:
     """models: the names that can be asked for. trusted: whether a call's caller may use this service at all.
-    store: None where the stack has no PostgreSQL. now: the present, in UTC. check_user: raises a Refusal for
-    a user of the front's that may ask for nothing.
+    store: None where the stack has no PostgreSQL. check_user: raises a Refusal for a user of the front's that
+    may ask for nothing. now: the present, in UTC.
     """
 
     def __init__(
@@ -59,8 +46,8 @@ class FrontService:
         trusted: Callable[[Context], bool],
         store: FrontStore | None,
         *,
+        check_user: Callable[[Context], Awaitable[None]],
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
-        check_user: Callable[[Context], Awaitable[None]] = _any_user,
     ) -> None:
         self._models = tuple(models)
         self._trusted = trusted
@@ -107,7 +94,7 @@ class FrontService:
         return ListModelsResponse(names=self._models)
 
     async def _get_question(self, request: GetQuestionRequest, context: Context) -> Question:
-        _require_name("id", request.id, shortest=1)
+        require_name("id", request.id, shortest=1)
         found = await (await self._postgres(context)).question(request.id)
         if found is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no question of this id")
@@ -119,9 +106,14 @@ class FrontService:
         return _lease(await store.take(wish, holder=request.holder, cap=from_micro(request.cap_micro_usd)))
 
     async def _settle_lease(self, request: SettleLeaseRequest, context: Context) -> Lease:
-        lease_id = _lease_id(request.lease_id)
-        _require_amount("spent_micro_usd", request.spent_micro_usd, least=0)
-        settled = await (await self._postgres(context)).settle(lease_id, from_micro(request.spent_micro_usd))
+        lease_id = read_uuid("lease_id", request.lease_id)
+        require_amount("spent_micro_usd", request.spent_micro_usd, least=0)
+        answers = read_answers(request.answers)
+        store = await self._postgres(context)
+        try:
+            settled = await store.settle(lease_id, from_micro(request.spent_micro_usd), answers)
+        except RecordsRefused as error:
+            raise WrongField(f"answers: {error.cause}") from error
         if settled is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no lease of this id")
         return _lease(settled)
@@ -140,27 +132,10 @@ def _wish(request: TakeLeaseRequest, now: dt.datetime) -> StoredLease:
         raise WrongField(f"month: {error}") from error
     if month not in lendable_months(now):
         raise WrongField(f"month {request.month}: its money is not lent now")
-    _require_name("holder", request.holder)
-    _require_amount("amount_micro_usd", request.amount_micro_usd, least=1)
-    _require_amount("cap_micro_usd", request.cap_micro_usd, least=0)
-    return StoredLease(_lease_id(request.lease_id), month, from_micro(request.amount_micro_usd))
-
-
-def _require_name(field: str, value: str, *, shortest: int = 0) -> None:
-    if not shortest <= len(value) <= _LONGEST_NAME or "\0" in value:
-        raise WrongField(f"{field} must have {shortest} to {_LONGEST_NAME} characters, and no NUL")
-
-
-def _require_amount(field: str, value: int, *, least: int) -> None:
-    if not least <= value <= MOST_MICRO_USD:
-        raise WrongField(f"{field} is {value}: allowed are {least} to {MOST_MICRO_USD}")
-
-
-def _lease_id(text: str) -> uuid.UUID:
-    try:
-        return uuid.UUID(text)
-    except ValueError as error:
-        raise WrongField("lease_id is no UUID") from error
+    require_name("holder", request.holder)
+    require_amount("amount_micro_usd", request.amount_micro_usd, least=1)
+    require_amount("cap_micro_usd", request.cap_micro_usd, least=0)
+    return StoredLease(read_uuid("lease_id", request.lease_id), month, from_micro(request.amount_micro_usd))
 
 
 def _lease(stored: StoredLease) -> Lease:

@@ -1,19 +1,25 @@
-"""Questions and fallback leases in PostgreSQL. Every call ends within the dependency's bound."""
+"""Questions, and the fallback's leases and answers, in PostgreSQL. Every call ends within a bound."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
+import msgspec
 from psycopg import AsyncConnection
+from psycopg.errors import ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool
 
-from dreamseed_cli.core.dependency import Dependency
+from dreamseed_cli.core.dependency import Dependency, DependencyDown
+from dreamseed_cli.gateway.events.record import RequestRecord
+from dreamseed_cli.gateway.events.store import RecordsRefused, store_records
+from dreamseed_cli.gateway.front.answers import GivenAnswer
 from dreamseed_cli.gateway.front.money import grant
 
 _Result = TypeVar("_Result")
@@ -25,6 +31,8 @@ _COMMITTED = "SELECT coalesce(sum(coalesce(spent_usd, granted_usd)), 0) FROM fal
 _FIND = "SELECT id, month, granted_usd, spent_usd FROM fallback_leases WHERE id = %s"
 _LEND = "INSERT INTO fallback_leases (id, month, holder, granted_usd) VALUES (%s, %s, %s, %s)"
 _SETTLE = "UPDATE fallback_leases SET spent_usd = %s, settled_at = now() WHERE id = %s AND spent_usd IS NULL"
+# Revoked or expired since: who asked is whose key it was.
+_OWNERS = "SELECT hash, user_id FROM api_keys WHERE hash = ANY(%s)"
 _QUESTION = (
     "SELECT content::text, (extract(epoch FROM updated_at) * 1000000)::bigint FROM questions WHERE id = %s"
 )
@@ -50,13 +58,15 @@ class StoredLease:
 
 
 class FrontStore:
-    """Asks through `pool`, behind `dependency`'s breaker and within its time.
+    """Asks through `pool`, behind `dependency`'s breaker and within its time. keep_events: whether answers of
+    the fallback get an event in the outbox.
 
     All methods raise DependencyDown when PostgreSQL does not answer.
     """
 
-    def __init__(self, pool: _Pool, dependency: Dependency) -> None:
+    def __init__(self, pool: _Pool, dependency: Dependency, *, keep_events: bool) -> None:
         self._pool = pool
+        self._keep_events = keep_events
         self._dependency = dependency
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -74,21 +84,67 @@ class FrontStore:
         """Lend up to `wish.granted` within the month's `cap`; the lease of that id, if it was lent before."""
 
         async def lend() -> StoredLease:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._writing() as connection:
                 await connection.execute(_LOCK_MONTH, (wish.month.year * 12 + wish.month.month,))
                 return await _find(connection, wish.id) or await _lend(connection, wish, holder, cap)
 
-        return await self._dependency.call(lambda: self._bounded(lend()))
+        return await self._written(lend)
 
-    async def settle(self, lease_id: uuid.UUID, spent: Decimal) -> StoredLease | None:
-        """Account for a lease, once; the lease as it stands then, None if there is none of that id."""
+    async def settle(
+        self, lease_id: uuid.UUID, spent: Decimal, answers: Sequence[GivenAnswer] = ()
+    ) -> StoredLease | None:
+        """Account for a lease, and record the answers that come with it: both or neither, and each once.
+
+        The lease as it stands then; None if there is none of that id, while the answers are recorded all the
+        same. Raises RecordsRefused.
+        """
 
         async def settle() -> StoredLease | None:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._writing() as connection:
                 await connection.execute(_SETTLE, (spent, lease_id))
+                if answers:
+                    await self._record(connection, answers)
                 return await _find(connection, lease_id)
 
-        return await self._dependency.call(lambda: self._bounded(settle()))
+        return await self._written(settle)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
+        """A transaction. A connection that turns out to lead to a read-only server is not used again: the
+        next one leads to whichever takes writes by then.
+        """
+        async with self._pool.connection() as connection:
+            try:
+                async with connection.transaction():
+                    yield connection
+            except ReadOnlySqlTransaction:
+                await connection.close()
+                raise
+
+    async def _record(
+        self, connection: AsyncConnection[tuple[Any, ...]], answers: Sequence[GivenAnswer]
+    ) -> None:
+        hashes = list({answer.key_hash for answer in answers if answer.key_hash})
+        cursor = await connection.execute(_OWNERS, (hashes,))
+        owners: dict[bytes, str] = {row[0]: row[1] for row in await cursor.fetchall()}
+        records = [msgspec.json.encode(_of_owner(answer, owners)) for answer in answers]
+        await store_records(connection, records, keep_events=self._keep_events)
+
+    async def _written(self, work: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
+        """A server that refuses a write is well: questions must not wait for the breaker because of it."""
+
+        async def write() -> _Result | ReadOnlySqlTransaction | RecordsRefused:
+            try:
+                return await work()
+            except (ReadOnlySqlTransaction, RecordsRefused) as error:
+                return error
+
+        done = await self._dependency.call(lambda: self._bounded(write()))
+        if isinstance(done, ReadOnlySqlTransaction):
+            raise DependencyDown("the database takes no writes for now", place="postgres-front") from done
+        if isinstance(done, RecordsRefused):
+            raise done
+        return done
 
     async def _bounded(self, work: Coroutine[Any, Any, _Result]) -> _Result:
         """Cancelled, this returns at once: psycopg first waits for a server that may be hanging."""
@@ -105,6 +161,13 @@ class FrontStore:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # seen: whoever waited has left
+
+
+def _of_owner(answer: GivenAnswer, owners: Mapping[bytes, str]) -> RequestRecord:
+    """Nobody's key, or that of a user deleted since: no user is known, as for a call that names none."""
+    if not answer.key_hash:
+        return answer.record
+    return msgspec.structs.replace(answer.record, user_id=owners.get(answer.key_hash, ""))
 
 
 async def _find(connection: AsyncConnection[tuple[Any, ...]], lease_id: uuid.UUID) -> StoredLease | None:

@@ -1,4 +1,4 @@
-"""What each certificate of a folder is, and how long it is good for."""
+"""What each certificate is that a folder holds or the gateway serves with, and how long it is good for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.gateway.security.folder import CertificateFolder, Pair, alternative_names
 from dreamseed_cli.gateway.security.pem import WARN_DAYS, parse_certificates, read_file
+from dreamseed_cli.profile.schema import Tls
 
 
 class Condition(StrEnum):
@@ -32,9 +33,8 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One certificate's file. days_left: whole days, negative once expired; None if it cannot be read.
-
-    problem: what is wrong with a broken one.
+    """One certificate's file. not_after: when the first in it ends. days_left: whole days until then,
+    negative once expired; None if it cannot be read. problem: what is wrong with a broken one.
     """
 
     file: Path
@@ -61,16 +61,26 @@ class Entry:
 
 def survey(folder: CertificateFolder, now: datetime) -> list[Entry]:
     """Every certificate in the folder; one that cannot be read is an entry, not an error."""
-    return [_entry(file, now) for file in folder.certificates()]
+    return [_entry(file, file.with_suffix(".key"), now) for file in folder.certificates()]
 
 
-def _entry(file: Path, now: datetime) -> Entry:
+def survey_served(tls: Tls, now: datetime) -> list[Entry]:
+    """The gateway's chain and its callers' authority, whose key it does without, wherever they lie."""
+    served = [_entry(_path(tls.certificate), _path(tls.key), now)]
+    return served if tls.client_ca is None else [*served, _entry(_path(tls.client_ca), None, now)]
+
+
+def _path(name: str) -> Path:
+    return Path(name).expanduser().absolute()
+
+
+def _entry(file: Path, key: Path | None, now: datetime) -> Entry:
     try:
-        certificate = parse_certificates(read_file(file), file)[0]
-        condition, problem = _condition(file, certificate, now)
+        chain = parse_certificates(read_file(file), file)
+        certificate, not_after = chain[0], min(one.not_valid_after_utc for one in chain)
+        condition, problem = _condition(Pair(file, key) if key else None, certificate, not_after - now)
     except DreamseedError as error:
         return Entry(file, "unknown", (), "", None, None, Condition.BROKEN, error.cause)
-    not_after = certificate.not_valid_after_utc
     return Entry(
         file=file,
         kind=_kind(certificate),
@@ -83,21 +93,20 @@ def _entry(file: Path, now: datetime) -> Entry:
     )
 
 
-def _condition(file: Path, certificate: x509.Certificate, now: datetime) -> tuple[Condition, str]:
-    left = certificate.not_valid_after_utc - now
+def _condition(pair: Pair | None, certificate: x509.Certificate, left: timedelta) -> tuple[Condition, str]:
     if left <= timedelta(0):
         return Condition.EXPIRED, ""
-    key = file.with_suffix(".key")
-    if key.exists():
+    has_key = pair is not None and pair.key.exists()
+    if pair is not None and has_key:
         try:
-            Pair(file, key).require_fit()
+            pair.require_fit()
         except DreamseedError as error:
-            return Condition.BROKEN, f"{error.cause} ({key.name})"
-    elif _kind(certificate) == "server":
-        return Condition.BROKEN, f"{key.name} is not there"
+            return Condition.BROKEN, f"{error.cause} ({pair.key.name})"
+    elif pair is not None and _kind(certificate) == "server":
+        return Condition.BROKEN, f"{pair.key.name} is not there"
     if left < timedelta(days=WARN_DAYS):
         return Condition.DUE, ""
-    return (Condition.GOOD if key.exists() else Condition.KEY_ELSEWHERE), ""
+    return (Condition.GOOD if has_key else Condition.KEY_ELSEWHERE), ""
 
 
 def _kind(certificate: x509.Certificate) -> str:

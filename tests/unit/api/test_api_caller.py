@@ -56,6 +56,14 @@ def test_cache_control_asks_for_a_fresh_answer() -> None:
         assert read_caller([(b"cache-control", value)], allow_anonymous=True).fresh is fresh
 
 
+def test_a_trace_is_read_if_it_is_one() -> None:
+    """By the W3C's Trace Context; what is none is passed over."""
+    shown = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert read_caller([(b"traceparent", shown)], allow_anonymous=True).traceparent == shown.decode()
+    for wrong in (b"", b"00-x-y-01", shown + b"\n", shown.upper(), b"\xff"):
+        assert read_caller([(b"traceparent", wrong)], allow_anonymous=True).traceparent is None
+
+
 def test_requests_have_names() -> None:
     """Their own if it is in order, else one that no other request has."""
     ids = RequestIds()

@@ -12,6 +12,7 @@ from dreamseed_cli.api.settings import read_settings
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
 
 _LOCAL = {"GPU_ENDPOINT": "127.0.0.1:50051"}
+_BEHIND_TLS = _LOCAL | {"TLS_TERMINATED": "yes"}
 _REMOTE = {"GPU_ENDPOINT": "gpu.dreamseed.ai:50051", "GATEWAY_TOKEN": "t"}
 _FALLBACK = {
     "FALLBACK_URL": "https://api.example.com/v1",
@@ -34,6 +35,12 @@ def test_cloud_run_listens_for_everybody() -> None:
     settings = read_settings(_REMOTE | {"K_SERVICE": "dreamseed-api", "PORT": "9000"})
     assert (settings.host, settings.port, settings.on_loopback) == ("0.0.0.0", 9000, False)
     assert read_settings(_REMOTE | {"PORT": "9000"}, host="::1", port=7).port == 7
+
+
+def test_beyond_loopback_whoever_starts_it_says_that_tls_ends_before_it() -> None:
+    """The front itself speaks none."""
+    settings = read_settings(_BEHIND_TLS, host="0.0.0.0")
+    assert not settings.on_loopback
 
 
 def test_secrets_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
@@ -68,7 +75,10 @@ def test_money_is_exact() -> None:
         ({}, {}, "$GPU_ENDPOINT"),
         (_LOCAL | {"PORT": "99999"}, {}, "$PORT"),
         (_LOCAL | {"GATEWAY_TIMEOUT_S": "0"}, {}, "$GATEWAY_TIMEOUT_S"),
-        (_LOCAL, {"allow_anonymous": True, "host": "0.0.0.0"}, "--allow-anonymous"),
+        (_BEHIND_TLS, {"allow_anonymous": True, "host": "0.0.0.0"}, "--allow-anonymous"),
+        (_LOCAL, {"host": "0.0.0.0"}, "--host"),
+        (_LOCAL | {"TLS_TERMINATED": "no"}, {"host": "192.168.1.5"}, "--host"),
+        (_LOCAL | {"TLS_TERMINATED": "perhaps"}, {}, "$TLS_TERMINATED"),
         (_LOCAL | {"K_SERVICE": "x"}, {"allow_anonymous": True}, "--allow-anonymous"),
         ({"GPU_ENDPOINT": "10.0.0.7:50051"}, {}, "$GATEWAY_TOKEN"),
         (_LOCAL | _FALLBACK | {"FALLBACK_URL": "http://example.com/v1"}, {}, "$FALLBACK_URL"),
@@ -113,6 +123,7 @@ def test_a_wrong_value_hides_no_other_mistake(tmp_path: Path) -> None:
             "$FALLBACK_URL",
             "$FALLBACK_MODEL",
             "--allow-anonymous",
+            "--host",
             str(tmp_path / "none"),
         ]
     )

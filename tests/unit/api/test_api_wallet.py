@@ -82,6 +82,19 @@ def test_a_lease_in_use_is_accounted_for_afterwards() -> None:
     assert [lease.spent for lease in wallet.due()] == [Decimal("0.4")]
 
 
+def test_a_lease_that_an_answer_cost_nothing_of_is_accounted_for() -> None:
+    """What became of that answer leaves with the account."""
+    wallet = Wallet()
+    wallet.add(HeldLease("a", "2026-11", Decimal(1)))
+    wallet.close_used(["2026-11"])
+    assert wallet.due() == []
+    reservation = wallet.reserve(Decimal(1), "2026-11")
+    assert reservation is not None
+    wallet.settle(reservation, Decimal(0))
+    wallet.close_used(["2026-11"])
+    assert [lease.id for lease in wallet.due()] == ["a"]
+
+
 class Ledger(RuleBasedStateMachine):
     """Several fronts borrow, spend, account, crash and lose answers, in any order, against one table."""
 

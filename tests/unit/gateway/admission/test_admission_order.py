@@ -231,6 +231,25 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
     assert desk.ask(user="b", patience=4.0).state is TicketState.WAITING  # its turn comes sooner
 
 
+def test_a_deadline_that_has_passed_is_refused_though_a_place_is_free() -> None:
+    """Nobody waits for the answer any more."""
+    desk = _Desk(1)
+    with pytest.raises(DeadlineUnmeetable):
+        desk.ask(patience=0.0)
+
+
+def test_who_would_be_the_first_to_wait_is_refused_by_how_long_answers_take() -> None:
+    """No queue was ever seen to drain, but its answer alone takes longer than it has."""
+    desk = _Desk(1)
+    first = desk.ask()
+    desk.now = 9.0
+    desk.end(first)  # an answer takes 10 s
+    desk.ask()
+    with pytest.raises(DeadlineUnmeetable):
+        desk.ask(patience=9.0)
+    assert desk.ask(patience=11.0).state is TicketState.WAITING
+
+
 def test_the_quiet_since_the_last_backlog_is_no_standstill() -> None:
     """A quiet hour lies between: the first one to wait again is not told that an hour lies ahead."""
     desk = _Desk(1)

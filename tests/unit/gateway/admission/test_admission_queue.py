@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from unittest.mock import patch
 
 import pytest
 
@@ -100,11 +101,12 @@ async def test_cancelled_just_after_the_grant_the_place_goes_on() -> None:
 async def test_cancelled_just_after_its_deadline() -> None:
     """A cancel that meets an expired wait leaves nothing behind."""
     place = _Place(1)
-    holder, late = _ticket(), _ticket(0.0)
+    holder, late = _ticket(), _ticket(60.0)
     await place.queue.enter(holder)
     task = asyncio.create_task(place.queue.enter(late))
     await asyncio.sleep(0)
-    place.queue._tick()
+    with patch.object(time, "monotonic", return_value=late.deadline):
+        place.queue._tick()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -1,0 +1,83 @@
+"""`dreamseed db watch`: asks both servers again and again, and sends clients where the state machine says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from dreamseed_cli.core.waiting import set_within
+from dreamseed_cli.database.standby.pair import Pair
+from dreamseed_cli.database.standby.seen import Prober
+from dreamseed_cli.database.standby.service_file import ServiceFile
+from dreamseed_cli.database.standby.watch import Mode, Patience, Sight, Watch
+from dreamseed_cli.profile.standby import Standby
+
+_GAP_PROBES: Final = 6
+"""A round takes one probe and its wait, two at most; three lost rounds are a pause of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What somebody should hear of. mode: where clients are sent now. split: two servers take writes.
+    broken_off: a failback ended before it turned the clients, which go to a server that refuses writes.
+    """
+
+    at: datetime
+    mode: Mode
+    split: bool
+    sight: Sight
+    broken_off: bool = False
+
+    def __str__(self) -> str:
+        primary, replica = self.sight.primary, self.sight.replica
+        cause = f" ({primary.cause})" if primary.cause else ""
+        text = (
+            f"clients go to the {self.mode}; the primary is {primary.role}{cause}, the replica {replica.role}"
+        )
+        if self.split:
+            other = "replica" if self.mode is Mode.PRIMARY else "old primary"
+            text += f"; BOTH TAKE WRITES: stop the {other} now (docs/runbooks/db.md)"
+        if self.broken_off:
+            text += "; A FAILBACK BROKE OFF, nobody can write: run dreamseed db failback again"
+        return text
+
+
+def patience_of(settings: Standby) -> Patience:
+    """The profile's."""
+    gap_s = _GAP_PROBES * settings.probe_s
+    return Patience(settings.down_s, settings.back_s, settings.most_back_s, gap_s)
+
+
+async def keep(
+    pair: Pair,
+    file: ServiceFile,
+    settings: Standby,
+    stopping: asyncio.Event,
+    tell: Callable[[Turn], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Watch:
+    """Go on until `stopping` is set. tell: hears the first look and every change.
+
+    What `promote` and `failback` write into the file meanwhile is taken over from there.
+    """
+    probers = [Prober(dsn, settings.probe_s, pair.look) for dsn in (pair.primary, pair.replica)]
+    patience = patience_of(settings)
+    watch = Watch(patience, file.mode() or Mode.PRIMARY)
+    told: tuple[Mode, bool, bool] | None = None
+    while True:
+        primary, replica = await asyncio.gather(*(prober.look() for prober in probers))
+        written = file.mode()
+        sight, now = Sight(primary, replica), datetime.now(UTC)
+        if written is not None and written is not watch.mode:
+            watch = Watch(patience, written)  # a person's command: what was just seen may be from before it
+        elif watch.see(sight, clock()) is not written:
+            file.point(watch.mode, pair.primary if watch.mode is Mode.PRIMARY else pair.replica, now)
+        if (watch.mode, watch.split, watch.broken_off) != told:
+            told = (watch.mode, watch.split, watch.broken_off)
+            tell(Turn(now, watch.mode, watch.split, sight, watch.broken_off))
+        if await set_within(stopping, settings.probe_s):
+            return watch
