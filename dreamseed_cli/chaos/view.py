@@ -114,7 +114,8 @@ def _hint(rehearsal: Rehearsal) -> list[Text]:
 
 
 def _why(step: Step) -> str:
-    first = bounded(step.detail.partition("\n")[0], _NOTE_LENGTH)
+    # The last lines themselves are in the incident: here their heading would lead to nothing.
+    first = bounded(step.detail.partition("\n")[0].removesuffix("; its last lines:"), _NOTE_LENGTH)
     return ": ".join(part for part in (step.reason, first) if part)
 
 

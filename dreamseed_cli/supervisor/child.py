@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,22 @@ class ChildSpec:
         return fingerprint(self.command, self.config, environment=os.environ, version=__version__)
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """How one child, or several, ended that were asked to."""
+
+    killed: bool = False
+    """A leader did not end by itself when it was asked to: it was killed, in whoever's time."""
+    survivors: tuple[ProcessIdentity, ...] = ()
+    """Those that outlived even SIGKILL."""
+
+    @classmethod
+    def together(cls, parts: Iterable[Stopped]) -> Stopped:
+        """Of several, as one."""
+        ended = tuple(parts)
+        return cls(any(one.killed for one in ended), tuple(left for one in ended for left in one.survivors))
+
+
 class Child(ABC):
     """A running child, or one that has ended. Its leader has a session of its own, so a Ctrl-C at the
     terminal spares it.
@@ -76,6 +92,7 @@ class Child(ABC):
         self.identity = identity
         self._log_start = log_start
         self._members = members or (identity,)
+        self._killed = False
         # Of what it was started with, whatever the environment may become.
         self._fingerprint = spec.fingerprint()
 
@@ -132,23 +149,29 @@ class Child(ABC):
         how, lines = how_it_ended(self.exit_code), self.quoted_lines(count)
         return f"{how}; its last lines:\n{lines}" if lines else f"{how} without a word"
 
-    async def stop(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
+    async def stop(self, hasten: asyncio.Event) -> Stopped:
         """Its stop signal to the leader, a bounded wait, then SIGKILL to the family.
 
-        hasten: once set, nothing is waited for any more. Returns who outlived even SIGKILL.
+        hasten: once set, nothing is waited for any more. One that had ended before is not killed.
         """
         await asyncio.to_thread(self.refresh)
-        if self.exit_code is None and not hasten.is_set():
+        ran = self.exit_code is None
+        if ran and not hasten.is_set():
             self._send(self.spec.stop_signal)
             await _first_of(self.wait(), hasten.wait(), timeout_s=self.spec.grace_s)
-        return await self.sweep(hasten)
+        survivors = await self.sweep(hasten)
+        return Stopped(ran and self._killed, survivors)
 
     async def sweep(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
-        """End what is left of the family: helpers may follow a leader that ended, the rest is killed."""
+        """End what is left of the family: helpers may follow a leader that ended, the rest is killed.
+
+        Returns who outlived even SIGKILL.
+        """
         if self.exit_code is not None and not hasten.is_set():
             await self._gone_within(_FOLLOW_S)
         deadline = time.monotonic() + _KILL_WAIT_S
         while (left := await self._left()) and time.monotonic() < deadline:
+            self._killed = self._killed or self.identity in left
             signal_all(left, signal.SIGKILL)
             await self._gone_within(0.5)
         if self.spec.container:

@@ -10,11 +10,21 @@ from dataclasses import dataclass
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError
 from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.core.processes import end_all
 from dreamseed_cli.supervisor.control import fetch_snapshot
 from dreamseed_cli.supervisor.orphans import end_orphans, find_orphans, remove_stale_sockets
-from dreamseed_cli.supervisor.state import SupervisorRecord, forget, only_supervisor, read_supervisor
+from dreamseed_cli.supervisor.service_plan import POSTGRES, RELAY
+from dreamseed_cli.supervisor.state import (
+    ChildRecord,
+    SupervisorRecord,
+    forget,
+    only_supervisor,
+    read_supervisor,
+)
+from dreamseed_cli.supervisor.winding import PartEnded, StackPart
 
 _POLL_S = 0.1
+_KILL_WAIT_S = 5.0
 _ASK_EVERY_S = 1.0
 
 
@@ -52,6 +62,34 @@ def end_stack(state: StateDir, *, progress: Callable[[str], None]) -> Ended:
     return Ended(
         was_running=True, what=what, sentence=f"Ended what a killed run had left: {', '.join(what)}."
     )
+
+
+def kill_supervisor(state: StateDir) -> None:
+    """At once, one that does not answer: what it watched lives on. Blocks until it is gone, within bounds."""
+    record = read_supervisor(state)
+    if record is not None and record.alive():
+        end_all([record.identity], grace_s=_KILL_WAIT_S, ask=signal.SIGKILL)
+
+
+def end_left(state: StateDir, part: StackPart, within_s: float) -> PartEnded | None:
+    """End what a dead supervisor left of a part, in order for so long, then at once; None if it left none.
+
+    FailedError if processes outlive even SIGKILL, UsageError if a supervisor runs here. Blocks.
+    """
+    began = time.monotonic()
+    with only_supervisor(state):
+        left = [orphan for orphan in find_orphans(state) if _part(orphan.record) is part]
+        if not left:
+            return None
+        end_orphans(left, grace_s=within_s)
+    took_s = time.monotonic() - began
+    return PartEnded(part.value, round(took_s, 3), forced=took_s >= within_s)
+
+
+def _part(record: ChildRecord) -> StackPart:
+    if record.role != "service":
+        return StackPart.ENGINES if record.role == "engine" else StackPart.GATEWAY
+    return {RELAY: StackPart.RELAY, POSTGRES: StackPart.POSTGRES}.get(record.name, StackPart.REDIS)
 
 
 def _end_supervisor(state: StateDir, record: SupervisorRecord, progress: Callable[[str], None]) -> float:

@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.gateway.doorway import DoorOrder
 from dreamseed_cli.gateway.settings import ReplicaTarget
 from dreamseed_cli.profile.schema import Gateway
 
@@ -36,14 +37,20 @@ class ReplicaCounts(msgspec.Struct, frozen=True):
 class _Stats(msgspec.Struct, frozen=True):
     port: int
     replicas: tuple[ReplicaCounts, ...] = ()
+    calls: int = 0
+    journal_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayStats:
-    """The gateway's port and its counts by replica name."""
+    """The gateway's port, its counts by replica name, and what it still has to do."""
 
     port: int
     replicas: Mapping[str, ReplicaCounts]
+    calls: int = 0
+    """Calls under way."""
+    journal_bytes: int = 0
+    """Events that PostgreSQL does not have yet."""
 
 
 class GatewayAdmin:
@@ -55,8 +62,11 @@ class GatewayAdmin:
 
     async def stats(self) -> GatewayStats:
         """The gateway's counts. FailedError if it does not answer."""
-        answer = msgspec.json.decode(await self._call("GET", "/stats"), type=_Stats)
-        return GatewayStats(answer.port, {counts.name: counts for counts in answer.replicas})
+        return _stats(await self._call("GET", "/stats"))
+
+    async def set_doorway(self, order: DoorOrder) -> GatewayStats:
+        """Have it let in whom the order says. FailedError if it does not answer."""
+        return _stats(await self._call("PUT", "/doorway", order.model_dump(mode="json")))
 
     async def set_replicas(self, targets: Sequence[ReplicaTarget]) -> None:
         """Replace the gateway's replica table. FailedError if it does not answer."""
@@ -67,6 +77,10 @@ class GatewayAdmin:
         from what it runs with is only read at its start.
         """
         await self._call("PUT", "/settings", gateway.model_dump(mode="json"))
+
+    async def metrics(self) -> bytes:
+        """What it counts, for Prometheus. FailedError if it does not answer."""
+        return await self._call("GET", "/metrics")
 
     async def close(self) -> None:
         await self._session.close()
@@ -83,6 +97,12 @@ class GatewayAdmin:
                 place=self._place,
             )
         return content
+
+
+def _stats(body: bytes) -> GatewayStats:
+    told = msgspec.json.decode(body, type=_Stats)
+    counts = {replica.name: replica for replica in told.replicas}
+    return GatewayStats(told.port, counts, told.calls, told.journal_bytes)
 
 
 class _Complaint(msgspec.Struct, frozen=True):

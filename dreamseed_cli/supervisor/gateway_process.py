@@ -11,13 +11,13 @@ from types import MappingProxyType
 import structlog
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError
-from dreamseed_cli.core.processes import ProcessIdentity
 from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.gateway.address import dial_address
+from dreamseed_cli.gateway.doorway import DoorOrder
 from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
 from dreamseed_cli.supervisor.adoption import AdoptedChild, adopt_or_start
-from dreamseed_cli.supervisor.child import Child, ChildSpec, at_once, how_it_ended
-from dreamseed_cli.supervisor.gateway_admin import GatewayAdmin, ReplicaCounts
+from dreamseed_cli.supervisor.child import Child, ChildSpec, Stopped, at_once, how_it_ended
+from dreamseed_cli.supervisor.gateway_admin import GatewayAdmin, GatewayStats, ReplicaCounts
 from dreamseed_cli.supervisor.snapshot import GatewaySnapshot
 from dreamseed_cli.supervisor.state import ChildRecord
 
@@ -163,15 +163,28 @@ class GatewayProcess:
     def counts(self, replica: str) -> ReplicaCounts | None:
         return self._counts.get(replica)
 
-    async def stop(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
-        """Let it drain and end, within bounds; returns who outlived even SIGKILL."""
+    async def set_doorway(self, order: DoorOrder) -> GatewayStats:
+        """Have it let in whom the order says. FailedError if it does not answer."""
+        return await self._admin.set_doorway(order)
+
+    async def drain_within(self, seconds: float) -> None:
+        """Give running calls no longer than that when it stops, if it still listens."""
+        gateway = self._settings.gateway
+        if self._state == "serving" and seconds < gateway.drain_timeout_s:
+            try:
+                await self._admin.set_settings(gateway.model_copy(update={"drain_timeout_s": seconds}))
+            except DreamseedError as error:
+                log.warning("gateway_settings_not_taken", cause=str(error))
+
+    async def stop(self, hasten: asyncio.Event) -> Stopped:
+        """Let it drain and end, within bounds."""
         self._enter("draining", "stop_requested", "")
         self._stopping.set()
         async with self._launching:
             child = self.child
-        survivors = await child.stop(hasten) if child else ()
+        stopped = await child.stop(hasten) if child else Stopped()
         self._enter("stopped", "ended", "")
-        return survivors
+        return stopped
 
     async def close(self) -> None:
         await self._admin.close()

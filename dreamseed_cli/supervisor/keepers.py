@@ -38,9 +38,7 @@ def _postgres(plan: ServicesPlan) -> Keeper:
 
 def _dsn(addresses: ServiceAddresses) -> Callable[[], str]:
     def resolve() -> str:
-        from dreamseed_cli.database.address import resolve_dsn
-
-        return resolve_dsn(addresses.postgres_dsn, addresses.postgres_dsn_env) or ""
+        return addresses.dsn() or ""
 
     return resolve
 

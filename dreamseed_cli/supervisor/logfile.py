@@ -9,6 +9,14 @@ from pathlib import Path
 
 LOG_LIMIT_BYTES = 32 * 1024 * 1024
 _TAIL_BYTES = 128 * 1024
+_NOISE = re.compile(
+    r"nanobind: (leaked \d+ .*!|this is likely caused by a reference counting issue in the binding code\.)"
+    r"| - leaked (instance|type|function) .*"
+    r"| - \.\.\. skipped remainder"
+    r"|See https://nanobind\.readthedocs\.io/\S*"
+)
+"""What nanobind (xgrammar's bindings in vLLM) prints as a process ends, for whatever reason: it would push
+the reason out of the last lines."""
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -33,7 +41,8 @@ def bound_log(path: Path, limit_bytes: int = LOG_LIMIT_BYTES) -> bool:
 
 
 def last_lines(path: Path, count: int, *, since_byte: int = 0, until_byte: int | None = None) -> list[str]:
-    """Up to `count` last non-empty lines, read from the file's end only.
+    """Up to `count` last lines that say something, read from the file's end only: no empty ones, and not what
+    libraries say of themselves at every end.
 
     since_byte: what stands before it belongs to an earlier run (ignored once the log was emptied).
     until_byte: what stands behind it is left out (None: nothing is).
@@ -48,7 +57,12 @@ def last_lines(path: Path, count: int, *, since_byte: int = 0, until_byte: int |
     except FileNotFoundError:
         return []
     lines = [clean_line(line) for line in text.split("\n")]
-    return [line for line in lines if line][-count:] if count > 0 else []
+    return [line for line in lines if says_something(line)][-count:] if count > 0 else []
+
+
+def says_something(line: str) -> bool:
+    """Whether a clean line is worth an operator's look."""
+    return bool(line) and _NOISE.fullmatch(line) is None
 
 
 def clean_line(line: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dreamseed_cli.core.errors import MissingError
 from dreamseed_cli.core.paths import StateDir
-from dreamseed_cli.supervisor.logfile import clean_line, last_lines
+from dreamseed_cli.supervisor.logfile import clean_line, last_lines, says_something
 
 _POLL_S = 0.2
 _LONGEST_LINE = 64 * 1024
@@ -94,4 +94,5 @@ class _Follower:
             new = stream.read()
         self.position += len(new)
         *whole, self.rest = (self.rest + new).split(b"\n")
-        return [clean_line(line.decode("utf-8", errors="replace")) for line in whole]
+        lines = [clean_line(line.decode("utf-8", errors="replace")) for line in whole]
+        return [line for line in lines if not line or says_something(line)]

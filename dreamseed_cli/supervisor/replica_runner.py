@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from dreamseed_cli.core.errors import DreamseedError
-from dreamseed_cli.core.processes import ProcessIdentity
 from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.types import EngineError, EngineRefused, EngineTimeout
 from dreamseed_cli.profile.resilience import Supervision
 from dreamseed_cli.profile.schema import Engine, RemoteEngine
 from dreamseed_cli.supervisor.adoption import AdoptedChild, adopt_or_start
-from dreamseed_cli.supervisor.child import Child, ChildSpec, at_once, how_it_ended
+from dreamseed_cli.supervisor.child import Child, ChildSpec, Stopped, at_once, how_it_ended
 from dreamseed_cli.supervisor.exits import ExitKind, classify
 from dreamseed_cli.supervisor.gateway_admin import ReplicaCounts
 from dreamseed_cli.supervisor.replica import (
@@ -83,6 +82,8 @@ class ReplicaRunner:
         """What a killed supervisor left, by name: it is adopted in place of a start, if it is this engine."""
         self.rules = rules
         self.replica = Replica.launched(plan.name, time.time(), ours=plan.spec is not None)
+        self.drained = False
+        """Whether an operator wants no new requests there. It runs on, and is watched as ever."""
         self.child: Child | None = None
         self._start_timeout_s = engine.start_timeout_s
         self._client = EngineClient(
@@ -111,12 +112,19 @@ class ReplicaRunner:
 
     @property
     def ready(self) -> bool:
-        return self.replica.state is ReplicaState.READY
+        return self.replica.state is ReplicaState.READY and not self.drained
+
+    @property
+    def serving(self) -> bool:
+        """Whether requests may go there, if only for want of a better one."""
+        return self.replica.serving and not self.drained
 
     @property
     def expected_in_s(self) -> float | None:
         """When it will be ready, as far as its last start tells; None: unknown, or not by itself."""
-        if not self.replica.coming or self._start_took_s is None or self.replica.retry_at is None:
+        if self.drained or not self.replica.coming:
+            return None
+        if self._start_took_s is None or self.replica.retry_at is None:
             return None
         wait_s = 0.0
         if self.replica.state is ReplicaState.RESTARTING:
@@ -182,15 +190,15 @@ class ReplicaRunner:
             await self._changed.wait()  # each change has an event of its own
         return self.replica
 
-    async def stop(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
-        """Stop the process within bounds; returns who outlived even SIGKILL."""
+    async def stop(self, hasten: asyncio.Event) -> Stopped:
+        """Stop the process within bounds."""
         self._apply(StopRequested())
         self._stopping.set()
         async with self._launching:
             child = self.child
-        survivors = await child.stop(hasten) if child else ()
+        stopped = await child.stop(hasten) if child else Stopped()
         self._apply(Exited())
-        return survivors
+        return stopped
 
     async def close(self) -> None:
         if self._canary is not None:
@@ -222,6 +230,7 @@ class ReplicaRunner:
             last_log=self._last_log if starting else None,
             restarts=replica.restarts,
             retry_at=replica.retry_at if waits else None,
+            drained=self.drained,
         )
 
     async def _launch(self, spec: ChildSpec) -> Child | None:

@@ -44,7 +44,7 @@ class RollingRestart:
         """Where another replica is on its way, do not take the last one that serves."""
         others = [other for other in self._runners if other is not runner]
         waits = [other.until(_decided) for other in others if other.replica.coming]
-        if waits and not any(other.replica.serving for other in others):
+        if waits and not any(other.serving for other in others):
             await asyncio.wait([asyncio.ensure_future(wait) for wait in waits])
 
     async def _restart(self, runner: ReplicaRunner) -> Replica:

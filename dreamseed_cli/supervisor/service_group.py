@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from dreamseed_cli.core.processes import ProcessIdentity
-from dreamseed_cli.supervisor.child import Child
+from dreamseed_cli.supervisor.child import Child, Stopped
 from dreamseed_cli.supervisor.keepers import keepers_for
 from dreamseed_cli.supervisor.service import Service, ServiceState
 from dreamseed_cli.supervisor.service_plan import RELAY, ServicesPlan
@@ -50,18 +49,19 @@ class ServiceGroup:
             task.add_done_callback(_log_failure)
             self._tasks.append(task)
 
-    async def stop(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
-        """The relay first: it reads from PostgreSQL. Returns who outlived even SIGKILL."""
-        survivors: tuple[ProcessIdentity, ...] = ()
-        relay = [runner for runner in self._runners if runner.plan.name == RELAY]
-        servers = [runner for runner in self._runners if runner.plan.name != RELAY]
-        for together in (relay, servers):
-            for left in await asyncio.gather(*(runner.stop(hasten) for runner in together)):
-                survivors += left
+    async def stop(self, hasten: asyncio.Event) -> Stopped:
+        """The relay first: it reads from PostgreSQL."""
+        relay = await self.stop_those(lambda name: name == RELAY, hasten)
+        others = await self.stop_those(lambda name: name != RELAY, hasten)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        return survivors
+        return Stopped.together((relay, others))
+
+    async def stop_those(self, wanted: Callable[[str], bool], hasten: asyncio.Event) -> Stopped:
+        """End those whose names are wanted, together."""
+        runners = [runner for runner in self._runners if wanted(runner.plan.name)]
+        return Stopped.together(await asyncio.gather(*(runner.stop(hasten) for runner in runners)))
 
     def children(self) -> list[Child]:
         """Every process that was started and is on record."""

@@ -10,11 +10,10 @@ from dataclasses import replace
 import structlog
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError
-from dreamseed_cli.core.processes import ProcessIdentity
 from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.engine.types import Command
 from dreamseed_cli.services.keeping import Keeper, NoAnswer
-from dreamseed_cli.supervisor.child import Child, ChildSpec, at_once
+from dreamseed_cli.supervisor.child import Child, ChildSpec, Stopped, at_once
 from dreamseed_cli.supervisor.service import (
     Answered,
     CannotStart,
@@ -69,15 +68,15 @@ class ServiceRunner:
                 await self._watch(child)
             await self._wait(max(0.0, self.service.retry_at - time.monotonic()))
 
-    async def stop(self, hasten: asyncio.Event) -> tuple[ProcessIdentity, ...]:
-        """Stop it within bounds, in whatever step it is; returns who outlived even SIGKILL."""
+    async def stop(self, hasten: asyncio.Event) -> Stopped:
+        """Stop it within bounds, in whatever step it is."""
         self._apply(StopRequested())
         self._stopping.set()
         async with self._launching:
             child = self.child
-        survivors = await child.stop(hasten) if child is not None else ()
+        stopped = await child.stop(hasten) if child is not None else Stopped()
         self._apply(Exited())
-        return survivors
+        return stopped
 
     def snapshot(self) -> ServiceSnapshot:
         service, running = self.service, self.child is not None and self.child.exit_code is None

@@ -22,10 +22,12 @@ from dreamseed_cli.core.processes import ProcessIdentity, boot_id, end_all
 from dreamseed_cli.core.result import Provenance
 from dreamseed_cli.core.threads import in_daemon_thread
 from dreamseed_cli.engine.model_store import PREPARED_MODELS, ensure_model
+from dreamseed_cli.gateway.doorway import DoorOrder
 from dreamseed_cli.profile.schema import EmulatedEngine, Engine, RemoteEngine, VllmEngine
 from dreamseed_cli.profile.select import Choice
 from dreamseed_cli.services.ports import free_ports, remembered_ports
-from dreamseed_cli.supervisor.control import control_server
+from dreamseed_cli.supervisor.control import Orders, control_server
+from dreamseed_cli.supervisor.gateway_admin import GatewayStats
 from dreamseed_cli.supervisor.model_revision import model_revision
 from dreamseed_cli.supervisor.notify import Reports
 from dreamseed_cli.supervisor.orphans import Orphan, end_orphans, find_orphans
@@ -33,7 +35,13 @@ from dreamseed_cli.supervisor.preflight import require_everything, require_port,
 from dreamseed_cli.supervisor.reload import reload_note
 from dreamseed_cli.supervisor.reloader import reload_profile
 from dreamseed_cli.supervisor.service_plan import valkey_dir, valkey_ports_needed
-from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, ReloadOutcome, RollingSnapshot, StackSnapshot
+from dreamseed_cli.supervisor.snapshot import (
+    GatewaySnapshot,
+    ReloadOutcome,
+    ReplicaSnapshot,
+    RollingSnapshot,
+    StackSnapshot,
+)
 from dreamseed_cli.supervisor.stack import StackPlan, plan_stack, ports_needed, reloaded_plan
 from dreamseed_cli.supervisor.state import (
     ChildRecord,
@@ -45,6 +53,7 @@ from dreamseed_cli.supervisor.state import (
 from dreamseed_cli.supervisor.stopping import StopWish
 from dreamseed_cli.supervisor.supervise import Supervisor
 from dreamseed_cli.supervisor.takeover import take_over
+from dreamseed_cli.supervisor.winding import PartEnded, StackPart
 
 Viewer = Callable[[Callable[[], StackSnapshot]], Any]
 """Makes the coroutine that shows snapshots until it is cancelled."""
@@ -140,9 +149,21 @@ class Session:
         self._reports.tick(self.snapshot)
 
     def _restart(self, names: Sequence[str]) -> RollingSnapshot:
+        return self._started("restart").restart(names)
+
+    def _drain(self, name: str, drained: bool) -> ReplicaSnapshot:
+        return self._started("drain").drain(name, drained=drained)
+
+    async def _set_doorway(self, order: DoorOrder) -> GatewayStats:
+        return await self._started("doorway").set_doorway(order)
+
+    async def _wind_down(self, part: StackPart, within_s: float) -> PartEnded:
+        return await self._started("wind-down").wind_down(part, within_s)
+
+    def _started(self, place: str) -> Supervisor:
         if self._supervisor is None:
-            raise UsageError("the stack is still starting", place="restart", remedy="Wait: dreamseed status.")
-        return self._supervisor.restart(names)
+            raise UsageError("the stack is still starting", place=place, remedy="Wait: dreamseed status.")
+        return self._supervisor
 
     async def _run(self, viewer: Viewer) -> None:
         self._stop = stop = StopWish()
@@ -154,7 +175,8 @@ class Session:
             orphans = await asyncio.to_thread(find_orphans, self._state)
             await self._require_addresses(orphans)
             self._sign_in()
-            async with control_server(self._state, self.snapshot, self._restart):
+            orders = Orders(self._restart, self._drain, self._set_doorway, self._wind_down)
+            async with control_server(self._state, self.snapshot, orders):
                 await self._serve(stop, orphans)
             self._do("stopped")
         finally:

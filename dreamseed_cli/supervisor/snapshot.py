@@ -9,6 +9,8 @@ from dreamseed_cli.profile.difference import SettingChange
 from dreamseed_cli.supervisor.failover.snapshot import FailoverSnapshot
 from dreamseed_cli.supervisor.gpu.snapshot import CardSnapshot
 
+_SERVING = {"ready", "degraded"}
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSnapshot:
@@ -42,6 +44,18 @@ class ReplicaSnapshot:
     """How often this supervisor started it again."""
     retry_at: float | None = None
     """When it is started again, in seconds since the epoch; only while it waits for that."""
+    drained: bool = False
+    """Whether an operator wants no new requests there."""
+
+    @property
+    def takes(self) -> bool:
+        """Whether requests may go there."""
+        return not self.drained and self.state in _SERVING
+
+    @property
+    def word(self) -> str:
+        """Its state as people read it: `drained` for one that would be ready."""
+        return "drained" if self.drained and self.state in _SERVING else self.state
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +158,4 @@ class StackSnapshot:
     @property
     def ready(self) -> int:
         """How many replicas take requests."""
-        return sum(replica.state == "ready" for replica in self.replicas)
+        return sum(replica.word == "ready" for replica in self.replicas)

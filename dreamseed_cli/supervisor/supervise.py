@@ -16,17 +16,19 @@ import structlog
 from dreamseed_cli.core.errors import FailedError, UsageError
 from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.gateway.doorway import DoorOrder
 from dreamseed_cli.gateway.settings import ReplicaTarget
 from dreamseed_cli.incidents.book import IncidentBook
 from dreamseed_cli.incidents.record import incidents_file
 from dreamseed_cli.profile.schema import EmulatedEngine, Profile
 from dreamseed_cli.supervisor.adoption import records_of
-from dreamseed_cli.supervisor.child import Child
+from dreamseed_cli.supervisor.child import Child, Stopped
 from dreamseed_cli.supervisor.chronicle import Chronicle
 from dreamseed_cli.supervisor.engine_cards import EngineCards
 from dreamseed_cli.supervisor.failover.keeper import FailoverKeeper
 from dreamseed_cli.supervisor.failover.policy import Help
 from dreamseed_cli.supervisor.failover.snapshot import FailoverSnapshot
+from dreamseed_cli.supervisor.gateway_admin import GatewayStats
 from dreamseed_cli.supervisor.gateway_process import GatewayProcess
 from dreamseed_cli.supervisor.gpu.care import CardCare
 from dreamseed_cli.supervisor.gpu.ladder import IN_HAND
@@ -37,6 +39,7 @@ from dreamseed_cli.supervisor.replica_runner import ReplicaRunner
 from dreamseed_cli.supervisor.rolling import RollingRestart
 from dreamseed_cli.supervisor.service import Service
 from dreamseed_cli.supervisor.service_group import ServiceGroup
+from dreamseed_cli.supervisor.service_plan import POSTGRES, RELAY
 from dreamseed_cli.supervisor.snapshot import (
     GatewaySnapshot,
     ReplicaSnapshot,
@@ -46,6 +49,7 @@ from dreamseed_cli.supervisor.snapshot import (
 from dreamseed_cli.supervisor.stack import StackPlan
 from dreamseed_cli.supervisor.state import gateway_file, write_children
 from dreamseed_cli.supervisor.stopping import StopWish
+from dreamseed_cli.supervisor.winding import PartEnded, StackPart, Stop, stop_within
 
 _TICK_S = 1.0
 
@@ -211,16 +215,59 @@ class Supervisor:
         self._spawn(self._rolling.run())
         return self._rolling.snapshot
 
+    def drain(self, name: str, *, drained: bool) -> ReplicaSnapshot:
+        """Send this replica nothing new, or send it requests again. Those it has, it finishes.
+
+        It holds until it is taken back or the stack ends. UsageError if there is none of this name.
+        """
+        runner = next((one for one in self._runners if one.plan.name == name), None)
+        if runner is None:
+            known = ", ".join(one.plan.name for one in self._runners)
+            raise UsageError(f"there is no replica {name} here", place="drain", remedy=f"There are: {known}.")
+        runner.drained = drained
+        log.info("replica_drained" if drained else "replica_undrained", replica=name)
+        self._tell_table()
+        self._count_replicas()
+        return runner.snapshot(self._gateway.counts(name))
+
+    async def set_doorway(self, order: DoorOrder) -> GatewayStats:
+        """Have the gateway let in whom the order says. FailedError if it does not answer."""
+        return await self._gateway.set_doorway(order)
+
+    async def wind_down(self, part: StackPart, within_s: float) -> PartEnded:
+        """End a part, in order for so long, then at once. Nothing that ends now is started again."""
+        self._stopping = True
+        self._on_activity(f"stopping part by part: {part.value}")
+        if part is StackPart.GATEWAY:
+            await self._gateway.drain_within(within_s / 2)
+        stops: dict[StackPart, Stop] = {
+            StackPart.GATEWAY: self._stop_gateway,
+            StackPart.ENGINES: self._stop_engines_and_help,
+            StackPart.RELAY: partial(self._services.stop_those, lambda name: name == RELAY),
+            StackPart.POSTGRES: partial(self._services.stop_those, lambda name: name == POSTGRES),
+            StackPart.REDIS: partial(self._services.stop_those, lambda name: name not in {RELAY, POSTGRES}),
+        }
+        return await stop_within(part, stops[part], within_s)
+
+    async def _stop_gateway(self, hasten: asyncio.Event) -> Stopped:
+        self._care.stop()
+        return await self._gateway.stop(hasten)
+
+    async def _stop_engines_and_help(self, hasten: asyncio.Event) -> Stopped:
+        _, stopped = await asyncio.gather(self._failover.stop(hasten), self._stop_engines(hasten))
+        return stopped
+
+    async def _stop_engines(self, hasten: asyncio.Event) -> Stopped:
+        return Stopped.together(await asyncio.gather(*(runner.stop(hasten) for runner in self._runners)))
+
     async def _shut_down(self, hasten: asyncio.Event) -> None:
         self._on_activity("draining: the gateway finishes running calls and takes no more")
-        self._care.stop()
-        survivors = await self._gateway.stop(hasten)
+        gateway = await self._stop_gateway(hasten)
         self._on_activity("stopping the engines")
         sent_home = asyncio.create_task(self._failover.stop(hasten))
-        for left in await asyncio.gather(*(runner.stop(hasten) for runner in self._runners)):
-            survivors += left
+        engines = await self._stop_engines(hasten)
         self._on_activity("stopping the services")
-        survivors += await self._services.stop(hasten)
+        services = await self._services.stop(hasten)
         await sent_home
         for task in self._tasks:
             task.cancel()
@@ -228,7 +275,7 @@ class Supervisor:
         await asyncio.gather(self._gateway.close(), *(runner.close() for runner in self._runners))
         await asyncio.to_thread(self._chronicle.close)
         self._record_children()
-        if survivors:
+        if survivors := Stopped.together((gateway, engines, services)).survivors:
             log.error("processes_survive", pids=[member.pid for member in survivors])
 
     async def _tick_forever(self) -> None:
@@ -278,7 +325,7 @@ class Supervisor:
             self._on_activity(_activity(replicas))
 
     def _count_replicas(self) -> None:
-        serving = sum(runner.replica.serving for runner in self._runners)
+        serving = sum(runner.serving for runner in self._runners)
         self._failover.observe(serving, len(self._runners))
 
     def _minds(self, cards: tuple[int, ...]) -> bool:
@@ -369,7 +416,7 @@ class Supervisor:
 
 def _target(runner: ReplicaRunner, *, some_ready: bool) -> ReplicaTarget:
     replica = runner.replica
-    ready = runner.ready or (replica.serving and not some_ready)
+    ready = runner.ready or (runner.serving and not some_ready)
     told = {
         "state": replica.state.value,
         "reason": replica.reason.value,

@@ -20,7 +20,9 @@ from dreamseed_cli.supervisor.snapshot import (
 )
 
 _STYLES = {
-    **dict.fromkeys(("starting", "draining", "restarting", "unusable", "stopping", "degraded"), "yellow"),
+    **dict.fromkeys(
+        ("starting", "draining", "drained", "restarting", "unusable", "stopping", "degraded"), "yellow"
+    ),
     **dict.fromkeys(("failed", "hung", "unreachable", "quarantined"), "bold red"),
     **dict.fromkeys(("off", "outbox", "stopped"), "dim"),
     "ready": "green",
@@ -49,6 +51,11 @@ def stack_view(snapshot: StackSnapshot, *, spinner: Spinner | None = None) -> Re
     return Panel(
         Group(*parts), title=title, title_align="left", border_style="magenta" if simulated else "blue"
     )
+
+
+def state_text(state: str) -> Text:
+    """A state's word in its colour."""
+    return Text(state, style=_STYLES.get(state, ""))
 
 
 def reload_view(outcome: ReloadOutcome) -> RenderableType:
@@ -113,7 +120,7 @@ def _replica_table(snapshot: StackSnapshot) -> Table:
 
 
 def _row(replica: ReplicaSnapshot, now: float) -> list[RenderableType]:
-    state = Text(replica.state, style=_STYLES.get(replica.state, ""))
+    state = state_text(replica.word)
     return [
         replica.name,
         state,

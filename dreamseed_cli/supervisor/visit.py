@@ -57,9 +57,9 @@ def with_own_stack(
 
     It takes a free port on loopback, without TLS, and no help from elsewhere, which would cost money.
     services: a private PostgreSQL and Valkey cluster; else none, so that nothing but the engines starts and
-    answers. What is waited for is shown on `console`. lets_finish: the first Ctrl-C only sets
-    `Host.interrupted`, and the work comes to its end by itself; otherwise, and at the second one, it is
-    cancelled.
+    answers. What is waited for is shown on `console`. lets_finish: the first Ctrl-C, or a closed terminal
+    (not under nohup), only sets `Host.interrupted`, and the work comes to its end by itself; otherwise, and
+    at the second Ctrl-C, it is cancelled.
 
     Raises what the work raises, KeyboardInterrupt if it was interrupted before it had a result, and as
     `Session.run` if the stack cannot start or fails. In every case nothing is left running.
@@ -97,6 +97,8 @@ class _Visit(Generic[_T]):
         self._console = console
         self._result: list[_T] = []
         self._failure: Exception | None = None
+        # The session takes the signal, and it could not be told any more that nohup had it ignored.
+        self._may_hang_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 
     async def __call__(self, snapshots: Callable[[], StackSnapshot]) -> None:
         try:
@@ -128,6 +130,8 @@ class _Visit(Generic[_T]):
 
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(signum, interrupt)
+        if self._lets_finish and self._may_hang_up:
+            loop.add_signal_handler(signal.SIGHUP, host.interrupted.set)
         try:
             return await working
         finally:

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import lone_supervisor
 import pytest
 import uvloop
@@ -21,10 +23,12 @@ from dreamseed_cli.core.processes import ProcessIdentity
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.profile.schema import Profile
 from dreamseed_cli.supervisor.adoption import AdoptedChild, adopt_or_start
+from dreamseed_cli.supervisor.child import Stopped
 from dreamseed_cli.supervisor.orphans import end_orphans, find_orphans
 from dreamseed_cli.supervisor.stack import ReplicaPlan
 from dreamseed_cli.supervisor.state import read_children
 from dreamseed_cli.supervisor.takeover import Takeover, take_over
+from dreamseed_cli.supervisor.winding import StackPart, stop_within
 
 _BOUND_S = 60.0
 
@@ -76,11 +80,30 @@ def test_it_is_adopted_answers_and_is_stopped(state: StateDir) -> None:
         assert isinstance(child, AdoptedChild)
         assert child.identity == leader
         await _answers(plan)
-        assert await child.stop(asyncio.Event()) == ()
+        assert await child.stop(asyncio.Event()) == Stopped()
 
     uvloop.run(supervise())
     assert not leader.alive()
     assert "killed" not in state.log("r0").read_text()
+
+
+def test_one_that_is_deaf_is_forced_although_its_own_time_was_up_first(state: StateDir) -> None:
+    """It ignores SIGTERM; the part's time had hardly begun."""
+    leader, plan = _leader(state), planned(state, profile())
+    left = _take(state, profile()).left
+
+    async def supervise() -> None:
+        assert plan.spec
+        child = await adopt_or_start(replace(plan.spec, grace_s=0.5), left)
+        await _answers(plan)
+        connector = aiohttp.UnixConnector(str(plan.endpoint.socket))
+        async with aiohttp.ClientSession("http://engine", connector=connector) as session:
+            (await session.post("/control/fault", json={"fault": "deaf"})).raise_for_status()
+        ended = await stop_within(StackPart.ENGINES, child.stop, _BOUND_S)
+        assert (ended.forced, ended.survivors) == (True, 0)
+
+    uvloop.run(supervise())
+    assert not leader.alive()
 
 
 def test_its_crash_is_noticed_within_a_second(state: StateDir) -> None:

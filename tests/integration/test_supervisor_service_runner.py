@@ -74,7 +74,7 @@ async def _running(plan: ServicePlan, keeper: Scripted) -> AsyncIterator[tuple[S
         yield runner, states
     finally:
         async with asyncio.timeout(20):
-            assert await runner.stop(asyncio.Event()) == ()
+            assert (await runner.stop(asyncio.Event())).survivors == ()
             await task
     assert runner.snapshot().state == "stopped"
     assert runner.snapshot().pid is None

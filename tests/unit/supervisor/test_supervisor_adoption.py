@@ -26,7 +26,7 @@ from dreamseed_cli.supervisor.adoption import (
     look_at,
     records_of,
 )
-from dreamseed_cli.supervisor.child import UNKNOWN_EXIT, ChildSpec, StartedChild, how_it_ended
+from dreamseed_cli.supervisor.child import UNKNOWN_EXIT, ChildSpec, StartedChild, Stopped, how_it_ended
 from dreamseed_cli.supervisor.fingerprint import fingerprint
 from dreamseed_cli.supervisor.orphans import find_orphans
 from dreamseed_cli.supervisor.session import _engine_ports
@@ -164,12 +164,12 @@ async def test_an_adopted_child_is_watched_and_stopped(
     assert child.record() == record
     assert not child.refresh()
     waiting = asyncio.create_task(child.wait())
-    assert await child.stop(asyncio.Event()) == ()
+    assert await child.stop(asyncio.Event()) == Stopped()
     assert await waiting == _code(child) == UNKNOWN_EXIT
     assert stranger.wait(5) == -signal.SIGTERM
     assert "not ours to know" in how_it_ended(_code(child))
     # Once more changes nothing.
-    assert await child.stop(asyncio.Event()) == ()
+    assert await child.stop(asyncio.Event()) == Stopped()
 
 
 async def test_a_kill_is_noticed_within_a_second(state: StateDir, stranger: subprocess.Popen[bytes]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from dreamseed_cli.core.errors import MissingError
 from dreamseed_cli.core.processes import ProcessIdentity
 from dreamseed_cli.engine.types import Command
-from dreamseed_cli.supervisor.child import Child, ChildSpec
+from dreamseed_cli.supervisor.child import Child, ChildSpec, Stopped
 
 _WITH_HELPER = """
 import signal, subprocess, sys, time
@@ -82,7 +82,7 @@ async def test_a_session_of_its_own(tmp_path: Path) -> None:
     child = await Child.start(_spec(tmp_path, "import time; time.sleep(60)"))
     assert os.getsid(child.identity.pid) == child.identity.pid != os.getsid(0)
     assert child.record().leader.alive()
-    assert await child.stop(asyncio.Event()) == ()
+    assert await child.stop(asyncio.Event()) == Stopped()
     assert child.exit_code == -15
 
 
@@ -93,7 +93,7 @@ async def test_stop_ends_the_whole_family(tmp_path: Path, manner: str) -> None:
     helper = await _helper(child)
     assert child.refresh()
     assert helper in child.record().members
-    assert await child.stop(asyncio.Event()) == ()
+    assert await child.stop(asyncio.Event()) == Stopped(killed=manner == "stubborn")
     assert not helper.alive()
     assert not child.identity.alive()
 
@@ -106,7 +106,7 @@ async def test_a_hastened_stop_does_not_wait(tmp_path: Path) -> None:
     stopping = asyncio.create_task(child.stop(hasten))
     hasten.set()
     async with asyncio.timeout(20):
-        assert await stopping == ()
+        assert await stopping == Stopped(killed=True)
     assert not helper.alive()
 
 
@@ -120,3 +120,4 @@ async def test_a_crash_leaves_helpers_for_the_sweep(tmp_path: Path) -> None:
     assert helper.alive()
     assert await child.sweep(asyncio.Event()) == ()
     assert not helper.alive()
+    assert await child.stop(asyncio.Event()) == Stopped()  # what had crashed is not killed

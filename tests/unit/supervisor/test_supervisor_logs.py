@@ -28,6 +28,45 @@ def test_last_lines_skip_empty_ones_and_colours(tmp_path: Path) -> None:
     assert last_lines(log, 3) == ["two", "done", "\N{REPLACEMENT CHARACTER}"]
 
 
+CRASH = """(EngineCore pid=4711) ERROR [core.py:1121] torch.OutOfMemoryError: CUDA out of memory.
+(APIServer pid=4690)     raise EngineDeadError() from (exception if exception else None)
+(APIServer pid=4690) vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.
+"""
+LEAKS = """nanobind: leaked 2 instances!
+ - leaked instance 0x7f3c9a1b2c40 of type "xgrammar.xgrammar_bindings.GrammarCompiler"
+ - leaked instance 0x7f3c9a1b2c70 of type "xgrammar.xgrammar_bindings.TokenizerInfo"
+nanobind: leaked 11 keep_alive records!
+nanobind: leaked 9 types!
+ - leaked type "xgrammar.xgrammar_bindings.GrammarCompiler"
+ - ... skipped remainder
+nanobind: leaked 71 functions!
+ - leaked function "compile_json_schema"
+ - leaked function ""
+ - ... skipped remainder
+nanobind: this is likely caused by a reference counting issue in the binding code.
+See https://nanobind.readthedocs.io/en/latest/refleaks.html
+"""
+
+
+@pytest.mark.parametrize("log", [CRASH + LEAKS, LEAKS + CRASH, CRASH + "\x1b[0;36m" + LEAKS])
+def test_last_words_are_the_crash_not_what_bindings_say_at_every_end(tmp_path: Path, log: str) -> None:
+    """vLLM's xgrammar reports its own leaks after the reason: eight lines of it were all that one saw."""
+    path = tmp_path / "r0.log"
+    path.write_text(log)
+    assert last_lines(path, 8) == CRASH.splitlines()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["nanobind: cannot convert the argument", "it leaked 3 types!", "- leaked type", "See https://x.y"],
+)
+def test_what_only_resembles_it_is_shown(tmp_path: Path, line: str) -> None:
+    """An error of the bindings is no leak."""
+    path = tmp_path / "r0.log"
+    path.write_text(f"{line}\n")
+    assert last_lines(path, 8) == [line]
+
+
 def test_last_lines_of_this_run_only(tmp_path: Path) -> None:
     """Lines of an earlier run in the same file are no explanation for this one."""
     log = tmp_path / "r0.log"
@@ -93,6 +132,16 @@ def test_following_yields_only_whole_new_lines_and_survives_emptying(state: Stat
     log.write_text("")
     state.log("r1").write_text("joined\n")
     assert next(line.line for line in lines if line.name == "r1") == "joined"
+
+
+def test_following_leaves_out_the_same(state: StateDir) -> None:
+    """A log reads alike whether it is followed or looked at later."""
+    state.log("r0").write_text("loading\n")
+    lines = follow_logs(state, "r0", 1)
+    assert next(lines).line == "loading"
+    with state.log("r0").open("a") as stream:
+        stream.write(LEAKS + CRASH)
+    assert [next(lines).line for _ in range(3)] == CRASH.splitlines()
 
 
 def test_a_log_is_emptied_even_if_its_copy_finds_no_room(

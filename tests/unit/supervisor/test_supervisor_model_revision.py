@@ -80,5 +80,5 @@ def test_a_remote_engine_is_its_models_name() -> None:
         engine = {"kind": "remote", "urls": list(urls), "model": model}
         return parse_profile({"name": "far", "description": "x", "engine": engine}, source="test").engine
 
-    assert model_revision(remote("m", "http://a")) == model_revision(remote("m", "http://a", "http://b"))
-    assert model_revision(remote("m", "http://a")) != model_revision(remote("n", "http://a"))
+    assert model_revision(remote("m", "https://a")) == model_revision(remote("m", "https://a", "https://b"))
+    assert model_revision(remote("m", "https://a")) != model_revision(remote("n", "https://a"))

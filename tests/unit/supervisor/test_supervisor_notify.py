@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stack_snapshots import stack_snapshot
 
 from dreamseed_cli.core.result import Provenance
 from dreamseed_cli.supervisor.child import child_environment
@@ -56,14 +57,8 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def _snapshot(*states: str, gateway: str = "serving", activity: str = "serving") -> StackSnapshot:
-    return StackSnapshot(
-        profile="p",
-        why="",
-        served_name="m",
+    return stack_snapshot(
         provenance=Provenance.SIMULATED,
-        pid=1,
-        started_at=0.0,
-        taken_at=1.0,
         activity=activity,
         gateway=GatewaySnapshot(gateway),
         replicas=tuple(

@@ -42,9 +42,9 @@ def test_the_default_profile_passes_where_vllm_is_installed() -> None:
 
 
 def test_vllm_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The remedy is the extra for this device; services that are not installed are told in the same round."""
+    """The remedy is what works for this device; services that are missing are told in the same round."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ErrorGroup, match=r"dreamseed\[cpu\]") as refusal:
+    with pytest.raises(ErrorGroup, match="DREAMSEED_ENGINE=cpu make setup") as refusal:
         _require(load_profile("laptop"))
     assert {error.place for error in refusal.value.causes()} == {
         "vllm",
@@ -98,7 +98,7 @@ def test_an_api_key_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         {
             "name": "far",
             "description": "x",
-            "engine": {"kind": "remote", "urls": ["http://a"], "model": "m", "api_key_env": "DS_TEST_KEY"},
+            "engine": {"kind": "remote", "urls": ["https://a"], "model": "m", "api_key_env": "DS_TEST_KEY"},
         },
         source="test",
     )

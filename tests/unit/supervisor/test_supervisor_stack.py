@@ -24,7 +24,7 @@ def plan_stack(profile: Profile, state: StateDir, **rest: Any) -> StackPlan:
 
 
 def _remote() -> Profile:
-    engine = {"kind": "remote", "urls": ["http://a:1", "http://b:2"], "model": "m", "api_key_env": "KEY"}
+    engine = {"kind": "remote", "urls": ["https://a:1", "https://b:2"], "model": "m", "api_key_env": "KEY"}
     return parse_profile({"name": "far", "description": "x", "engine": engine}, source="test")
 
 
@@ -81,7 +81,7 @@ def test_emulated_engines_share_one_file_and_are_simulated() -> None:
 def test_remote_engines_start_nothing() -> None:
     """They are addresses with the server's own model name; the key is named, never held."""
     plan = plan_stack(_remote(), _STATE)
-    assert [str(replica.endpoint) for replica in plan.replicas] == ["http://a:1", "http://b:2"]
+    assert [str(replica.endpoint) for replica in plan.replicas] == ["https://a:1", "https://b:2"]
     assert all(replica.spec is None and replica.model == "m" for replica in plan.replicas)
     settings = _settings(plan)
     assert (settings.api_key_env, settings.usage_per_chunk, settings.max_model_len) == ("KEY", False, None)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from stack_snapshots import stack_snapshot
 
 from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.core.paths import StateDir
@@ -39,19 +40,13 @@ class _Session:
 
     def listen(self) -> None:
         self.calls.append("listen")
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().remove_signal_handler(signum)
 
 
 def _stack(states: Sequence[str] = ("ready",), *, address: str | None = "h:1", service: str = "ready") -> Any:
-    return StackSnapshot(
-        profile="p",
-        why="",
-        served_name="m",
+    return stack_snapshot(
         provenance=Provenance.SIMULATED,
-        pid=1,
-        started_at=0.0,
-        taken_at=1.0,
         activity="waiting for r0",
         gateway=GatewaySnapshot("serving", address),
         replicas=tuple(
@@ -150,6 +145,20 @@ async def test_the_work_may_finish_after_an_interrupt() -> None:
     await made(_stack)
     assert made.outcome() == "partial"
     assert session.calls == ["listen", "end"]
+
+
+async def _hangs_up(host: Host) -> str:
+    for _ in range(2):  # the shell's and the kernel's
+        signal.raise_signal(signal.SIGHUP)
+    await host.interrupted.wait()
+    return "partial"
+
+
+async def test_a_terminal_that_is_closed_lets_the_work_finish() -> None:
+    """However often that is told."""
+    made, _, _ = _visit(_hangs_up, lets_finish=True)
+    await made(_stack)
+    assert made.outcome() == "partial"
 
 
 async def test_of_several_failures_one_cause_is_told() -> None:

@@ -25,7 +25,7 @@ from dreamseed_cli.supervisor.failover.policy import (
     pause_s,
 )
 
-RULES = Failover(urls=("http://help",), below=0.5, after_s=10.0, back_after_s=20.0, ready_within_s=60.0)
+RULES = Failover(urls=("https://help",), below=0.5, after_s=10.0, back_after_s=20.0, ready_within_s=60.0)
 LOW, ENOUGH = Observed(1, 3), Observed(2, 3)
 STARTED, STOPPED = HookEnded(Hook.START, ok=True), HookEnded(Hook.STOP, ok=True)
 SERVES, SERVES_NEEDLESSLY = Observed(1, 3, answering=1), Observed(3, 3, answering=1)
