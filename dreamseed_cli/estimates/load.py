@@ -12,13 +12,14 @@ from pydantic_core import ErrorDetails
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
 from dreamseed_cli.core.toml import read_toml
+from dreamseed_cli.estimates.instruments import every_key, instruments_of, unit_of
 from dreamseed_cli.estimates.rules import RULES
-from dreamseed_cli.estimates.schema import Book
+from dreamseed_cli.estimates.schema import Book, Estimate
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _MESSAGES = {
     "value": "it should be a number, a range [low, high], or words",
-    "check": "it should be setting, price, measured:KEY or arithmetic:RULE, or a list of these",
+    "check": "it should be setting, price, measured:KEY, computed:KEY or arithmetic:RULE, or a list of these",
 }
 _INSTALLED = _PACKAGE / "_benchmarks"
 
@@ -43,16 +44,37 @@ def parse_book(data: Mapping[str, Any], *, source: str) -> Book:
         # The first of each place: a union complains once for each of its kinds.
         found = {_path(detail, data): detail for detail in reversed(error.errors())}
         raise ErrorGroup([_explain(path, found[path], source) for path in reversed(found)]) from error
-    unknown = [(one.id, rule) for one in book for rule in one.rules if rule not in RULES]
-    if unknown:
-        remedy = f"Rules are: {', '.join(sorted(RULES))}."
-        raise ErrorGroup(
-            [
-                UsageError(f"no rule is called '{rule}'", place=f"{source}: {name}.check", remedy=remedy)
-                for name, rule in unknown
-            ]
-        )
+    if wrong := [error for one in book for error in (*_unknown_rules(one, source), *_lost_key(one, source))]:
+        raise ErrorGroup(wrong)
     return book
+
+
+def _unknown_rules(one: Estimate, source: str) -> list[UsageError]:
+    remedy = f"Rules are: {', '.join(sorted(RULES))}."
+    return [
+        UsageError(f"no rule is called '{rule}'", place=f"{source}: {one.id}.check", remedy=remedy)
+        for rule in one.rules
+        if rule not in RULES
+    ]
+
+
+def _lost_key(one: Estimate, source: str) -> list[UsageError]:
+    """A key that nothing writes would wait for its result for ever, and so would one in another unit."""
+    key, place = one.result_key, f"{source}: {one.id}.check"
+    if key is None:
+        return []
+    units = {unit_of(each, key) for each in instruments_of(key)}
+    if not units and one.needs is None:
+        remedy = "Say in 'needs' what measuring it would take, or name one of: " + ", ".join(every_key())
+        return [UsageError(f"no instrument writes a result '{key}'", place=place, remedy=f"{remedy}.")]
+    if units and one.needs is not None:
+        command = instruments_of(key)[0].command
+        remedy = "Remove 'needs'."
+        return [UsageError(f"'{key}' is measured by `{command}`", place=place, remedy=remedy)]
+    if units and one.unit not in units:
+        written = ", ".join(sorted(str(unit) for unit in units))
+        return [UsageError(f"'{key}' is written in {written}, not in {one.unit}", place=place)]
+    return []
 
 
 def _explain(path: str, detail: ErrorDetails, source: str) -> UsageError:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import TypeVar
 
 from dreamseed_cli.estimates.schema import Book, Estimate
+
+Number = TypeVar("Number", float, Decimal)
 
 ROUNDING = 0.05
 """The document rounds: a figure within 5 % of the computed one agrees with it."""
@@ -41,10 +45,15 @@ def figure(estimate: Estimate) -> str:
     return f"{text} {estimate.unit}".strip()
 
 
-def agrees(low: float, high: float, value: float, to: float | None = None) -> bool:
-    """Whether low to high and value to `to` meet, give or take the document's rounding."""
+def agrees(low: Number, high: Number, value: Number, to: Number | None = None) -> bool:
+    """Whether low to high and value to `to` meet, give or take the document's rounding. Money as decimals."""
     to = value if to is None else to
-    return low <= to + ROUNDING * abs(to) and high >= value - ROUNDING * abs(value)
+    return low <= to + _rounding(to) and high >= value - _rounding(value)
+
+
+def _rounding(value: Number) -> Number:
+    share = Decimal(str(ROUNDING)) if isinstance(value, Decimal) else ROUNDING
+    return share * abs(value)
 
 
 def place(estimate: Estimate) -> str:

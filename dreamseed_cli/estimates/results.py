@@ -12,11 +12,11 @@ A file may hold anything else beside these. `device` may also be the table that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -25,7 +25,9 @@ from dreamseed_cli.profile.part import Part
 
 
 class Measurement(Part):
-    """One result: low to high is its spread over n runs, in the same unit."""
+    """One result, in its unit: low to high is its 95 % interval or spread; n what it was taken of: runs, or
+    the requests of one run.
+    """
 
     key: str
     value: float
@@ -94,10 +96,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The newest of every key, device and provenance; `skipped`: files of another shape, and why."""
+    """The newest of every key, device and provenance.
+
+    skipped: files that could not be read as records, and why. reports: files without `measurements`, which
+    answer other questions than the document's figures.
+    """
 
     found: tuple[Found, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    reports: tuple[str, ...] = ()
 
     def of(self, key: str) -> list[Found]:
         """Every device's newest results for a key, newest first."""
@@ -105,22 +112,44 @@ class Results:
         return sorted(ours, key=lambda one: one.date, reverse=True)
 
 
+def record_data(
+    found: Sequence[Measurement], *, date: str, device: str, profile: str | None, data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A file of results as `read_results` reads it: the record's own keys, and `data` beside them."""
+    return {
+        "date": date,
+        "device": device,
+        "profile": profile,
+        "measurements": [one.model_dump(mode="json", exclude_none=True) for one in found],
+        **data,
+    }
+
+
 def read_results(folder: Path) -> Results:
-    """Every record in a folder's JSON files. UsageError if there is no such folder."""
+    """Every record in a folder's JSON files, and in the runs that `bench --out` wrote below it.
+
+    UsageError if there is no such folder.
+    """
     if not folder.is_dir():
         raise UsageError("there is no such folder", place=str(folder), remedy="Check --results.")
     found: list[Found] = []
     skipped: list[tuple[str, str]] = []
-    for path in sorted(folder.glob("*.json")):
+    reports: list[str] = []
+    for path in sorted([*folder.glob("*.json"), *folder.glob("*/result.json")]):
+        name = str(path.relative_to(folder))
         try:
-            found += _entries(path)
+            found += _entries(path, name)
         except ValidationError as error:
+            if any((one["type"], one["loc"]) == ("missing", ("measurements",)) for one in error.errors()):
+                reports.append(name)
+                continue
             first = error.errors()[0]
             place = ".".join(str(step) for step in first["loc"])
-            skipped.append((path.name, f"{place}: {first['msg']}" if place else first["msg"]))
+            reason = first["msg"].removeprefix("Value error, ")
+            skipped.append((name, f"{place}: {reason}" if place else reason))
         except OSError as error:
-            skipped.append((path.name, error.strerror or str(error)))
-    return Results(tuple(newest(found)), tuple(skipped))
+            skipped.append((name, error.strerror or str(error)))
+    return Results(tuple(newest(found)), tuple(skipped), tuple(reports))
 
 
 def newest(found: Iterable[Found]) -> list[Found]:
@@ -133,9 +162,8 @@ def newest(found: Iterable[Found]) -> list[Found]:
     return list(latest.values())
 
 
-def _entries(path: Path) -> list[Found]:
+def _entries(path: Path, name: str) -> list[Found]:
     record = Record.model_validate_json(path.read_bytes())
     return [
-        Found(one, record.device_name, record.moment, record.profile, path.name)
-        for one in record.measurements
+        Found(one, record.device_name, record.moment, record.profile, name) for one in record.measurements
     ]

@@ -28,6 +28,7 @@ RULES: dict[str, Rule] = {
     "runway-cloud": cost_rules.runway_cloud,
     "runway-difference": cost_rules.runway_difference,
     "card-memory": serving_rules.card_memory,
+    "card-fp16": serving_rules.card_fp16,
     "single-stream-bound": serving_rules.single_stream_bound,
     "throughput-bound": serving_rules.throughput_bound,
     "tensor-parallel": serving_rules.tensor_parallel,

@@ -11,7 +11,7 @@ from dreamseed_cli.profile.part import Part
 
 Better = Literal["higher", "lower", "equal"]
 Value = float | tuple[float, float] | str
-_CHECK = r"^(setting|price|measured:[a-z0-9-]+|arithmetic:[a-z0-9-]+)$"
+_CHECK = r"^(setting|price|(measured|computed):[a-z0-9-]+|arithmetic:[a-z0-9-]+)$"
 Check = Annotated[str, Field(pattern=_CHECK)]
 
 
@@ -40,6 +40,8 @@ class Estimate(Part):
     """Id of the figure this one is checked with."""
     device: str | None = None
     """What the figure is about; results of devices without it in their name do not judge."""
+    needs: Annotated[str, Field(min_length=1)] | None = None
+    """What measuring it would take, where no instrument of this program does; without a full stop."""
 
     @field_validator("check", mode="before")
     @classmethod
@@ -53,8 +55,10 @@ class Estimate(Part):
             raise ValueError("the range's low end is above its high end")
         if isinstance(self.value, str) and self.check != ("setting",):
             raise ValueError("words can only be a setting")
-        if self.measured_key is not None and self.better is None:
-            raise ValueError("a measured figure needs 'better'")
+        if self.result_key is not None and self.better is None:
+            raise ValueError("a measured or computed figure needs 'better'")
+        if self.needs is not None and self.measured_key is None:
+            raise ValueError("'needs' is of measured figures only")
         return self
 
     @property
@@ -72,8 +76,18 @@ class Estimate(Part):
 
     @property
     def measured_key(self) -> str | None:
-        """The key of results that judge this figure."""
-        return next((check.partition(":")[2] for check in self.check if check.startswith("measured:")), None)
+        """The key of measurements that judge this figure."""
+        return self._key("measured")
+
+    @property
+    def computed_key(self) -> str | None:
+        """The key of computations by a model that judge it: nobody can measure next year's bill."""
+        return self._key("computed")
+
+    @property
+    def result_key(self) -> str | None:
+        """The key of its results, whichever they are."""
+        return self.measured_key or self.computed_key
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -85,6 +99,9 @@ class Estimate(Part):
         if name not in self.fields:
             raise NotComputable(f"'{self.id}' has no field '{name}'")
         return self.fields[name]
+
+    def _key(self, kind: str) -> str | None:
+        return next((check.partition(":")[2] for check in self.check if check.startswith(f"{kind}:")), None)
 
     def _ends(self) -> tuple[float, float]:
         if isinstance(self.value, str):

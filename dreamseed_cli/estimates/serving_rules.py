@@ -29,6 +29,17 @@ def card_memory(book: Book, estimate: Estimate) -> Outcome:
     return Outcome(consistent, memory, "GiB", sentence)
 
 
+def card_fp16(book: Book, estimate: Estimate) -> Outcome:
+    """§B1's FP16 against the published peak of the tensor cores, which no measurement can pass."""
+    peak = document_card().peak_tflops("fp16")
+    if peak is None:
+        raise NotComputable(f"the table of cards does not know the FP16 of '{CARD}'")
+    within = estimate.low <= peak
+    verb = "is within it" if within else "exceeds it"
+    sentence = f"The published peak is {say(peak)} TFLOPS; {figure(estimate)} {verb}."
+    return Outcome(within, peak, "TFLOPS at most", sentence)
+
+
 def single_stream_bound(book: Book, estimate: Estimate) -> Outcome:
     """One sequence cannot be decoded faster than the card reads the weights: bandwidth / weight bytes."""
     bound, work = _bound(book, estimate)

@@ -7,8 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 from dreamseed_cli.core.result import Figure, Provenance
+from dreamseed_cli.estimates.instruments import instruments_of
 from dreamseed_cli.estimates.outcome import ROUNDING, Outcome, figure, say
-from dreamseed_cli.estimates.results import Found, Results
+from dreamseed_cli.estimates.results import Found, Measurement, Results
 from dreamseed_cli.estimates.rules import apply_rule
 from dreamseed_cli.estimates.schema import Book, Estimate, NotComputable
 
@@ -18,6 +19,7 @@ class Word(StrEnum):
 
     HOLDS = "holds"
     FALLS_SHORT = "falls_short"
+    CANNOT_BE_TOLD = "cannot_be_told"
     BETTER = "better"
     CONTRADICTED = "contradicted"
     SIMULATED = "simulated"
@@ -27,8 +29,11 @@ class Word(StrEnum):
 _RELATION = {
     Word.HOLDS: "{figure} holds",
     Word.FALLS_SHORT: "it falls short of {figure}",
+    Word.CANNOT_BE_TOLD: "whether {figure} holds cannot be told, for the interval reaches both sides of it",
     Word.BETTER: "it is better than {figure}",
+    Word.CONTRADICTED: "it contradicts {figure}",
 }
+_RANKS = ("measured", "computed", "simulated")
 _NOTHING_TO_MEASURE = {
     "setting": "A setting: nothing to measure.",
     "price": "A price: the cost model's to check.",
@@ -63,17 +68,17 @@ def judge_all(book: Book, results: Results) -> list[Verdict]:
 
 
 def judge(book: Book, estimate: Estimate, results: Results) -> Verdict:
-    """A measurement outranks arithmetic, arithmetic a simulation; the sentence tells of both."""
+    """A measurement outranks arithmetic, and that a model's computation or a simulation; all are told."""
     outcomes, missing = _outcomes(book, estimate)
     result, elsewhere = _newest(estimate, results)
     against = next((outcome for outcome in outcomes if not outcome.consistent), None)
     words = [*(outcome.sentence for outcome in outcomes), *missing, *elsewhere]
-    if result is not None and (against is None or result.measurement.provenance != "simulated"):
+    if result is not None and (against is None or result.measurement.provenance == "measured"):
         return _by_result(estimate, result, words)
     if result is not None:
         words.append(f"{_said(result)}.")
-    elif estimate.measured_key is not None and not elsewhere:
-        words.append(f"No result for '{estimate.measured_key}' yet.")
+    elif estimate.result_key is not None and not elsewhere:
+        words.append(_nothing_yet(estimate, estimate.result_key))
     if against is not None:
         return _by_arithmetic(estimate, Word.CONTRADICTED, words, against)
     if outcomes:
@@ -83,10 +88,27 @@ def judge(book: Book, estimate: Estimate, results: Results) -> Verdict:
     return Verdict(estimate, Word.NOT_MEASURED, " ".join(words))
 
 
+def _nothing_yet(estimate: Estimate, key: str) -> str:
+    """Why there is no result, and what gives one."""
+    if estimate.needs is not None:
+        return (
+            f"No instrument of this program measures it. It takes {estimate.needs}; a file of results with "
+            f"the key '{key}' is judged."
+        )
+    commands = " or ".join(f"`{one.command}`" for one in instruments_of(key))
+    where = f" on {estimate.device}" if estimate.device is not None else ""
+    return f"No result for '{key}' yet: {commands}{where} gives one."
+
+
 def _by_result(estimate: Estimate, result: Found, words: list[str]) -> Verdict:
-    """A result against the figure's range; a simulated one never counts as measured."""
+    """A result against the figure's range.
+
+    A simulated one never counts as measured; what a computation does not reach is contradicted, not missed.
+    """
     one = result.measurement
-    word = compare(estimate, one.value)
+    word = judged(estimate, one)
+    if one.provenance == "computed" and word is Word.FALLS_SHORT:
+        word = Word.CONTRADICTED
     said = f"{_said(result)}: {_RELATION[word].format(figure=figure(estimate))}."
     if one.provenance == "simulated":
         word, said = Word.SIMULATED, f"{said} A simulation does not count as a measurement."
@@ -111,28 +133,38 @@ def _outcomes(book: Book, estimate: Estimate) -> tuple[list[Outcome], list[str]]
 
 
 def _newest(estimate: Estimate, results: Results) -> tuple[Found | None, list[str]]:
-    """The result that judges: measured before simulated, then the newest; and what does not, and why."""
-    if estimate.measured_key is None:
+    """The result that judges: measured, then computed, then simulated, the newest of each; and what does not,
+    and why.
+    """
+    if estimate.result_key is None:
         return None, []
     fitting, elsewhere = [], []
-    for one in results.of(estimate.measured_key):
+    for one in results.of(estimate.result_key):
         why = _unfit(estimate, one)
         if why:
             elsewhere.append(f"{_said(one)} does not count: {why}.")
         else:
             fitting.append(one)
-    fitting.sort(key=lambda one: one.measurement.provenance != "measured")
+    fitting.sort(key=lambda one: _RANKS.index(one.measurement.provenance))
     return (fitting[0] if fitting else None), elsewhere
 
 
 def _unfit(estimate: Estimate, found: Found) -> str:
-    if found.measurement.provenance == "computed":
+    if found.measurement.provenance == "computed" and estimate.computed_key is None:
         return "it was not measured"
     if found.measurement.unit != estimate.unit:
         return f"the figure is in '{estimate.unit}'"
     if estimate.device is not None and estimate.device.lower() not in found.device.lower():
         return f"the figure is about {estimate.device}"
     return ""
+
+
+def judged(estimate: Estimate, one: Measurement) -> Word:
+    """As `compare`, but CANNOT_BE_TOLD where the interval reaches from what holds to what falls short."""
+    word = compare(estimate, one.value)
+    ends = {compare(estimate, end) for end in (one.low, one.high) if end is not None}
+    split = len({end is Word.FALLS_SHORT for end in (word, *ends)}) == 2
+    return Word.CANNOT_BE_TOLD if split else word
 
 
 def compare(estimate: Estimate, value: float) -> Word:

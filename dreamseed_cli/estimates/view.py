@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dreamseed_cli.core.render import wrapped
 from dreamseed_cli.estimates.outcome import figure, say
 from dreamseed_cli.estimates.results import Results
 from dreamseed_cli.estimates.verdict import Verdict, Word
@@ -17,6 +18,7 @@ STYLES = {
     Word.HOLDS: "green",
     Word.BETTER: "bold green",
     Word.FALLS_SHORT: "bold red",
+    Word.CANNOT_BE_TOLD: "yellow",
     Word.CONTRADICTED: "red",
     Word.SIMULATED: "magenta",
     Word.NOT_MEASURED: "dim",
@@ -33,7 +35,7 @@ def verdicts_view(verdicts: Sequence[Verdict], results: Results) -> list[Rendera
     table.add_column("verdict\ndevice, date", overflow="fold")
     for one in verdicts:
         table.add_row(*_row(one))
-    return [table, Text(f"\n{counts_text(verdicts)}"), *_skipped(results)]
+    return [table, wrapped(Text(f"\n{counts_text(verdicts)}")), *_skipped(results)]
 
 
 def verdict_view(one: Verdict) -> list[RenderableType]:
@@ -53,7 +55,7 @@ def verdict_view(one: Verdict) -> list[RenderableType]:
     title = Text.assemble(
         (f"{one.estimate.id} (§{one.estimate.section}): ", "bold"), (_word(one), STYLES[one.word])
     )
-    return [title, facts, Text(f"\n{one.sentence}")]
+    return [title, facts, wrapped(Text(f"\n{one.sentence}"))]
 
 
 def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
@@ -63,11 +65,14 @@ def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
 
 
 def counts_text(verdicts: Sequence[Verdict]) -> str:
-    """`151 figures: 30 holds, 26 contradicted, 95 not measured (of these settings 43, prices 20)`."""
+    """`151 figures: 30 holds, 26 contradicted, 95 not measured (of these settings 43, ...)`."""
     found = [f"{number} {name.replace('_', ' ')}" for name, number in counts(verdicts).items() if number]
-    unmeasured = [one.estimate.check for one in verdicts if one.word is Word.NOT_MEASURED]
-    kinds = {"settings": ("setting",), "prices": ("price",)}
-    known = {name: unmeasured.count(check) for name, check in kinds.items()}
+    unmeasured = [one.estimate for one in verdicts if one.word is Word.NOT_MEASURED]
+    known = {
+        "settings": sum(one.check == ("setting",) for one in unmeasured),
+        "prices": sum(one.check == ("price",) for one in unmeasured),
+        "without an instrument": sum(one.needs is not None for one in unmeasured),
+    }
     aside = ", ".join(f"{name} {number}" for name, number in known.items() if number)
     aside = f" (of these {aside})" if aside else ""
     return f"{len(verdicts)} figures: {', '.join(found) or 'none'}{aside}"
@@ -107,11 +112,11 @@ def _fields(one: Verdict) -> list[str]:
     return [f"{name.replace('_', ' ')} {say(value)}" for name, value in one.estimate.fields.items()]
 
 
-def _skipped(results: Results) -> list[Text]:
-    if not results.skipped:
-        return []
-    names = ", ".join(name for name, _ in results.skipped)
-    number = len(results.skipped)
-    files = "1 file" if number == 1 else f"{number} files"
-    have, were = ("has", "was") if number == 1 else ("have", "were")
-    return [Text(f"{files} of results {have} another shape, and {were} not counted: {names}", style="dim")]
+def _skipped(results: Results) -> list[RenderableType]:
+    """What may be a mistake, with its reason; of what is none, the number."""
+    lines = [f"not counted: {name}: {reason}" for name, reason in results.skipped]
+    if results.reports:
+        number = len(results.reports)
+        files = "1 more file answers" if number == 1 else f"{number} more files answer"
+        lines.append(f"{files} other questions (no `measurements`): --json names them")
+    return [wrapped(Text(line, style="dim")) for line in lines]

@@ -57,6 +57,10 @@ def _memory(plan: Plan) -> dict[str, Any] | None:
     return {
         "weights_bytes": round(plan.memory.weights_bytes),
         "kv_bytes_per_token": plan.memory.kv_bytes_per_token,
+        "parameters": plan.model.parameters if plan.model else None,
+        "active_parameters": plan.memory.active_parameters,
+        "experts": plan.model.experts.model_dump() if plan.model and plan.model.experts else None,
+        "window": plan.model.window.model_dump() if plan.model and plan.model.window else None,
         "cpu_kv_cache_tokens": plan.memory.cpu_kv_tokens,
     }
 

@@ -3,67 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.plan.parts import Model
+from dreamseed_cli.plan.hf_fields import TAKE_A_FILE, Fields
+from dreamseed_cli.plan.hf_layers import mixture_of, window_of
+from dreamseed_cli.plan.hf_shape import ALIASES, FAMILIES, Family, Shape
+from dreamseed_cli.plan.hf_towers import tower_parameters
+from dreamseed_cli.plan.parts import Experts, Model
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-# Each builds its layers as Llama does; they differ in biases and in norms of queries and keys.
-_LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3")
 _BYTES_16 = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The sizes of a Llama-like dense model, named as in `config.json`."""
-
-    kind: str
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    tied: bool
-    attention_bias: bool
-    mlp_bias: bool
-
-    @property
-    def embeddings(self) -> int:
-        """Weights of the input embedding and, unless it is tied to it, the output head."""
-        return self.vocab * self.hidden * (1 if self.tied else 2)
-
-    @property
-    def linears(self) -> int:
-        """Weights of all matrices of all layers: what quantisation makes smaller."""
-        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        attention = self.hidden * (queries + 2 * keys) + queries * self.hidden
-        return self.layers * (attention + 3 * self.hidden * self.intermediate)
-
-    @property
-    def small(self) -> int:
-        """Norms and biases."""
-        return self.layers * (2 * self.hidden + self._biases() + self._head_norms()) + self.hidden
-
-    @property
-    def parameters(self) -> int:
-        """Every weight of the model."""
-        return self.embeddings + self.linears + self.small
-
-    def _biases(self) -> int:
-        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        if self.kind == "qwen2":  # biases on queries, keys and values, always
-            attention = queries + 2 * keys
-        else:
-            attention = (queries + 2 * keys + self.hidden) if self.attention_bias else 0
-        return attention + ((2 * self.intermediate + self.hidden) if self.mlp_bias else 0)
-
-    def _head_norms(self) -> int:
-        return 2 * self.head_dim if self.kind == "qwen3" else 0
 
 
 def is_model_folder(name: str) -> bool:
@@ -74,19 +25,28 @@ def is_model_folder(name: str) -> bool:
 def read_model(name: str) -> Model:
     """The model in a folder (or behind the path of a `config.json`).
 
-    Raises UsageError for a mixture of experts, an unknown architecture or quantisation, or a missing field.
+    Of a model that sees, the language model inside `text_config` is computed, and its towers where they are
+    known. Raises UsageError for an unknown architecture or quantisation, or a missing field.
     """
     path = _config_path(name)
     config = _load(path)
-    shape = _shape(config, str(path))
+    fields, family = _language_model(config, str(path))
+    shape = _shape(fields, family)
+    towers = tower_parameters(config, shape.hidden, str(path))
+    bits = _bits_a_weight(config, str(path))
     return Model(
-        parameters=shape.parameters,
+        parameters=shape.parameters + (towers or 0),
         layers=shape.layers,
         attention_heads=shape.heads,
         kv_heads=shape.kv_heads,
         head_dim=shape.head_dim,
-        max_positions=_number(config, "max_position_embeddings", str(path)),
-        weights_gb=_quantised_gb(config, shape, str(path)),
+        max_positions=fields.number("max_position_embeddings"),
+        weights_gb=None if bits is None else _quantised_gb(shape, towers or 0, bits),
+        quantization=None if bits is None else config["quantization_config"]["quant_method"],
+        experts=_experts(shape, bits),
+        window=window_of(fields, family, shape.layers),
+        tower_parameters=towers or None,
+        uncounted=None if towers is not None else "the weights of what sees or hears (its towers)",
     )
 
 
@@ -107,75 +67,89 @@ def _load(path: Path) -> dict[str, Any]:
     return config
 
 
-def _shape(config: dict[str, Any], place: str) -> Shape:
-    _require_computable(config, place)
-    hidden, heads = _number(config, "hidden_size", place), _number(config, "num_attention_heads", place)
+def _language_model(config: dict[str, Any], place: str) -> tuple[Fields, Family]:
+    """The table of the language model, and its family."""
+    text = config.get("text_config")
+    if isinstance(text, dict):
+        config, place = (
+            {"tie_word_embeddings": config.get("tie_word_embeddings"), **text},
+            f"{place}: text_config",
+        )
+    fields = Fields(config, place)
+    kind = str(config.get("model_type"))
+    family = FAMILIES.get(ALIASES.get(kind, kind))
+    if config.get("kv_lora_rank"):
+        raise fields.refuse(
+            f"multi-head latent attention (kv_lora_rank {config['kv_lora_rank']}): it keeps one latent "
+            "vector a token instead of keys and values, and its KV cache is not computed",
+            "Start it: vLLM prints the size of its weights and of its KV cache.",
+        )
+    if family is None:
+        known = ", ".join([*FAMILIES, *ALIASES])
+        raise fields.refuse(f"model_type {config.get('model_type')!r} is not computed: known are {known}")
+    experts = [key for key in _EXPERTS if config.get(key)]
+    if experts and family.experts == "none":
+        raise fields.refuse(
+            f"{experts[0]} {config[experts[0]]} in a '{kind}', which has no experts: it is not computed"
+        )
+    return Fields(config, place, family.defaults), family
+
+
+def _shape(fields: Fields, family: Family) -> Shape:
+    hidden, heads = fields.number("hidden_size"), fields.number("num_attention_heads")
+    layers = fields.number("num_hidden_layers")
     return Shape(
-        kind=str(config["model_type"]),
+        family=family,
         hidden=hidden,
-        intermediate=_number(config, "intermediate_size", place),
-        layers=_number(config, "num_hidden_layers", place),
+        intermediate=fields.number("intermediate_size"),
+        layers=layers,
         heads=heads,
         # Models from before grouped-query attention do not name it.
-        kv_heads=_number(config, "num_key_value_heads", place, default=heads),
-        head_dim=_number(config, "head_dim", place, default=hidden // heads),
-        vocab=_number(config, "vocab_size", place),
-        tied=config.get("tie_word_embeddings", False) is True,
-        attention_bias=config.get("attention_bias", False) is True,
-        mlp_bias=config.get("mlp_bias", False) is True,
+        kv_heads=fields.number("num_key_value_heads", heads),
+        head_dim=fields.number("head_dim", hidden // heads),
+        vocab=fields.number("vocab_size"),
+        tied=fields.flag("tie_word_embeddings", family.tied),
+        attention_bias=fields.flag("attention_bias"),
+        mlp_bias=fields.flag("mlp_bias"),
+        mixture=mixture_of(fields, family, layers),
     )
 
 
-def _require_computable(config: dict[str, Any], place: str) -> None:
-    kind = config.get("model_type")
-    experts = [key for key in _EXPERTS if config.get(key)]
-    if experts:
-        raise UsageError(
-            f"a mixture of experts ({experts[0]} {config[experts[0]]}): it is not computed",
-            place=place,
-            remedy="Give its figures in a file of models: dreamseed plan --models FILE.",
-        )
-    if kind not in _LLAMA_LIKE:
-        raise UsageError(
-            f"model_type {kind!r} is not computed: known are {', '.join(_LLAMA_LIKE)}",
-            place=place,
-            remedy="Give its figures in a file of models: dreamseed plan --models FILE.",
-        )
+def _experts(shape: Shape, bits: float | None) -> Experts | None:
+    mixture = shape.mixture
+    if mixture is None:
+        return None
+    return Experts(
+        routed=mixture.routed,
+        active=mixture.active,
+        parameters=shape.experts,
+        weights_gb=None if bits is None else shape.experts * bits / 8 / 1e9,
+    )
 
 
-def _number(config: dict[str, Any], key: str, place: str, *, default: int | None = None) -> int:
-    value = config.get(key)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        cause = "is missing" if value is None else f"is {value!r}, not a positive whole number"
-        raise UsageError(f"{key} {cause}", place=place, remedy="Take the config.json the model came with.")
-    return value
+def _quantised_gb(shape: Shape, towers: int, bits: float) -> float:
+    """Gigabytes of quantised weights. Embeddings, head, norms, biases, routers and towers stay in 16 bits."""
+    plain = shape.embeddings + shape.small + towers
+    return (shape.linears * bits / 8 + plain * _BYTES_16) / 1e9
 
 
-def _quantised_gb(config: dict[str, Any], shape: Shape, place: str) -> float | None:
-    """Gigabytes of quantised weights; None for a model in 16 bits.
+def _bits_a_weight(config: dict[str, Any], place: str) -> float | None:
+    """Of a quantised model; None for one in 16 bits.
 
-    Embeddings, output head, norms and biases stay in 16 bits. AWQ and GPTQ keep for every group of weights
-    a 16-bit scale and a zero point of as many bits as a weight.
+    AWQ and GPTQ keep for every group of weights a 16-bit scale and a zero point of as many bits as a weight.
     """
     quantization = config.get("quantization_config")
     if not isinstance(quantization, dict):
         return None
-    bits = _bits_a_weight(quantization, place)
-    return (shape.linears * bits / 8 + (shape.embeddings + shape.small) * _BYTES_16) / 1e9
-
-
-def _bits_a_weight(quantization: dict[str, Any], place: str) -> float:
     method = quantization.get("quant_method")
     if method == "fp8":
         return 8.0
     if method in {"awq", "gptq"}:
-        bits = _number(quantization, "bits", f"{place}: quantization_config")
+        bits = Fields(quantization, f"{place}: quantization_config").number("bits")
         group = quantization.get("group_size", 128)
         return bits + (16 + bits) / group if isinstance(group, int) and group > 0 else float(bits)
     raise UsageError(
         f"quantization_config.quant_method {method!r} is not computed: known are awq, gptq, fp8",
         place=place,
-        remedy="Give its figures in a file of models: dreamseed plan --models FILE.",
+        remedy=TAKE_A_FILE,
     )

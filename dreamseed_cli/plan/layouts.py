@@ -10,7 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dreamseed_cli.plan import heads
-from dreamseed_cli.plan.fit import Fit, fit, kv_bytes_per_token, kv_dtype, weight_bytes
+from dreamseed_cli.plan.fit import (
+    Fit,
+    expert_bytes,
+    fit,
+    kv_bytes_per_token,
+    kv_dtype,
+    sequences,
+    tower_bytes,
+    weight_bytes,
+)
 from dreamseed_cli.plan.parts import Card, Model
 from dreamseed_cli.plan.roofline import DecodePoint, Engine, decode_point
 from dreamseed_cli.profile.schema import VllmEngine
@@ -87,7 +96,7 @@ def layout(
     tensor, pipeline, data = shape
     memory = fit(model, card, engine, tensor, pipeline)
     full = memory.kv_tokens // engine.max_model_len
-    batch = min(engine.max_num_seqs, memory.kv_tokens // context)
+    batch = min(engine.max_num_seqs, sequences(model, engine, memory, context))
     speed = roofline_engine(model, card, engine, tensor, pipeline)
     decode = decode_point(speed, batch=batch, context=context) if full and batch else None
     return Layout(tensor, pipeline, data, memory, full, batch, decode)
@@ -98,17 +107,22 @@ def roofline_engine(
 ) -> Engine:
     """What one replica's speed follows from. Keys and values that are kept in copies are read in copies."""
     peak = card.peak_tflops(compute_precision(engine))
+    experts, window = model.experts, model.window
     return Engine(
-        weights_bytes=weight_bytes(model, engine),
+        weights_bytes=weight_bytes(model, engine) - tower_bytes(model, engine),
         kv_bytes_per_token=kv_bytes_per_token(model, kv_dtype(engine))
         * heads.kv_share(model, tensor)
         * tensor,
-        parameters=model.parameters,
+        parameters=model.active_parameters,
         bandwidth_bytes_s=card.bandwidth_gb_s * 1e9,
         peak_flops=None if peak is None else peak * 1e12,
         attention_flops_per_token=4.0 * model.layers * model.attention_heads * model.head_dim,
         tensor_parallel_size=tensor,
         pipeline_parallel_size=pipeline,
+        expert_bytes=expert_bytes(model, engine),
+        active_share=experts.active / experts.routed if experts else 1.0,
+        window_share=window.layers / model.layers if window else 0.0,
+        window_tokens=window.tokens if window else 0,
     )
 
 

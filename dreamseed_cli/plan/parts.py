@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ class Card(Part):
     """One kind of GPU."""
 
     title: str
+    nvml_name: str | None = None
+    """What NVML and nvidia-smi call it; None: as its title."""
     memory_gib: Positive
     """What nvidia-smi reports, in GiB."""
     bandwidth_gb_s: Positive
@@ -38,6 +40,26 @@ class Card(Part):
         return figure if figure is not None else self.tflops_fp16
 
 
+class Experts(Part):
+    """The routed experts of a mixture: a token works with some of them, a batch with more, at most all."""
+
+    routed: Count
+    """Of a layer."""
+    active: Count
+    """Of these, those that work on one token."""
+    parameters: Count
+    """Weights of all routed experts of all layers."""
+    weights_gb: Positive | None = None
+    """Of quantised weights, those of the routed experts, 10^9 bytes; None: it follows from parameters."""
+
+
+class Window(Part):
+    """Layers that look back so many tokens only, and forget what is older."""
+
+    layers: Count
+    tokens: Count
+
+
 class Model(Part):
     """The figures of a model that decide where it fits."""
 
@@ -50,5 +72,24 @@ class Model(Part):
     max_positions: Count
     weights_gb: Positive | None = None
     """Size of quantised weights, 10^9 bytes; None where it follows from parameters and dtype."""
+    quantization: Literal["awq", "gptq", "fp8"] | None = None
+    """How the weights are quantised; None for 16 bits, and where only their size is known."""
+    experts: Experts | None = None
+    """None for a dense model."""
+    window: Window | None = None
+    """None where every layer keeps the keys and values of all tokens."""
+    tower_parameters: Count | None = None
+    """Of `parameters`, those that see or hear: in memory, but no token that is generated reads them."""
+    uncounted: str | None = None
+    """What the figures leave out, in words."""
     gated: bool = False
     """Whether its licence must be accepted on Hugging Face first."""
+
+    @property
+    def active_parameters(self) -> int:
+        """Weights that work on one token."""
+        found = self.parameters - (self.tower_parameters or 0)
+        if self.experts is None:
+            return found
+        idle = self.experts.parameters * (self.experts.routed - self.experts.active) // self.experts.routed
+        return found - idle

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from dreamseed_cli.plan import heads
 from dreamseed_cli.plan.alternatives import Alternative, fitting_models
 from dreamseed_cli.plan.check import check_profile, startable_profiles
-from dreamseed_cli.plan.fit import GIB, Finding, findings, kv_bytes_per_token, kv_dtype, weight_bytes
+from dreamseed_cli.plan.fit import (
+    GIB,
+    Finding,
+    findings,
+    kv_bytes_kept,
+    kv_bytes_per_token,
+    kv_dtype,
+    weight_bytes,
+)
 from dreamseed_cli.plan.layouts import Layout, best_layout, layout, legal_layouts, roofline_engine
 from dreamseed_cli.plan.parts import Card, Model
 from dreamseed_cli.plan.power import Power, box_power
 from dreamseed_cli.plan.roofline import (
     DecodePoint,
+    Engine,
     compute_bound_from,
     decode_table,
     prefill_tok_s,
@@ -30,6 +39,8 @@ class Memory:
 
     weights_bytes: float
     kv_bytes_per_token: int
+    active_parameters: int
+    """Weights that work on one token: fewer than all in a mixture of experts."""
     cpu_kv_tokens: int | None
     """Tokens in the KV cache of a processor; None on cards, where it follows from the layout."""
 
@@ -108,9 +119,16 @@ def _on_processor(
         "for a card"
     )
     per_token = kv_bytes_per_token(model, kv_dtype(engine))
-    tokens = int(engine.cpu_kv_cache_gib * GIB / per_token)
-    memory = Memory(weight_bytes(model, engine), per_token, tokens)
-    return Plan(profile, context, tuple(reasons), (note,), model=model, memory=memory)
+    longest = engine.max_model_len
+    kept = kv_bytes_kept(model, kv_dtype(engine), longest) / longest
+    tokens = int(engine.cpu_kv_cache_gib * GIB / kept)
+    memory = Memory(weight_bytes(model, engine), per_token, model.active_parameters, tokens)
+    notes = (note, *_left_out(model))
+    return Plan(profile, context, tuple(reasons), notes, model=model, memory=memory)
+
+
+def _left_out(model: Model) -> tuple[str, ...]:
+    return (f"not counted: {model.uncounted}; the engine needs more memory",) if model.uncounted else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +157,16 @@ def _on_cards(on: _Subject, power: Power | None, tables: Tables) -> Plan:
         on.profile,
         on.context,
         reasons,
+        _left_out(on.model),
         model=on.model,
         card=on.card,
-        memory=Memory(weights, kv_bytes_per_token(on.model, kv_dtype(on.engine)), None),
+        memory=Memory(
+            weights, kv_bytes_per_token(on.model, kv_dtype(on.engine)), on.model.active_parameters, None
+        ),
         layouts=layouts,
         best=best,
         chosen=chosen,
-        single_card_tok_s=single_stream_tok_s(weights, on.card.bandwidth_gb_s * 1e9),
+        single_card_tok_s=_alone(roofline_engine(on.model, on.card, on.engine)),
         speed=_speed(on, chosen) if chosen else None,
         power=power,
         profiles=startable_profiles(on.profile, tables) if reasons else (),
@@ -176,8 +197,13 @@ def _own(on: _Subject) -> Layout:
 def _speed(on: _Subject, chosen: Layout) -> Speed:
     speed = roofline_engine(on.model, on.card, on.engine, chosen.tensor, chosen.pipeline)
     return Speed(
-        single_stream_tok_s(speed.weights_bytes, speed.stage_bandwidth),
+        _alone(speed),
         decode_table(speed, most=chosen.batch, context=on.context),
         compute_bound_from(speed, context=on.context),
         prefill_tok_s(speed, prompt=on.context),
     )
+
+
+def _alone(speed: Engine) -> float:
+    """The most one sequence gets."""
+    return single_stream_tok_s(speed.read_bytes(1), speed.stage_bandwidth)

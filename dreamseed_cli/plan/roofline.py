@@ -4,12 +4,16 @@ Every step of decoding reads all weights and the keys and values of every sequen
 two operations a weight and sequence (compute); whichever takes longer bounds it. A `bound` is what the card's
 published peaks allow, an `expected` figure is the bound at the stated efficiencies.
 
+Of a mixture of experts a step reads those that the batch's tokens go to: as many as are expected if each
+token chooses its own, all equally likely. A router that prefers some reads fewer.
+
 All weights are counted, the input embedding among them, of which a step only looks up some lines: it is 1 %
 (Llama-2-13B) to 16 % (Qwen2.5-14B in 4 bits) of the bytes, and by so much at most a bound is too low.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 # Share of the peak that serving reaches. Bandwidth: 60 % at batch 1, as Databricks measured for Llama-class
@@ -24,9 +28,11 @@ class Engine:
     """What one replica's speed follows from; its cards together, communication between them left out."""
 
     weights_bytes: float
+    """All that decoding may read, every expert among them."""
     kv_bytes_per_token: float
     """Over all layers and heads."""
     parameters: int
+    """Those that work on one token."""
     bandwidth_bytes_s: float
     """Of one card."""
     peak_flops: float | None
@@ -37,6 +43,27 @@ class Engine:
     """Cards that work on every layer at once: their bandwidth and compute add up."""
     pipeline_parallel_size: int = 1
     """Groups of cards that hold a share of the layers each and work one after another."""
+    expert_bytes: float = 0.0
+    """Of weights_bytes, those of routed experts."""
+    active_share: float = 1.0
+    """Of a layer's routed experts, the share that works on one token."""
+    window_share: float = 0.0
+    """The share of the layers that look back a window only."""
+    window_tokens: int = 0
+
+    def read_bytes(self, tokens: float) -> float:
+        """Weights that a pass over so many tokens reads: of the experts those that at least one goes to."""
+        idle: float = self.expert_bytes * (1.0 - self.active_share) ** tokens
+        return self.weights_bytes - idle
+
+    def seen_tokens(self, context: float) -> float:
+        """Tokens of a context that a layer looks at, on average of all layers."""
+        return context - self.window_share * max(0.0, context - self.window_tokens)
+
+    def seen_on_average(self, prompt: float) -> float:
+        """The same for the tokens of a prompt, each of which looks at those before it."""
+        beyond = max(0.0, prompt - self.window_tokens)
+        return prompt / 2 - self.window_share * beyond**2 / (2 * prompt)
 
     @property
     def stage_bandwidth(self) -> float:
@@ -76,11 +103,12 @@ def decode_seconds(engine: Engine, *, batch: int, context: int) -> tuple[float, 
     weights are read once for every part, keys and values and operations are shared out.
     """
     stages = engine.pipeline_parallel_size
-    kv = batch * context * engine.kv_bytes_per_token / stages
-    by_bandwidth = (engine.weights_bytes + kv) / engine.stage_bandwidth
+    seen = engine.seen_tokens(context)
+    kv = batch * seen * engine.kv_bytes_per_token / stages
+    by_bandwidth = (engine.read_bytes(batch / stages) + kv) / engine.stage_bandwidth
     if engine.stage_flops is None:
         return by_bandwidth, 0.0
-    work = batch * (2 * engine.parameters + context * engine.attention_flops_per_token)
+    work = batch * (2 * engine.parameters + seen * engine.attention_flops_per_token)
     return by_bandwidth, work / stages / engine.stage_flops
 
 
@@ -109,9 +137,11 @@ def prefill_tok_s(engine: Engine, *, prompt: int) -> tuple[float, float] | None:
     """
     if engine.stage_flops is None:
         return None
-    work = prompt * (2 * engine.parameters + prompt / 2 * engine.attention_flops_per_token)
+    work = prompt * (
+        2 * engine.parameters + engine.seen_on_average(prompt) * engine.attention_flops_per_token
+    )
     by_compute = work / engine.stage_flops
-    by_bandwidth = engine.weights_bytes / engine.stage_bandwidth
+    by_bandwidth = engine.read_bytes(prompt) / engine.stage_bandwidth
     expected = max(by_compute / COMPUTE_EFFICIENCY, by_bandwidth / BANDWIDTH_EFFICIENCY)
     return prompt / max(by_compute, by_bandwidth), prompt / expected
 
@@ -130,10 +160,19 @@ def decode_table(engine: Engine, *, most: int, context: int) -> list[DecodePoint
 def compute_bound_from(engine: Engine, *, context: int) -> int | None:
     """The batch size from which compute takes over from bandwidth; None if it never does.
 
-    Both times are straight lines in the batch; where the keys and values of a sequence take longer to read
-    than its operations to do, they never meet.
+    Compute is a straight line in the batch, and so is bandwidth once all weights are read: where the keys and
+    values of a sequence take longer to read than its operations to do, they never meet. Experts that are not
+    read yet only let compute take over sooner, and once: what a batch reads of them grows ever more slowly.
     """
-    base, _ = decode_seconds(engine, batch=0, context=context)
-    with_one, compute_each = decode_seconds(engine, batch=1, context=context)
-    gain = compute_each - (with_one - base)
-    return None if gain <= 0 else int(base / gain) + 1
+    _, compute_each = decode_seconds(engine, batch=1, context=context)
+    stages = engine.pipeline_parallel_size
+    kv_each = engine.seen_tokens(context) * engine.kv_bytes_per_token / stages / engine.stage_bandwidth
+    if compute_each <= kv_each:
+        return None
+    latest = int(engine.weights_bytes / engine.stage_bandwidth / (compute_each - kv_each)) + 1
+
+    def is_bound(batch: int) -> bool:
+        by_bandwidth, by_compute = decode_seconds(engine, batch=batch, context=context)
+        return by_compute > by_bandwidth
+
+    return 1 + bisect_left(range(1, latest), True, key=is_bound)

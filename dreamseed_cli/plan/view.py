@@ -8,8 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dreamseed_cli.core.render import wrapped
 from dreamseed_cli.plan.alternatives import Alternative
 from dreamseed_cli.plan.layouts import Layout, why_best
+from dreamseed_cli.plan.parts import Model
 from dreamseed_cli.plan.planner import Plan, Speed
 from dreamseed_cli.plan.power import HOURS_PER_MONTH, PSU_EFFICIENCY, USD_PER_KWH, Power
 from dreamseed_cli.plan.roofline import BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY
@@ -21,7 +23,8 @@ _SHOWN_LAYOUTS = 12
 
 def view(plan: Plan) -> list[RenderableType]:
     """Verdict, memory, layouts, roofline, power; each only where it was computed."""
-    return [*_verdict(plan), *_memory(plan), *_layouts(plan), *_speed(plan), *_power(plan)]
+    parts = (*_verdict(plan), *_memory(plan), *_layouts(plan), *_speed(plan), *_power(plan))
+    return [wrapped(part) if isinstance(part, Text) else part for part in parts]
 
 
 def _verdict(plan: Plan) -> Iterator[RenderableType]:
@@ -73,6 +76,22 @@ def _memory(plan: Plan) -> Iterator[RenderableType]:
         full = tokens // engine.max_model_len
         words += f"; {tokens:,} tokens fit its KV cache = {full} sequences of {engine.max_model_len:,}"
     yield Text(f"{words}.")
+    yield from _special(plan.model)
+
+
+def _special(model: Model | None) -> Iterator[Text]:
+    """What is not as in a dense model that keeps all it has seen."""
+    if model is not None and (experts := model.experts) is not None:
+        yield Text(
+            f"Experts (computed): {experts.active} of {experts.routed} work on a token, so "
+            f"{model.active_parameters / 1e9:.1f} of {model.parameters / 1e9:.1f} billion weights do; all of "
+            "them are kept, and the larger the batch, the more of them a step reads."
+        )
+    if model is not None and (window := model.window) is not None:
+        yield Text(
+            f"Window (computed): {window.layers} of {model.layers} layers keep the last {window.tokens:,} "
+            "tokens only; KV tokens a replica are those of sequences of max_model_len."
+        )
 
 
 def _layouts(plan: Plan) -> Iterator[RenderableType]:
@@ -146,7 +165,8 @@ def _speed(plan: Plan) -> Iterator[RenderableType]:
     if plan.single_card_tok_s is not None:
         yield Text(
             f"One sequence alone gets at most {plan.single_card_tok_s:.1f} tok/s from one card (computed): "
-            "every token reads all weights once. More comes only from batching or from groups of cards."
+            "every token reads once all weights that work on it. More comes only from batching or from "
+            "groups of cards."
         )
     if plan.speed is not None and plan.chosen is not None:
         yield _decode_table(plan.speed, plan.chosen, plan.context)

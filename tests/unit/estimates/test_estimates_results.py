@@ -33,6 +33,19 @@ def test_the_newest_wins_for_each_key_and_device(tmp_path: Path) -> None:
     assert values == [("other", 9), ("box", 3)]
 
 
+def test_the_runs_of_a_bench_below_the_folder_count(tmp_path: Path) -> None:
+    """`bench --out DIR` makes a folder for each; what else lies in one is none of ours."""
+    for run, value in (("20261101T000000Z", 5), ("20261102T000000Z", 6)):
+        (tmp_path / run).mkdir()
+        write(tmp_path / run, "result.json", value=value, date=f"{run[:4]}-{run[4:6]}-{run[6:8]}")
+        write(tmp_path / run, "notes.json", value=99, date="2026-12-01")
+    results = read_results(tmp_path)
+    assert [(one.file, one.measurement.value) for one in results.found] == [
+        ("20261102T000000Z/result.json", 6)
+    ]
+    assert results.skipped == ()
+
+
 def test_a_later_simulation_does_not_hide_a_measurement(tmp_path: Path) -> None:
     """Both are kept."""
     write(tmp_path, "a.json", value=3)
@@ -46,7 +59,6 @@ def test_a_later_simulation_does_not_hide_a_measurement(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"measurements": None}, "measurements: Field required"),
         ({"date": None}, "there is no date"),
         ({"date": "yesterday"}, "isoformat"),
         ({"provenance": "document"}, "measurements.0.provenance"),
@@ -64,6 +76,17 @@ def test_files_of_another_shape_are_skipped_and_named(
     ((name, why),) = results.skipped
     assert name == "other.json"
     assert reason in why
+    assert results.reports == ()
+
+
+def test_a_report_of_another_benchmark_is_no_broken_record(tmp_path: Path) -> None:
+    """It has no `measurements` at all; with a broken record beside it, each is where it belongs."""
+    write(tmp_path, "good.json")
+    write(tmp_path, "report.json", measurements=None, date=None)
+    write(tmp_path, "broken.json", date=None)
+    results = read_results(tmp_path)
+    assert results.reports == ("report.json",)
+    assert [name for name, _ in results.skipped] == ["broken.json"]
 
 
 def test_what_is_no_json_or_cannot_be_read_is_skipped(tmp_path: Path) -> None:

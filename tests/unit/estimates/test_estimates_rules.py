@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -204,3 +205,10 @@ def test_ranges_agree_where_they_meet_give_or_take_five_percent() -> None:
     assert agrees(10, 30, 15)
     assert agrees(1, 2, 2, 9)
     assert not agrees(1, 2, 3, 9)
+
+
+def test_amounts_of_money_are_compared_as_decimals() -> None:
+    """Exactly at the margin; the float of 1.13 and its 5 % are less than that of 1.1865."""
+    assert not agrees(1.1865, 1.1865, 1.13)
+    assert agrees(Decimal("1.1865"), Decimal("1.1865"), Decimal("1.13"))
+    assert not agrees(Decimal("1.18650000000000000001"), Decimal(2), Decimal("1.13"))

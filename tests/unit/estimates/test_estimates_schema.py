@@ -74,6 +74,7 @@ def test_a_figure_is_a_number_a_range_or_words() -> None:
         ({"check": 3}, "x-y.check", "arithmetic:RULE"),
         ({"check": "price", "value": "dear"}, "x-y", "words can only be a setting"),
         ({"check": "measured:key"}, "x-y", "needs 'better'"),
+        ({"check": "computed:key"}, "x-y", "needs 'better'"),
         ({"better": "bigger"}, "x-y.better", "higher"),
         ({"section": "K1"}, "x-y.section", "match pattern"),
         ({"id": "No Kebab"}, "No Kebab.id", "match pattern"),

@@ -53,12 +53,48 @@ def test_a_changed_figure_changes_its_verdict() -> None:
 )
 def test_a_measurement_is_set_against_the_range(value: float, word: Word, said: str) -> None:
     """Under it, within it, above it; the spread is shown."""
-    one = verdict("e1-read-tps", result("postgres-read-tps", value, "TPS", low=1, high=9000, n=5))
+    one = verdict(
+        "e1-read-tps", result("postgres-read-tps", value, "TPS", low=value - 9, high=value + 9, n=5)
+    )
     assert one.word is word
     assert said in one.sentence
-    assert "(1-9,000), n = 5 on NVIDIA GeForce RTX 5090, 2026-11-01" in one.sentence
+    assert f"({value - 9:,}-{value + 9:,}), n = 5 on NVIDIA GeForce RTX 5090, 2026-11-01" in one.sentence
     assert one.number is not None
     assert (one.number.value, one.number.provenance.value) == (value, "measured")
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "word"),
+    [
+        (4900, 4950, 4990, Word.FALLS_SHORT),
+        (4900, 4950, 5001, Word.CANNOT_BE_TOLD),
+        (4999, 5100, 5200, Word.CANNOT_BE_TOLD),
+        (5000, 5100, 5200, Word.HOLDS),
+        (9000, 11_000, 12_000, Word.BETTER),
+        (None, 4950, 5001, Word.CANNOT_BE_TOLD),
+        (None, 5100, None, Word.HOLDS),
+    ],
+)
+def test_an_interval_on_both_sides_of_the_bound_tells_nothing(
+    low: float | None, value: float, high: float | None, word: Word
+) -> None:
+    """5,000 to 10,000 TPS: whether it is reached is chance, whichever side the value fell on."""
+    one = verdict("e1-read-tps", result("postgres-read-tps", value, "TPS", low=low, high=high))
+    assert one.word is word
+    assert ("cannot be told" in one.sentence) is (word is Word.CANNOT_BE_TOLD)
+
+
+def test_less_is_better_has_its_bound_at_the_other_end() -> None:
+    """A time that may be longer than the document's cannot be told to hold."""
+    told = verdict("e3-rpo-min", result("rpo-min", 10, "min", low=5, high=20))
+    assert told.word is Word.CANNOT_BE_TOLD
+
+
+def test_a_small_model_on_two_cores_does_not_judge_the_batching_of_a_card() -> None:
+    """§I2 speaks of the RTX 5090."""
+    one = verdict("i2-speedup", result("batch-8-speedup", 5.47, "times", device="a processor, 2 cores"))
+    assert one.word is not Word.FALLS_SHORT
+    assert "the figure is about RTX 5090" in one.sentence
 
 
 def test_a_simulated_result_never_counts_as_measured() -> None:
@@ -102,12 +138,43 @@ def test_a_computed_result_does_not_judge() -> None:
     assert "does not count: it was not measured" in one.sentence
 
 
+@pytest.mark.parametrize(
+    ("usd", "word", "said"),
+    [
+        (150, Word.BETTER, "it is better than 200-500 USD/month"),
+        (400, Word.HOLDS, "200-500 USD/month holds"),
+        (900, Word.CONTRADICTED, "it contradicts 200-500 USD/month"),
+    ],
+)
+def test_a_models_computation_judges_what_nobody_can_measure(usd: float, word: Word, said: str) -> None:
+    """A month's bill; the verdict is computed, and says of what and when."""
+    one = verdict(
+        "a-hybrid-usd", result("hybrid-month-usd", usd, "USD/month", "computed", device="cost model")
+    )
+    assert one.word is word
+    assert f"Computed {usd} USD/month on cost model, 2026-11-01: {said}." in one.sentence
+    assert one.number is not None
+    assert one.number.provenance.value == "computed"
+    assert verdict("a-hybrid-usd").word is Word.NOT_MEASURED
+
+
+def test_arithmetic_outranks_a_models_computation_and_a_measured_bill_both() -> None:
+    """§F3's own row is over the goal, whatever a model says; an invoice is not argued with."""
+    computed = result("goal-month-usd", 300, "USD/month", "computed", day=9)
+    against = verdict("goal-monthly-usd", computed)
+    assert against.word is Word.CONTRADICTED
+    assert "Computed 300 USD/month" in against.sentence
+    assert (
+        verdict("goal-monthly-usd", computed, result("goal-month-usd", 450, "USD/month")).word is Word.HOLDS
+    )
+
+
 def test_settings_prices_and_keys_without_result_are_not_measured() -> None:
     """And the sentence says which of them it is."""
     for estimate_id, said in (
         ("d1-port", "A setting: nothing to measure."),
         ("c2-pro-usd", "A price: the cost model's to check."),
-        ("e1-read-tps", "No result for 'postgres-read-tps' yet."),
+        ("e1-read-tps", "No result for 'postgres-read-tps' yet: `dreamseed bench --suite db` gives one."),
     ):
         one = verdict(estimate_id)
         assert (one.word, one.sentence, one.number) == (Word.NOT_MEASURED, said, None)

@@ -4,7 +4,7 @@ import pytest
 
 from dreamseed_cli.core.errors import ErrorGroup
 from dreamseed_cli.plan.check import check_profile, require_none, start_errors
-from dreamseed_cli.plan.fit import fit, kv_bytes_per_token
+from dreamseed_cli.plan.fit import findings, fit, kv_bytes_per_token
 from dreamseed_cli.plan.tables import cards, models
 from dreamseed_cli.profile.load import load_profile, parse_profile
 from dreamseed_cli.profile.schema import Profile, VllmEngine
@@ -59,6 +59,56 @@ def test_13b_in_float16_on_one_card_holds_less_than_one_sequence() -> None:
 def test_each_remedy_that_is_named_works(change: dict[str, object]) -> None:
     """The finding disappears with a shorter length, a smaller KV cache or smaller weights."""
     assert check_profile(_profile(**change)).findings == ()
+
+
+_AWQ_70B = "TheBloke/Llama-2-70B-Chat-AWQ"
+
+
+def test_what_the_model_is_already_is_no_remedy() -> None:
+    """A 70B in AWQ is quantised and has grouped-query attention; its weights are too large for any length."""
+    (finding,) = check_profile(_profile(model=_AWQ_70B)).findings
+    assert finding.remedy == "Take a smaller model or tensor_parallel_size = 2."
+    (plain,) = check_profile(
+        _profile(kv_cache_dtype="fp8", max_model_len=4096, gpu_memory_utilization=0.85)
+    ).findings
+    assert plain.remedy.startswith("Take a quantised model, one with grouped-query attention")
+    assert "kv_cache_dtype" not in plain.remedy
+    (one,) = check_profile(
+        _profile(model=_AWQ_70B, tensor_parallel_size=1).model_copy(
+            update={"box": _profile().box.model_copy(update={"gpus": 1})}
+        )
+    ).findings
+    assert one.remedy == "Take a smaller model."
+
+
+@pytest.mark.parametrize(
+    ("model", "quantization", "starts"),
+    [
+        (_AWQ_70B, None, True),
+        (_AWQ_70B, "awq", True),
+        (_AWQ_70B, "awq_marlin", True),
+        (_AWQ_70B, "fp8", False),
+        (_AWQ_70B, "gptq", False),
+        ("Qwen/Qwen2.5-7B-Instruct", "fp8", True),
+        ("Qwen/Qwen2.5-7B-Instruct", "awq", False),
+        ("Qwen/Qwen2.5-7B-Instruct", "compressed-tensors", False),
+    ],
+)
+def test_a_quantisation_is_the_models_own(model: str, quantization: str | None, starts: bool) -> None:
+    """vLLM refuses any other; only fp8 it makes itself of 16 bits."""
+    size = 2 if model == _AWQ_70B else 1
+    found = check_profile(
+        _profile(model=model, quantization=quantization, tensor_parallel_size=size)
+    ).findings
+    assert [finding.place for finding in found] == ([] if starts else ["engine.quantization"])
+
+
+def test_weights_of_which_only_the_size_is_known_are_believed() -> None:
+    """A table of one's own need not say how they are quantised."""
+    untold = models()[_AWQ_70B].model_copy(update={"quantization": None})
+    engine = _profile(model=_AWQ_70B, quantization="gptq", tensor_parallel_size=2).engine
+    assert isinstance(engine, VllmEngine)
+    assert findings(engine, untold, cards()["rtx5090"], 3) == []
 
 
 def test_a_length_beyond_the_models_positions_is_a_finding() -> None:

@@ -92,6 +92,7 @@ def test_four_bit_weights_agree_with_the_table(
     quantization = {"quant_method": "awq", "bits": 4, "group_size": 128}
     computed = read_model(_write(tmp_path, {**config, "quantization_config": quantization}))
     assert computed.weights_gb == pytest.approx(models()[published].weights_gb, rel=0.002)
+    assert computed.quantization == models()[published].quantization == "awq"
 
 
 def test_eight_bits_halve_the_matrices_only(tmp_path: Path) -> None:
@@ -129,8 +130,11 @@ def test_older_models_name_neither_kv_heads_nor_head_size(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"num_local_experts": 8}, "mixture of experts"),
-        ({"model_type": "qwen3_moe", "num_experts": 128}, "mixture of experts"),
+        ({"num_local_experts": 8}, "num_local_experts 8 in a 'llama', which has no experts"),
+        ({"model_type": "mixtral"}, "num_local_experts is missing"),
+        ({"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 5}, "more than its 4"),
+        ({"model_type": "deepseek_v3", "kv_lora_rank": 512}, "multi-head latent attention .kv_lora_rank 512"),
+        ({"text_config": {"model_type": "llama"}}, "hidden_size is missing"),
         ({"model_type": "mamba"}, "model_type 'mamba' is not computed"),
         ({"quantization_config": {"quant_method": "exotic"}}, "'exotic' is not computed"),
         ({"vocab_size": "many"}, "vocab_size is 'many'"),

@@ -35,7 +35,11 @@ _ENGINES = st.builds(
     attention_flops_per_token=st.floats(0, 1e7),
     tensor_parallel_size=st.integers(1, 8),
     pipeline_parallel_size=st.integers(1, 8),
-)
+    expert_bytes=st.floats(0, 1),
+    active_share=st.floats(0.01, 1.0),
+    window_share=st.floats(0.0, 1.0),
+    window_tokens=st.integers(1, 4096),
+).map(lambda one: replace(one, expert_bytes=one.expert_bytes * one.weights_bytes))
 
 
 def test_the_documents_single_stream_bounds() -> None:
