@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
+import msgspec
+
 from dreamseed_cli import __version__
-from dreamseed_cli.bench.cell_run import PowerSample, ServerView
+from dreamseed_cli.bench.cell_run import CellRun, PowerSample, ServerView
 from dreamseed_cli.bench.drive import drive, processes_for
+from dreamseed_cli.bench.electricity import usd_per_kwh
 from dreamseed_cli.bench.live_view import LiveView, Place
+from dreamseed_cli.bench.measure.notes import UNFORCED
 from dreamseed_cli.bench.measure.summary import summarise
+from dreamseed_cli.bench.outlook import Outlook
 from dreamseed_cli.bench.power_watch import PowerWatch
 from dreamseed_cli.bench.queue_watch import QueueWatch
-from dreamseed_cli.bench.records import Record
+from dreamseed_cli.bench.records import Ending, Record
 from dreamseed_cli.bench.result import BenchResult, CellResult, Slo, SuiteResult
 from dreamseed_cli.bench.server_watch import ServerWatch
-from dreamseed_cli.bench.shapes import Cell, Replay, Streams, TargetSpec
+from dreamseed_cli.bench.shapes import Arrivals, Cell, Replay, Streams, TargetSpec
 from dreamseed_cli.bench.suites import OWN_LOAD, SUITES, load_suite
 from dreamseed_cli.bench.suites.base import Bench, StopEarly, Suite
+from dreamseed_cli.bench.target.key import access_to
 from dreamseed_cli.bench.under_test import UnderTest
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.engine.types import Endpoint
@@ -35,7 +42,8 @@ __all__ = ["SUITES", "Campaign", "Wish"]
 @dataclass(frozen=True)
 class Wish:
     """What the operator asked for. processes: of the load; None: as many as it needs. trace: for `engine`.
-    dsn_env: the variable with another PostgreSQL than the stack's.
+    workload: for the suites of TAKE_WORKLOAD. dsn_env: the variable with another PostgreSQL than the stack's.
+    usd_per_kwh: None for the profile's price.
     """
 
     suites: tuple[str, ...]
@@ -45,7 +53,9 @@ class Wish:
     usd_per_kwh: float | None = None
     command: str = ""
     trace: Replay | None = None
+    workload: str | None = None
     dsn_env: str | None = None
+    arrivals: Arrivals = "poisson"
 
 
 @dataclass
@@ -53,7 +63,8 @@ class Campaign:
     """Runs a wish against a target. state: a folder of this run's own, gone at its end.
 
     stop: set by the first Ctrl-C; what was measured by then is the result, marked partial.
-    records: every request, by suite and cell.
+    records: every request, by suite and cell. save: takes the result so far after each cell, marked partial,
+    as a crash shall not take it. failure: what a lone suite broke off with after its first cells.
     """
 
     wish: Wish
@@ -62,35 +73,55 @@ class Campaign:
     live: LiveView
     stop: asyncio.Event
     records: dict[tuple[str, str], Sequence[Record]] = field(default_factory=dict)
+    save: Callable[[BenchResult], None] = lambda _: None
+    failure: DreamseedError | None = None
+    _began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    _done: list[SuiteResult] = field(default_factory=list)
+    _cells: list[CellResult] = field(default_factory=list)
+    """Of the suite that runs."""
     _suite: str = ""
     _number: int = 0
+    _outlook: Outlook = field(default_factory=Outlook)
+
+    def __post_init__(self) -> None:
+        asked = self.wish.usd_per_kwh
+        self._usd_per_kwh = usd_per_kwh(self.target.profile) if asked is None else asked
 
     async def run(self) -> BenchResult:
         """Every suite in turn. One that lacks something it needs ends the run, unless others gave results."""
-        done: list[SuiteResult] = []
         self.state.mkdir(parents=True, exist_ok=True)
         try:
             with self.live:
                 for name in self.wish.suites:
                     if self.stop.is_set():
                         break
-                    done.append(await self._run_suite(name, alone=len(self.wish.suites) == 1))
+                    self._done.append(await self._run_suite(name, alone=len(self.wish.suites) == 1))
         finally:
             await asyncio.to_thread(shutil.rmtree, self.state, ignore_errors=True)
-        return self._result(done)
+        return self._result(self._done)
 
     async def _run_suite(self, name: str, *, alone: bool) -> SuiteResult:
-        self._suite, self._number = name, 0
+        self._suite, self._number, self._outlook, self._cells = name, 0, Outlook(), []
         suite = load_suite(name)
         try:
-            return await self._until_stopped(name, suite)
+            found = _with_silence(await self._until_stopped(name, suite))
+            # The document's figures are of its own answers.
+            own = self.wish.workload is not None
+            return found.model_copy(update={"measurements": ()}) if own else found
         except StopEarly:
             return SuiteResult(name=name, headline="Interrupted before its first figure.", partial=True)
         except DreamseedError as error:
-            # Among several suites one that cannot run must not throw away what the others measured.
-            if alone:
+            # One that cannot run, or run on, must not throw away what it or the others measured.
+            if alone and not self._cells:
                 raise
-            return SuiteResult(name=name, headline=f"Not measured: {error}", missed=(str(error),))
+            self.failure = error if alone else None
+            how = "Broken off" if self._cells else "Not measured"
+            return self._so_far(f"{how}: {error}").model_copy(update={"missed": (str(error),)})
+
+    def _so_far(self, headline: str) -> SuiteResult:
+        """The suite that runs, with the cells that it has."""
+        cells = tuple(self._cells)
+        return SuiteResult(name=self._suite, headline=headline, cells=cells, partial=bool(cells))
 
     async def _until_stopped(self, name: str, suite: Suite) -> SuiteResult:
         """A suite's result. One with load of its own is cancelled at `stop`, and gives what it has by then;
@@ -106,6 +137,8 @@ class Campaign:
         finally:
             stopping.cancel()
             running.cancel()
+            # What it opened is closed by now, and not by a loop that is ending.
+            await asyncio.gather(running, stopping, return_exceptions=True)
 
     def _bench(self) -> Bench:
         target = self.target
@@ -119,15 +152,23 @@ class Campaign:
             state=self.state,
             replicas=target.replicas,
             duration_s=self.wish.duration_s,
+            arrivals=self.wish.arrivals,
             trace=self.wish.trace,
+            workload=self.wish.workload,
             sees_queue=target.door is not None,
             simulated=target.simulated,
             device=target.device,
             environment=_secrets(target),
             dsn_env=self.wish.dsn_env,
             foreign=target.foreign,
+            plan=self._outlook.plan,
             services=target.services,
+            keep=self._keep,
+            watch=lambda: ServerWatch(target.endpoints, target.access),
         )
+
+    def _keep(self, cell: str, records: Sequence[Record]) -> None:
+        self.records[self._suite, cell] = records
 
     def _slo(self) -> Slo:
         targets = self.target.profile.targets if self.target.profile else Targets()
@@ -137,10 +178,28 @@ class Campaign:
         if self.stop.is_set():
             raise StopEarly
         self._number += 1
-        self.live.begin_cell(Place(self._suite, cell, self._number))
+        ahead = self._outlook.begin()
+        total = None if ahead is None or ahead.at_most else self._number + ahead.cells
+        self.live.begin_cell(Place(self._suite, cell, self._number, total, ahead))
+        run = await self._drive(cell, target)
+        if target is None and not self.stop.is_set() and _ended_as_they_liked(run.records):
+            # Its first answer was long enough by chance.
+            spec = msgspec.structs.replace(self.target.spec, vllm=False)
+            self.target = replace(self.target, spec=spec)
+            self.live.say(f"Note: {UNFORCED}. {cell.name} begins anew.")
+            run = await self._drive(_with_other_prompts(cell), target)
+        self._keep(cell.name, run.records)
+        result = summarise(run, self._slo(), usd_per_kwh=self._usd_per_kwh)
+        for problem in result.problems:
+            self.live.say(f"INVALID: {cell.name}: {problem.reason}")
+        self._cells.append(result)
+        await self._save()
+        return result
+
+    async def _drive(self, cell: Cell, target: TargetSpec | None) -> CellRun:
         # Past the gateway, or with no fixed number of streams to see, its queue tells nothing.
         door = self.target.door if target is None and isinstance(cell.shape, Streams) else None
-        watch = _Watch(self._watched(target), door, cards=self.target.on_cards)
+        watch = _Watch(self._server_watch(target), self._queue_watch(door), cards=self.target.on_cards)
         run = await drive(
             cell,
             target or self.target.spec,
@@ -149,17 +208,23 @@ class Campaign:
             stop=self.stop,
             server_watch=watch,
         )
-        run = replace(run, power=watch.power)
-        self.records[self._suite, cell.name] = run.records
-        result = summarise(run, self._slo(), usd_per_kwh=self.wish.usd_per_kwh)
-        for problem in result.problems:
-            self.live.say(f"INVALID: {cell.name}: {problem.reason}")
-        return result
+        return replace(run, power=watch.power)
 
-    def _watched(self, target: TargetSpec | None) -> Sequence[Endpoint]:
+    async def _save(self) -> None:
+        so_far = self._result([*self._done, self._so_far(f"Not finished: {len(self._cells)} cells so far.")])
+        try:
+            await asyncio.to_thread(self.save, so_far)
+        except DreamseedError as error:
+            self.live.say(f"What was measured so far could not be saved: {error}")
+
+    def _server_watch(self, target: TargetSpec | None) -> ServerWatch:
         if target is None:
-            return self.target.endpoints
-        return (Endpoint.parse(target.address),) if target.kind == "openai" else ()
+            return ServerWatch(self.target.endpoints, self.target.access)
+        endpoints = (Endpoint.parse(target.address),) if target.kind == "openai" else ()
+        return ServerWatch(endpoints, access_to(target))
+
+    def _queue_watch(self, door: Endpoint | None) -> QueueWatch | None:
+        return None if door is None else QueueWatch(door, access_to(self.target.spec))
 
     def _result(self, done: Sequence[SuiteResult]) -> BenchResult:
         target = self.target
@@ -170,7 +235,7 @@ class Campaign:
         partial = self.stop.is_set() or any(one.partial for one in done)
         return BenchResult(
             tool=f"dreamseed {__version__}",
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            date=self._began.isoformat(timespec="seconds"),
             device=target.device,
             profile=target.profile.name if target.profile else None,
             target=target.spec.address,
@@ -190,9 +255,9 @@ class Campaign:
 class _Watch:
     """The servers' own words and the cards' power during one cell, as `drive` wants to be told."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], door: Endpoint | None, *, cards: bool) -> None:
-        self._server = ServerWatch(endpoints)
-        self._queue = QueueWatch(door) if door is not None else None
+    def __init__(self, server: ServerWatch, queue: QueueWatch | None, *, cards: bool) -> None:
+        self._server = server
+        self._queue = queue
         self._power = PowerWatch() if cards else None
         self._epoch = 0.0
         self.power: tuple[PowerSample, ...] = ()
@@ -206,14 +271,40 @@ class _Watch:
         await self._server.start()
 
     async def stop(self) -> ServerView:
-        view = await self._server.stop()
-        if self._queue is not None:
-            # Each is the least that the server had at some moment: the greater one is nearer to the truth.
-            seen = [one for one in (view.peak_in_flight, await self._queue.stop()) if one is not None]
-            view = replace(view, peak_in_flight=max(seen, default=None))
-        if self._power is not None:
-            self.power = await self._power.stop(self._epoch)
-        return view
+        # Together: whatever happens to one of them, the others are closed.
+        view, queued, self.power = await asyncio.gather(
+            self._server.stop(), self._most_queued(), self._samples()
+        )
+        # Each is the least that the server had at some moment: the greater one is nearer to the truth.
+        seen = [one for one in (view.peak_in_flight, queued) if one is not None]
+        return replace(view, peak_in_flight=max(seen, default=None))
+
+    async def _most_queued(self) -> int | None:
+        return await self._queue.stop() if self._queue is not None else None
+
+    async def _samples(self) -> tuple[PowerSample, ...]:
+        return await self._power.stop(self._epoch) if self._power is not None else ()
+
+
+def _ended_as_they_liked(records: Sequence[Record]) -> bool:
+    """Whether a server that was to force a length let the model stop: it takes no `ignore_eos`."""
+    return any(
+        one.ending is Ending.WRONG_LENGTH and one.detail.endswith("(finish_reason stop)") for one in records
+    )
+
+
+def _with_other_prompts(cell: Cell) -> Cell:
+    """The cell anew, if its prompts are to be new: those it had have been seen now."""
+    return msgspec.structs.replace(cell, nonce=secrets.token_hex(4)) if cell.nonce else cell
+
+
+def _with_silence(suite: SuiteResult) -> SuiteResult:
+    """A suite none of whose requests was answered has missed what it was run for."""
+    asked = sum(cell.requests for cell in suite.cells)
+    if suite.partial or not asked or any(Ending.COMPLETE in cell.endings for cell in suite.cells):
+        return suite
+    missed = f"not one of {asked:,} requests was answered"
+    return suite.model_copy(update={"missed": (*suite.missed, missed)})
 
 
 def _valid(suite: SuiteResult) -> bool:

@@ -38,6 +38,7 @@ class CellRun:
 
     ended_s: when the load was over (seconds since the cell's start). interrupted: Ctrl-C ended it early.
     lost_processes: processes of the load that died; their records are missing.
+    lags: how late the event loops of the load were, of all processes: `lag.Lags`.
     """
 
     cell: Cell
@@ -47,3 +48,4 @@ class CellRun:
     server: ServerView = field(default_factory=ServerView)
     power: tuple[PowerSample, ...] = ()
     lost_processes: int = 0
+    lags: tuple[tuple[float, float], ...] = ()

@@ -11,6 +11,7 @@ import tempfile
 from contextlib import suppress
 from typing import IO
 
+from dreamseed_cli.bench.lag import Lags
 from dreamseed_cli.bench.messages import (
     Batch,
     Done,
@@ -36,7 +37,7 @@ class Worker:
     """One process: its messages, and what it has told so far.
 
     records: what it handed over so far. ended_s: when its part was over, since the cell's start; None as long
-    as it has not handed everything over, which one that died never does.
+    as it has not handed everything over, which one that died never does. lags: of its event loop.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Worker:
         self.pid = process.pid
         self.records: list[Record] = []
         self.ended_s: float | None = None
+        self.lags: Lags = []
 
     async def prepare(self, order: Order) -> None:
         """Have it load all it needs. Raises what it says, or FailedError if it says nothing."""
@@ -92,7 +94,7 @@ class Worker:
             elif isinstance(message, Batch):
                 self.records += message.records
             elif isinstance(message, Done):
-                self.ended_s = message.ended_s
+                self.ended_s, self.lags = message.ended_s, message.lags
                 return
         self._tick = _IDLE
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dreamseed_cli.estimates.outcome import figure, place, say
 from dreamseed_cli.estimates.results import Measurement
 from dreamseed_cli.estimates.schema import Book, Estimate
-from dreamseed_cli.estimates.verdict import Word, compare
+from dreamseed_cli.estimates.verdict import Word, judged
 
 
 def judged_by(book: Book) -> dict[str, Estimate]:
@@ -16,10 +16,10 @@ def judged_by(book: Book) -> dict[str, Estimate]:
 
 
 def missed(found: Sequence[Measurement], book: Book) -> tuple[str, ...]:
-    """Those that fall short of the document, in words."""
-    judged = judged_by(book)
+    """Those that fall short of the document, in words; not those of which that cannot be told."""
+    figures = judged_by(book)
     return tuple(
         f"{row.quantity}: {say(one.value)} {one.unit}, {place(row)} says {figure(row)}"
         for one in found
-        if (row := judged.get(one.key)) is not None and compare(row, one.value) is Word.FALLS_SHORT
+        if (row := figures.get(one.key)) is not None and judged(row, one) is Word.FALLS_SHORT
     )

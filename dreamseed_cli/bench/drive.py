@@ -56,9 +56,9 @@ async def drive(
         await asyncio.gather(*(worker.prepare(order) for worker, order in zip(crew, orders, strict=True)))
         epoch = time.monotonic() + _LEAD_S
         server = ServerView()
-        if server_watch is not None:
-            await server_watch.start(epoch)
         try:
+            if server_watch is not None:
+                await server_watch.start(epoch)
             await _run(crew, cell, epoch, on_progress, stop)
         finally:
             if server_watch is not None:
@@ -115,4 +115,5 @@ def _to_run(
         interrupted=interrupted,
         server=server,
         lost_processes=len(crew) - len(whole),
+        lags=tuple(lag for worker in whole for lag in worker.lags),
     )

@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final, NoReturn
 
-from dreamseed_cli.bench.compare import METRICS, NO_INTERVAL, CellChange, Change, Comparison
+from dreamseed_cli.bench.change import NO_INTERVAL, CellChange, Change
+from dreamseed_cli.bench.compare import METRICS, Comparison, known_metric
+from dreamseed_cli.bench.compare_figures import figure_metrics
 from dreamseed_cli.core.errors import UsageError
 
 _SHAPE: Final = re.compile(
-    r"(?:(?P<place>[^:<>]+):\s*)?(?P<metric>[a-z0-9_.]+)\s*(?P<op>[<>])\s*"
+    r"(?:(?P<place>[^:<>]+):\s*)?(?P<metric>[a-z0-9_.-]+)\s*(?P<op>[<>])\s*"
     r"(?P<sign>[+-]?)(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|[A-Za-z/]*)"
 )
-_UNITS: Final = {
-    "ms": {"ms": 1.0, "s": 1000.0},
-    "tok/s": {"": 1.0, "tok/s": 1.0},
-    "/s": {"": 1.0, "/s": 1.0},
-    "": {"": 1.0},
-    "J": {"": 1.0, "J": 1.0},
-}
+_UNITS: Final = {"ms": {"ms": 1.0, "s": 1000.0}}
+"""Beside those that are taken with their unit or without."""
 EXAMPLES: Final = (
     "Write such as 'ttft.p99>+10%', 'output_tokens_per_s<-5%', 'slo_attainment<0.99' "
     "or, for some cells only, 'engine/poisson-4:ttft.p99>1500ms' or 'engine/*:itl.p50>+5%'."
@@ -53,8 +50,9 @@ def parse_gate(text: str) -> Gate:
     if found is None:
         _refuse(text, "it is no bound of a figure")
     metric, sign, unit = found["metric"], found["sign"], found["unit"]
-    if metric not in METRICS:
-        known = ", ".join(METRICS)
+    figure = known_metric(metric)
+    if figure is None:
+        known = ", ".join([*METRICS, *figure_metrics()])
         _refuse(text, f"there is no figure '{metric}' (there are {known})")
     above, number = found["op"] == ">", float(found["number"])
     if unit == "%":
@@ -62,7 +60,7 @@ def parse_gate(text: str) -> Gate:
             _refuse(text, "a percentage without a sign may be a change or a share: write +10%, or 0.99")
         limit = -number if sign == "-" else number
         return Gate(text, found["place"], metric, above, limit, relative=True)
-    units = _UNITS[METRICS[metric].unit]
+    units = _UNITS.get(figure.unit, {"": 1.0, figure.unit: 1.0})
     if sign or unit not in units:
         wanted = " or ".join(f"'{one}'" if one else "no unit" for one in units)
         _refuse(text, f"{metric} takes a plain number with {wanted}, or a change such as +10%")
@@ -73,8 +71,9 @@ def misses(gates: Sequence[Gate], comparison: Comparison) -> tuple[str, ...]:
     """Every gate that is missed, with the cell and the figures, in words; empty: all are kept.
 
     An absolute gate looks at the run after alone, and at the value as it stands. A relative one is missed
-    only if the change is over its limit AND more than chance (its 95 % interval leaves out zero): a noisy run
-    does not fail CI by its noise. Energy per token has no interval; its change is taken as it stands.
+    only if the change is over its limit AND more than chance within the runs (its 95 % interval leaves out
+    zero). What differs from run to run (a cold cache, another load on the box) is in no interval of one run,
+    and can fail CI. Energy per token has no interval; its change is taken as it stands.
     What cannot be judged is missed, too: an INVALID cell, one that the run after lacks, a figure that it no
     longer gives (a p99 that falls among the failures), a gate that finds nothing to judge.
     """
@@ -82,7 +81,8 @@ def misses(gates: Sequence[Gate], comparison: Comparison) -> tuple[str, ...]:
 
 
 def _gate_misses(gate: Gate, comparison: Comparison) -> list[str]:
-    cells = [one for one in comparison.cells if gate.place is None or fnmatchcase(one.place, gate.place)]
+    all_cells = (*comparison.cells, *comparison.figures)
+    cells = [one for one in all_cells if gate.place is None or fnmatchcase(one.place, gate.place)]
     if not cells:
         return ["there is no such cell"]
     judged = [reason for reason in (_judge(gate, cell) for cell in cells) if reason is not None]
@@ -116,7 +116,8 @@ def _relative(gate: Gate, change: Change) -> str | None:
         return None
     if change.percent is None:
         return "was 0 before: use an absolute limit" if change.before != change.after else ""
-    bare = not METRICS[gate.metric].has_interval
+    figure = known_metric(gate.metric)
+    bare = figure is not None and not figure.has_interval
     if change.verdict == "not comparable" and change.why != NO_INTERVAL:
         return f"cannot be compared: {change.why}"
     if not gate.is_over(change.percent.value) or change.verdict == "no difference":

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from dreamseed_cli.bench.outlook import Ahead
 from dreamseed_cli.bench.progress import Progress
 from dreamseed_cli.bench.shapes import Cell, Rate, Streams, Users
 
@@ -31,6 +32,8 @@ class Place:
     cell: Cell
     number: int
     total: int | None = None
+    ahead: Ahead | None = None
+    """What the suite has planned after it."""
 
     @property
     def words(self) -> str:
@@ -73,7 +76,9 @@ class LiveView:
         self._place, self._ttft_s = place, None
         self._shown_at = self._clock() - (self._every_s if self._live is not None else 0.0)
         if self._live is None:
-            self.say(f"{place.words}: {place.cell.duration_s:.0f} s")
+            cell_s = place.cell.duration_s
+            whole = f", {place.ahead.left(cell_s)} left" if place.ahead is not None else ""
+            self.say(f"{place.words}: {cell_s:.0f} s{whole}")
 
     def update(self, progress: Progress) -> None:
         """The cell as it stands; shown at most four times a second, in lines every ten seconds."""
@@ -103,7 +108,7 @@ def progress_view(place: Place, now: Progress, ttft_s: float | None) -> Renderab
     whole_s = now.elapsed_s + now.left_s
     bar.add_row(
         ProgressBar(total=max(whole_s, 1e-9), completed=now.elapsed_s, width=_BAR_WIDTH),
-        Text(_left(now)),
+        Text(_left(place, now)),
     )
     figures = Table.grid(padding=(0, 3))
     names, values = zip(*_figures(place, now, ttft_s), strict=True)
@@ -115,7 +120,7 @@ def progress_view(place: Place, now: Progress, ttft_s: float | None) -> Renderab
 def progress_line(place: Place, now: Progress, ttft_s: float | None) -> str:
     """The same in a line, for logs and pipes."""
     figures = ", ".join(f"{name} {value}" for name, value in _figures(place, now, ttft_s))
-    return f"{place.words}: {figures}, {_left(now)}"
+    return f"{place.words}: {figures}, {_left(place, now)}"
 
 
 def _figures(place: Place, now: Progress, ttft_s: float | None) -> list[tuple[str, str]]:
@@ -145,6 +150,9 @@ def _asked(cell: Cell) -> str:
             return ""
 
 
-def _left(now: Progress) -> str:
-    """Past the cell's end, answers that are under way are waited for."""
-    return f"{now.left_s:.0f} s left" if now.left_s > 0 else "waiting for the last answers"
+def _left(place: Place, now: Progress) -> str:
+    """Of the cell, and of the suite where it has a plan. Past the cell's end, answers that are under way are
+    waited for.
+    """
+    cell = f"{now.left_s:.0f} s left" if now.left_s > 0 else "waiting for the last answers"
+    return f"{cell}, {place.ahead.left(now.left_s)}" if place.ahead is not None else cell

@@ -8,18 +8,11 @@ from dataclasses import dataclass, field
 
 from dreamseed_cli.bench.records import Ending, Job, Record
 from dreamseed_cli.bench.target.opening import Target
+from dreamseed_cli.core.pauses import pause_after
 
 # An event loop's timers count whole milliseconds and may fire half of one early.
 _TIMER_SLACK_S = 0.0005
-# A server that refuses at once would be asked a thousand times a second by every stream.
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 2.0
 _ANSWERED = frozenset({Ending.COMPLETE, Ending.WRONG_LENGTH, Ending.MISCOUNTED})
-
-
-def pause_after(failures: int) -> float:
-    """How long a stream waits before it asks again, in seconds, after so many failures in a row."""
-    return min(_FIRST_PAUSE_S * 2.0 ** (failures - 1), _LONGEST_PAUSE_S) if failures else 0.0
 
 
 @dataclass(slots=True)

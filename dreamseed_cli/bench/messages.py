@@ -57,9 +57,10 @@ class Batch(msgspec.Struct, frozen=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """From a process: that was all. ended_s: since the cell's start."""
+    """From a process: that was all. ended_s: since the cell's start. lags: `lag.Lags`."""
 
     ended_s: float
+    lags: list[tuple[float, float]] = []
 
 
 Message = Order | Ready | Start | Refusal | Tick | Batch | Done

@@ -18,7 +18,7 @@ from dreamseed_cli.profile.schema import Engine, Profile, RemoteEngine
 from dreamseed_cli.profile.select import Choice
 from dreamseed_cli.supervisor.control import fetch_snapshot
 from dreamseed_cli.supervisor.running import gateway_address
-from dreamseed_cli.supervisor.snapshot import ReplicaSnapshot, ServiceSnapshot, StackSnapshot
+from dreamseed_cli.supervisor.snapshot import ServiceSnapshot, StackSnapshot
 from dreamseed_cli.supervisor.state import read_supervisor
 from dreamseed_cli.supervisor.visit import Host, own_profile, with_own_stack
 
@@ -98,7 +98,7 @@ def _under_test(
         gateway=snapshot.gateway.address,
         model=snapshot.served_name,
         replicas={replica.name: Endpoint.parse(replica.endpoint) for replica in snapshot.replicas},
-        away=tuple(replica.name for replica in snapshot.replicas if not _serves(replica)),
+        away=tuple(replica.name for replica in snapshot.replicas if not replica.takes),
         services=snapshot.services,
         profile=profile,
         simulated=snapshot.provenance is Provenance.SIMULATED,
@@ -106,10 +106,6 @@ def _under_test(
         own=own,
         interrupted=interrupted or asyncio.Event(),
     )
-
-
-def _serves(replica: ReplicaSnapshot) -> bool:
-    return replica.state in {"ready", "degraded"}
 
 
 def _shipped_profile(snapshot: StackSnapshot) -> Profile | None:

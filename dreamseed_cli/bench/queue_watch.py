@@ -8,6 +8,8 @@ import ssl
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from dreamseed_cli.bench.target.key import Access
+from dreamseed_cli.core.exposition import ONLY
 from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.engine.types import Endpoint
 
@@ -15,26 +17,28 @@ _WAITING, _UNDER_WAY = "dreamseed_queue_length", "dreamseed_replica_outstanding_
 _IN_FRONT = "dreamseed_api_requests_in_flight"
 _NAMES = (_WAITING, _UNDER_WAY, _IN_FRONT)
 _EVERY_S = 0.5
-"""Seldom: the server writes all its metrics out for it, in the very process that is measured."""
+"""Seldom: the very process that is measured writes them out."""
+_ASKED = [(ONLY, name) for name in _NAMES]
+_NONE = Access()
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
 def requests_in(text: str) -> int | None:
     """Waiting and under way by a gateway's metrics, or in flight by a front's; None if neither wrote them."""
-    wanted = "\n".join(line for line in text.splitlines() if line.startswith(_NAMES))
-    families = text_string_to_metric_families(wanted + "\n")
-    values = [sample.value for family in families for sample in family.samples]
+    families = text_string_to_metric_families(text)
+    values = [sample.value for family in families for sample in family.samples if sample.name in _NAMES]
     return int(sum(values)) if values else None
 
 
 class QueueWatch:
-    """Looks at `door`'s /metrics twice a second, from `start` to `stop`, inside a running event loop.
+    """Looks at three of `door`'s metrics twice a second, from `start` to `stop`, inside a running event loop.
 
     A door that tells nothing, or vanishes, raises nothing.
     """
 
-    def __init__(self, door: Endpoint, *, every_s: float = _EVERY_S) -> None:
+    def __init__(self, door: Endpoint, access: Access = _NONE, *, every_s: float = _EVERY_S) -> None:
         self._door = door
+        self._access = access
         self._every_s = every_s
         self._peak: int | None = None
         self._ending = asyncio.Event()
@@ -53,8 +57,11 @@ class QueueWatch:
 
     async def _look_on(self) -> None:
         socket = self._door.socket
-        connector = aiohttp.UnixConnector(str(socket)) if socket else None
-        async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session:
+        trust = ssl.create_default_context(cafile=self._access.ca_file)
+        connector = aiohttp.UnixConnector(str(socket)) if socket else aiohttp.TCPConnector(ssl=trust)
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=_TIMEOUT, headers=self._access.headers
+        ) as session:
             while not await set_within(self._ending, self._every_s):
                 found = await self._look(session)
                 if found is not None:
@@ -62,7 +69,8 @@ class QueueWatch:
 
     async def _look(self, session: aiohttp.ClientSession) -> int | None:
         try:
-            async with session.get(f"{self._door.url or 'http://gateway'}/metrics") as reply:
+            url = f"{self._door.url or 'http://gateway'}/metrics"
+            async with session.get(url, params=_ASKED) as reply:
                 return requests_in(await reply.text()) if reply.status == 200 else None
         except (aiohttp.ClientError, ssl.SSLError, OSError, TimeoutError, ValueError):
             return None

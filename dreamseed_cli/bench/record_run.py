@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,17 @@ from rich.console import Console
 
 from dreamseed_cli.bench.campaign import Campaign, Wish
 from dreamseed_cli.bench.live_view import LiveView
+from dreamseed_cli.bench.lock import only_bench
+from dreamseed_cli.bench.measure.notes import UNFORCED
 from dreamseed_cli.bench.own_stack import StackUnderTest, run_with_own_stack, running_stack
 from dreamseed_cli.bench.records import Record
 from dreamseed_cli.bench.result import BenchResult
 from dreamseed_cli.bench.shapes import Replay, TargetSpec
-from dreamseed_cli.bench.suites import NEED_SERVICES, SUITES
+from dreamseed_cli.bench.suites import NEED_SERVICES, SUITES, TAKE_WORKLOAD
 from dreamseed_cli.bench.under_test import UnderTest, introduce, of_address, of_stack
+from dreamseed_cli.bench.workload import load
 from dreamseed_cli.bench.workload.trace import read
-from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.core.errors import DreamseedError, UsageError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.profile.select import choose_profile, visible_cards
 
@@ -53,37 +56,70 @@ def chosen_trace(path: Path | None, speed: float, suites: Sequence[str]) -> Repl
             place="--trace",
             remedy="Leave --suite out, or run the other suites by themselves.",
         )
-    own_prompts = any(entry.prompt is not None for entry in read(path))
-    return Replay(str(path.expanduser()), speed, own_prompts)
+    entries = read(path)
+    own_prompts = any(entry.prompt is not None for entry in entries)
+    return Replay(str(path.expanduser()), entries[-1].at_s, speed, own_prompts)
+
+
+def chosen_workload(spec: str | None, suites: Sequence[str], *, trace: bool) -> str | None:
+    """The workload to ask for, read once so that a mistake is told before anything starts.
+
+    UsageError for suites that ask for something else, and as `workload.load`.
+    """
+    if spec is None:
+        return None
+    others = [name for name in suites if name not in TAKE_WORKLOAD]
+    if others or trace:
+        raise UsageError(
+            "a trace brings its own requests" if trace else f"the suite '{others[0]}' asks for its own",
+            place="--workload",
+            remedy=f"It is for {', '.join(name for name in SUITES if name in TAKE_WORKLOAD)}.",
+        )
+    return load(spec).spec
 
 
 @dataclass
 class Run:
-    """One wish, carried out. interrupted: whether Ctrl-C ended it early."""
+    """One wish, carried out.
+
+    save: takes the result so far after each cell. interrupted: whether Ctrl-C or the like ended it early.
+    failure: what ended it early after its first cells.
+    """
 
     wish: Wish
     live: LiveView
     console: Console
     state: StateDir
     api_key_env: str | None = None
+    save: Callable[[BenchResult], None] = lambda _: None
     interrupted: bool = False
+    failure: DreamseedError | None = None
+
+    @property
+    def _folder(self) -> Path:
+        return self.state.root / "bench"
 
     def against(self, spec: TargetSpec) -> Outcome:
-        """Measure somebody's server. Raises as `under_test.of_address` and the suites."""
-        return uvloop.run(self._against(spec))
+        """Measure somebody's server. Raises as `only_bench`, `under_test.of_address` and the suites."""
+        with only_bench(self._folder):
+            return uvloop.run(self._against(spec))
 
     def here(self, profile: str | None, gpus: int | None) -> Outcome:
         """Measure the stack that runs here, or one started for this: always, if a profile is named.
 
-        UsageError for a profile or a number of cards that a running stack does not have.
+        UsageError for a profile or a number of cards that do not go together, and as `only_bench`.
         """
+        with only_bench(self._folder):
+            return self._here(profile, gpus)
+
+    def _here(self, profile: str | None, gpus: int | None) -> Outcome:
         stack = None if profile or gpus else running_stack(self.state)
         if stack is not None:
             self.live.say(f"Measuring the running stack behind {stack.gateway}.")
             return uvloop.run(self._of_running(stack))
         choice = choose_profile(profile, gpus, visible_cards())
         self.live.say(f"Starting a stack of profile '{choice.profile.name}' ({choice.why}).")
-        own = StateDir(self.state.root / "bench")
+        own = StateDir(self._folder)
         services = not NEED_SERVICES.isdisjoint(self.wish.suites)
         return run_with_own_stack(choice, own, self._of_own, self.console, services=services)
 
@@ -100,29 +136,42 @@ class Run:
         return await self._measure(target, stack.interrupted)
 
     async def _interruptible(self, target: UnderTest) -> Outcome:
-        """The first Ctrl-C ends the load and keeps what there is; the second one ends the program."""
+        """The first Ctrl-C ends the load and keeps what there is; the second one ends the program.
+
+        A third one changes nothing: it would cut the cleaning up short. A terminal that is closed is a first
+        one, however often it is told (by the shell and by the kernel); under nohup it is nothing.
+        """
         stop = asyncio.Event()
         task = asyncio.current_task()
 
         def interrupt() -> None:
-            if stop.is_set() and task is not None:
+            if stop.is_set() and task is not None and not task.cancelling():
                 task.cancel()
             stop.set()
 
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, interrupt)
+        handlers: dict[signal.Signals, Callable[[], None]] = dict.fromkeys(
+            (signal.SIGINT, signal.SIGTERM), interrupt
+        )
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            handlers[signal.SIGHUP] = stop.set
+        for signum, handler in handlers.items():
+            loop.add_signal_handler(signum, handler)
         try:
             return await self._measure(target, stop)
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
         finally:
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in handlers:
                 loop.remove_signal_handler(signum)
+            if stop.is_set():
+                # One that comes while the result is written must not cut that short.
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     async def _measure(self, target: UnderTest, stop: asyncio.Event) -> Outcome:
-        folder = self.state.root / "bench" / "work"
-        campaign = Campaign(self.wish, target, folder, self.live, stop)
+        if not target.spec.vllm:
+            self.live.say(f"Note: {UNFORCED}.")
+        campaign = Campaign(self.wish, target, self._folder / "work", self.live, stop, save=self.save)
         result = await campaign.run()
-        self.interrupted = stop.is_set()
+        self.interrupted, self.failure = stop.is_set(), campaign.failure
         return result, campaign.records

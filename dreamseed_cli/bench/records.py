@@ -27,7 +27,7 @@ class Ending(StrEnum):
     """No byte for the target's `stall_s`."""
     TIMED_OUT = "timed_out"
     MISCOUNTED = "miscounted"
-    """The usage that the server tells cannot be true (fewer tokens than pieces, or none at all)."""
+    """The usage that the server tells cannot be true (fewer than pieces, no text, or none at all)."""
     WRONG_LENGTH = "wrong_length"
     """Complete, but of another length than was forced."""
     ABANDONED = "abandoned"
@@ -61,9 +61,10 @@ class Record(msgspec.Struct):
 
     scheduled_s: when it was due; every latency counts from here. sent_s: when its first byte was written.
     connect_s: how long a new connection was opened for it just before; None: one was open, or none came.
-    first_token_s, last_token_s: when the first and the last piece of text arrived. end_s: when it was over.
-    piece_s, piece_tokens: the arrival of every piece of text, and the running total of tokens by the
-    server's usage then (0: not told with this piece). A piece may hold several tokens.
+    first_token_s: when the first text arrived; last_token_s: when the last piece did. end_s: when it was
+    over. piece_s, piece_tokens: the arrival of every piece (text, or a token that shows none), and the
+    running total of tokens by the server's usage then (0: not told with it). A piece may hold several tokens.
+    text_bytes: of all its text, in UTF-8.
     """
 
     number: int
@@ -77,6 +78,7 @@ class Record(msgspec.Struct):
     end_s: float | None = None
     piece_s: list[float] = []
     piece_tokens: list[int] = []
+    text_bytes: int = 0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     ending: Ending = Ending.ABANDONED

@@ -113,6 +113,8 @@ class CellResult(Part):
     e2e: Latency | None = None
     scheduling_delay: Latency | None = None
     """How late the load itself was, without the time to open connections."""
+    loop_lag_p99_ms: float | None = None
+    """How late the load's event loops were: a closed loop has no other sign of its lateness."""
     connect: Latency | None = None
     """The time to open a connection, TLS included, of the requests that found none open."""
     output_tokens_per_s: Interval
@@ -181,7 +183,7 @@ class BenchResult(Part):
     schema_version: Literal[1] = SCHEMA_VERSION
     tool: str
     date: str
-    """ISO 8601, UTC."""
+    """When it began: ISO 8601, UTC."""
     device: str
     """What was measured: the cards, or the processor and its cores."""
     profile: str | None

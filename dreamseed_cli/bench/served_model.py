@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 
 import aiohttp
@@ -29,14 +30,33 @@ async def served_model(target: TargetSpec) -> str:
             reply.raise_for_status()
             return str((await reply.json())["data"][0]["id"])
     except aiohttp.ClientConnectionError as error:
-        raise MissingError(
-            f"nothing answers there: {error}",
-            place=target.address,
-            remedy="Check the address, or leave --target out to measure a stack of this machine.",
-        ) from error
+        raise _unreached(error, target) from error
     except (aiohttp.ClientError, TimeoutError, LookupError, TypeError, ValueError) as error:
         raise FailedError(
             f"it does not say which models it has: {type(error).__name__}: {error}",
             place=url,
             remedy="Name the model with --model.",
         ) from error
+
+
+def _unreached(error: aiohttp.ClientConnectionError, target: TargetSpec) -> MissingError:
+    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
+    if isinstance(cause, ssl.SSLError):
+        return MissingError(
+            f"no TLS connection: {getattr(cause, 'verify_message', '') or cause.reason or cause}",
+            place=target.address,
+            remedy="Name the authority of its certificate with --ca, or write http:// if it has none.",
+        )
+    return MissingError(
+        f"nothing answers there: {_said(cause)}",
+        place=target.address,
+        remedy="Check the address, or leave --target out to measure a stack of this machine.",
+    )
+
+
+def _said(cause: BaseException) -> str:
+    """In the system's words; a name that cannot be resolved has a negative number, and words of its own."""
+    number = cause.errno if isinstance(cause, OSError) else None
+    if number is not None and number > 0:
+        return os.strerror(number).lower()
+    return str(getattr(cause, "strerror", None) or cause)

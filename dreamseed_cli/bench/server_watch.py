@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from dreamseed_cli.bench.cell_run import ServerView
+from dreamseed_cli.bench.target.key import Access
 from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.engine.client import EngineClient
 from dreamseed_cli.engine.metrics import EngineMetrics
 from dreamseed_cli.engine.types import Endpoint, EngineUnavailable
 
 _EVERY_S = 0.2
+_NONE = Access()
 _COUNTERS: dict[str, Callable[[EngineMetrics], int | None]] = {
     "generation_tokens": lambda told: told.generation_tokens_total,
     "prompt_tokens": lambda told: told.prompt_tokens_total,
@@ -79,8 +81,11 @@ class ServerWatch:
     An engine that tells nothing, or vanishes, raises nothing: what it leaves open is None in the view.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint], *, every_s: float = _EVERY_S) -> None:
+    def __init__(
+        self, endpoints: Sequence[Endpoint], access: Access = _NONE, *, every_s: float = _EVERY_S
+    ) -> None:
         self._endpoints = tuple(endpoints)
+        self._access = access
         self._every_s = every_s
         self._tally = Tally()
         self._clients: list[EngineClient] = []
@@ -90,7 +95,14 @@ class ServerWatch:
     async def start(self) -> None:
         """Take the first look, from which the counters' growth counts, and go on looking."""
         self._clients = [
-            EngineClient(endpoint, model="", api="chat", usage_per_chunk=False)
+            EngineClient(
+                endpoint,
+                model="",
+                api="chat",
+                usage_per_chunk=False,
+                api_key=self._access.api_key,
+                ca_file=self._access.ca_file,
+            )
             for endpoint in self._endpoints
         ]
         await self._look()
@@ -98,11 +110,13 @@ class ServerWatch:
 
     async def stop(self) -> ServerView:
         """Take the last look; what was seen."""
-        if self._watching is not None:
-            self._ending.set()
-            await self._watching
-        await asyncio.gather(*(client.close() for client in self._clients))
-        self._clients = []
+        try:
+            if self._watching is not None:
+                self._ending.set()
+                await self._watching
+        finally:
+            await asyncio.gather(*(client.close() for client in self._clients))
+            self._clients = []
         return self._tally.view()
 
     async def _look_on(self) -> None:

@@ -6,12 +6,14 @@ from typing import Literal
 
 import msgspec
 
+Arrivals = Literal["poisson", "constant"]
+
 
 class Rate(msgspec.Struct, frozen=True, tag="rate"):
     """Open loop: requests come when they come, however long the answers take."""
 
     per_s: float
-    arrivals: Literal["poisson", "constant"] = "poisson"
+    arrivals: Arrivals = "poisson"
 
 
 class Streams(msgspec.Struct, frozen=True, tag="streams"):
@@ -37,6 +39,8 @@ class Replay(msgspec.Struct, frozen=True, tag="replay"):
     """A trace: requests at their recorded times (`workload.trace` reads the file)."""
 
     path: str
+    length_s: float
+    """From its first request to its last one, as recorded."""
     speed: float = 1.0
     """2 replays twice as fast."""
     own_prompts: bool = False
@@ -85,7 +89,7 @@ class TargetSpec(msgspec.Struct, frozen=True, kw_only=True):
     api_key_env: str | None = None
     ca_file: str | None = None
     vllm: bool = True
-    """It knows vLLM's extensions: `ignore_eos`, `continuous_usage_stats`."""
+    """It knows vLLM's extensions: `ignore_eos`, `continuous_usage_stats`. Else no length is forced."""
     ours: bool = False
     """It is our own HTTP front, which takes `cache`, `priority` and `workload`; nobody else is sent them."""
     timeout_s: float = 120.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,15 +11,17 @@ from pathlib import Path
 
 import msgspec
 
-from dreamseed_cli.bench.own_stack import StackUnderTest
+from dreamseed_cli.bench.own_stack import StackUnderTest, running_stack
 from dreamseed_cli.bench.records import Ending, Job, Record
 from dreamseed_cli.bench.served_model import served_model
 from dreamseed_cli.bench.shapes import TargetSpec
+from dreamseed_cli.bench.target.key import Access, access_to
 from dreamseed_cli.bench.target.opening import open_target
 from dreamseed_cli.bench.where import this_device
 from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.engine.types import Endpoint
+from dreamseed_cli.gateway.security.pem import parse_certificates, read_file
 from dreamseed_cli.gateway.settings import ServiceAddresses
 from dreamseed_cli.plan.tables import cards
 from dreamseed_cli.profile.schema import EmulatedEngine, Profile, RemoteEngine, VllmEngine
@@ -25,6 +29,10 @@ from dreamseed_cli.supervisor.running import gateway_settings
 from dreamseed_cli.supervisor.state import read_supervisor
 
 _FIRST_ANSWER_S = 60.0
+_FIRST_QUESTION = "Answer with one word only: what is the capital of France?"
+_FIRST_TOKENS = 32
+# How a request is refused that has a field too many.
+_WRONG_REQUEST = ("HTTP 400", "HTTP 422", "INVALID_ARGUMENT")
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,14 @@ class UnderTest:
         card = cards().get(self.profile.box.gpu_model or "")
         name = card.title if card else "a card"
         return f"{engine.replicas} x {name} (emulated on {here})"
+
+    @property
+    def access(self) -> Access:
+        """What the endpoints open to."""
+        engine = self.profile.engine if self.profile else None
+        if isinstance(engine, RemoteEngine) and engine.api_key_env:
+            return Access(api_key=os.environ.get(engine.api_key_env))
+        return access_to(self.spec)
 
     @property
     def on_cards(self) -> bool:
@@ -91,6 +107,28 @@ def spec_of(address: str, *, model: str, api_key_env: str | None, ca_file: Path 
     return make(kind="grpc", address=f"{host}:{port}")
 
 
+def require_fitting(target: str | None, *, model: str | None, ca: Path | None, stack: bool) -> None:
+    """The options go together. stack: whether one of them says which stack to start.
+
+    UsageError if one would be ignored; UsageError or MissingError if `ca` holds no certificate.
+    """
+    if target is not None and stack:
+        raise UsageError(
+            "what runs there has its own profile and cards",
+            place="--target",
+            remedy="Leave --profile and --gpus out, or --target, to start a stack.",
+        )
+    foreign = [name for name, given in (("--model", model), ("--ca", ca)) if given is not None]
+    if target is None and foreign:
+        raise UsageError(
+            "it belongs to a server that --target names",
+            place=foreign[0],
+            remedy="Name the server, or choose what a stack runs with --profile.",
+        )
+    if ca is not None:
+        parse_certificates(read_file(ca), ca)
+
+
 def of_stack(stack: StackUnderTest, api_key_env: str | None) -> UnderTest:
     """A stack of ours: its gateway, and every engine by itself."""
     if stack.away:
@@ -121,34 +159,33 @@ def of_stack(stack: StackUnderTest, api_key_env: str | None) -> UnderTest:
 
 
 async def of_address(spec: TargetSpec, state: StateDir) -> UnderTest:
-    """Somebody's server; the services of our own stack, if it is the gateway of the one that runs in `state`.
+    """Somebody's server; the engines and services of our own stack, if it is the gateway of the one that runs
+    in `state`.
 
-    Raises as `introduce`.
+    Raises as `introduce` and `running_stack`.
     """
     if spec.kind == "grpc":
         record = read_supervisor(state)
         if record is None or not record.alive() or record.gateway != spec.address:
             return await introduce(UnderTest(spec=spec, foreign=True))
-        return await introduce(UnderTest(spec=spec, services=services_of(state), door=_door_of(state)))
+        # It asks the supervisor in a loop of its own.
+        stack = await asyncio.to_thread(running_stack, state)
+        engines = tuple(stack.replicas.values()) if stack is not None else ()
+        return await introduce(
+            UnderTest(spec=spec, endpoints=engines, services=services_of(state), door=_door_of(state))
+        )
     if not spec.model:
         spec = msgspec.structs.replace(spec, model=await served_model(spec))
     return await introduce(UnderTest(spec=spec, endpoints=(Endpoint.parse(spec.address),), foreign=True))
 
 
 async def introduce(target: UnderTest) -> UnderTest:
-    """One answer before anything is measured, which also tells whether it is simulated, and our front's.
+    """One answer before anything is measured, which also tells whether it is simulated, our front's, and of a
+    length that can be forced.
 
     MissingError if nothing listens there, FailedError for whatever else is no answer.
     """
-    spec = msgspec.structs.replace(target.spec, timeout_s=_FIRST_ANSWER_S)
-    job = Job(number=0, workload="first", prompt="Why is the sky blue?", wanted_tokens=8)
-    record = Record(number=0, workload="first", scheduled_s=0.0, wanted_tokens=8)
-    asked = open_target(spec)
-    epoch = time.monotonic()
-    try:
-        await asked.ask(job, record, lambda: time.monotonic() - epoch)
-    finally:
-        await asked.close()
+    spec, record = await _met(target.spec)
     if record.ending is Ending.UNREACHABLE:
         raise MissingError(
             f"nothing answers there: {record.detail}",
@@ -164,10 +201,38 @@ async def introduce(target: UnderTest) -> UnderTest:
     ours = _is_our_front(spec, record)
     return replace(
         target,
-        spec=msgspec.structs.replace(target.spec, ours=ours),
+        spec=msgspec.structs.replace(spec, ours=ours),
         door=Endpoint.parse(spec.address) if ours else target.door,
         simulated=target.simulated or record.simulated,
     )
+
+
+async def _met(spec: TargetSpec) -> tuple[TargetSpec, Record]:
+    """Its first answer, and how it is to be asked: without vLLM's extensions if it refuses them, or lets the
+    answer end before its forced length.
+    """
+    record = await _first_answer(spec)
+    refused = record.ending is Ending.REJECTED and record.detail.startswith(_WRONG_REQUEST)
+    if not refused and record.ending is not Ending.WRONG_LENGTH:
+        return spec, record
+    plain = msgspec.structs.replace(spec, vllm=False)
+    without = await _first_answer(plain)
+    if refused and without.ending is not Ending.COMPLETE:
+        return spec, record
+    return plain, without
+
+
+async def _first_answer(spec: TargetSpec) -> Record:
+    """To a question that has a short one: a model that may end where it likes does not fill its length."""
+    job = Job(number=0, workload="first", prompt=_FIRST_QUESTION, wanted_tokens=_FIRST_TOKENS)
+    record = Record(number=0, workload="first", scheduled_s=0.0, wanted_tokens=_FIRST_TOKENS)
+    asked = open_target(msgspec.structs.replace(spec, timeout_s=_FIRST_ANSWER_S))
+    epoch = time.monotonic()
+    try:
+        await asked.ask(job, record, lambda: time.monotonic() - epoch)
+    finally:
+        await asked.close()
+    return record
 
 
 def _is_our_front(spec: TargetSpec, record: Record) -> bool:
@@ -177,7 +242,6 @@ def _is_our_front(spec: TargetSpec, record: Record) -> bool:
 
 _REMEDIES = {
     Ending.REJECTED: "Check the model's name, and the key that --api-key-env names.",
-    Ending.WRONG_LENGTH: "It does not know `ignore_eos`; answers of a known length cannot be forced on it.",
     Ending.MISCOUNTED: "Its usage cannot be believed, so neither could a figure in tokens.",
 }
 

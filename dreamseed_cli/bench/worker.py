@@ -17,6 +17,7 @@ from contextlib import suppress
 
 import uvloop
 
+from dreamseed_cli.bench.lag import Lags, watch_lag
 from dreamseed_cli.bench.limits import raise_descriptor_limit
 from dreamseed_cli.bench.loops import Load, run_closed, run_open, run_until_over
 from dreamseed_cli.bench.messages import (
@@ -85,12 +86,15 @@ async def _carry_out(
     gc.disable()
     orphaned = asyncio.create_task(_stop_when_alone(reader, stop))
     ticking = asyncio.create_task(_tell(load, writer))
+    lags: Lags = []
+    watching = asyncio.create_task(watch_lag(clock, lags))
     await run_until_over(load, work, stop, grace_s=order.cell.grace_s)
     ended_s = clock()
     ticking.cancel()
+    watching.cancel()
     orphaned.cancel()
     await load.target.close()
-    await _hand_over(load, writer, ended_s)
+    await _hand_over(load, writer, Done(ended_s, lags))
 
 
 def _work(order: Order, load: Load) -> Awaitable[None]:
@@ -127,11 +131,11 @@ async def _stop_when_alone(reader: asyncio.StreamReader, stop: asyncio.Event) ->
     stop.set()
 
 
-async def _hand_over(load: Load, writer: asyncio.StreamWriter, ended_s: float) -> None:
+async def _hand_over(load: Load, writer: asyncio.StreamWriter, done: Done) -> None:
     for begin in range(0, len(load.records), _BATCH):
         write_message(writer, Batch(load.records[begin : begin + _BATCH]))
         await writer.drain()
-    write_message(writer, Done(ended_s))
+    write_message(writer, done)
 
 
 async def _leave(writer: asyncio.StreamWriter) -> None:

@@ -30,8 +30,10 @@ from dreamseed_cli.bench.arrivals import due_times
 from dreamseed_cli.bench.cell_run import CellRun, ServerView
 from dreamseed_cli.bench.crew import start_worker
 from dreamseed_cli.bench.drive import Progress, drive
+from dreamseed_cli.bench.measure.summary import summarise
 from dreamseed_cli.bench.messages import Order
 from dreamseed_cli.bench.records import Ending, Job, Record
+from dreamseed_cli.bench.result import Slo
 from dreamseed_cli.bench.shapes import Cell, Rate, Shape, Streams, TargetSpec, Users
 from dreamseed_cli.bench.target.opening import open_target
 from dreamseed_cli.bench.under_test import UnderTest, introduce
@@ -180,6 +182,27 @@ async def test_a_killed_process_is_told_and_waited_for_no_longer(engine: Running
     numbers = [record.number for record in run.records]
     assert numbers in ([*range(0, planned, 2)], [*range(1, planned, 2)])
     assert not _workers()
+
+
+async def test_a_process_that_stood_still_makes_a_closed_loop_invalid(engine: RunningEngine) -> None:
+    """SIGSTOP from one look to the next: its streams' answers only look slow, its event loop tells.
+
+    In the second half of the cell, which no warm-up takes away.
+    """
+    signals = [signal.SIGSTOP, signal.SIGCONT]
+    stopped: list[int] = []
+
+    def stand_still(progress: Progress) -> None:
+        if signals and (stopped or progress.elapsed_s > 3.2):
+            stopped.append(stopped[0] if stopped else _workers()[0])
+            os.kill(stopped[0], signals.pop(0))
+
+    run = await _drive(_cell(Streams(4), duration_s=6.0), _spec(engine), on_progress=stand_still)
+    _assert_whole(run)
+    assert not signals
+    found = summarise(run, Slo(ttft_ms=1000.0, tpot_ms=100.0, attainment=0.99))
+    assert found.scheduling_delay is not None
+    assert "loop-lag" in {one.rule for one in found.problems}
 
 
 async def test_an_interruption_saves_what_there_is(engine: RunningEngine) -> None:

@@ -53,7 +53,8 @@ def test_the_documented_replay_runs(kind: str, tmp_path: Path) -> None:
     assert (done.returncode, data["valid"]) in {(0, True), (1, False)}, done.stderr
     (cell,) = data["suites"][0]["cells"]
     assert cell["shape"] == {
-        "type": "replay", "path": words[words.index("--trace") + 1], "speed": speed, "own_prompts": True,
+        "type": "replay", "path": words[words.index("--trace") + 1], "length_s": entries[-1].at_s,
+        "speed": speed, "own_prompts": True,
     }  # fmt: skip
     (file,) = tmp_path.glob("*/requests.csv")
     with file.open(encoding="utf-8", newline="") as text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 from gateway_harness import socket_folder
 
 from dreamseed_cli.bench.own_stack import running_stack
+from dreamseed_cli.bench.under_test import of_address, spec_of
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.engine.types import Endpoint
 from dreamseed_cli.profile.load import load_profile
@@ -187,7 +189,10 @@ def test_a_mistake_in_the_body_is_not_hidden(folder: Path) -> None:
 
 
 def test_the_running_stack_is_found(folder: Path) -> None:
-    """Its gateway and engines by name, simulated as it says; its profile only if it is told or shipped."""
+    """Its gateway and engines by name, simulated as it says; its profile only if it is told or shipped.
+
+    Who gives the gateway's address has its engines watched all the same.
+    """
     state = StateDir(folder / "s")
     assert running_stack(state) is None
     with _hosting(folder, "until_interrupted") as process:
@@ -197,6 +202,8 @@ def test_the_running_stack_is_found(folder: Path) -> None:
         assert found is not None
         profile = load_profile("laptop")
         told = running_stack(state, profile)
+        spec = spec_of(found.gateway, model="", api_key_env=None, ca_file=None)
+        named = asyncio.run(of_address(spec, state))
         process.send_signal(signal.SIGINT)
         _outcome(process, folder)
     host, _, port = found.gateway.rpartition(":")
@@ -205,4 +212,5 @@ def test_the_running_stack_is_found(folder: Path) -> None:
     assert (found.away, found.own, found.profile) == ((), False, None)
     assert told is not None
     assert told.profile is profile
+    assert (named.endpoints, named.foreign) == (tuple(found.replicas.values()), False)
     assert running_stack(state) is None

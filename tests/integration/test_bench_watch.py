@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -90,3 +91,34 @@ async def test_servers_that_tell_nothing_of_vllm(folder: Path) -> None:
     watch = ServerWatch([Endpoint(socket=folder / "nobody")])
     await watch.start()
     assert await watch.stop() == ServerView()
+
+
+async def test_a_watch_that_is_cut_off_leaves_nothing_open(folder: Path) -> None:
+    """Its server hangs, and whoever waits for the last look gives up."""
+    looks, hangs = 0, asyncio.Event()
+
+    async def hang_from_the_second_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal looks
+        while await reader.readline():
+            await reader.readuntil(b"\r\n\r\n")
+            looks += 1
+            if looks == 1:
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            else:
+                hangs.set()
+        writer.close()
+
+    said: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["message"]))
+    async with await asyncio.start_unix_server(hang_from_the_second_on, path=folder / "hangs"):
+        watch = ServerWatch([Endpoint(socket=folder / "hangs")], every_s=0.001)
+        await watch.start()
+        await hangs.wait()
+        stopping = asyncio.create_task(watch.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        del watch, stopping
+        gc.collect()
+    assert said == []

@@ -50,8 +50,8 @@ class Desk:
         return luck.choices(self._kinds, cum_weights=self._weights)[0]
 
     def prompt(self, luck: random.Random) -> str:
-        """Begins like no other, so that no engine has seen a part of it."""
-        number = f"{self.errand.plan.seed}-{self._index}-{next(self._prompts)}"
+        """Begins like no other of this run or another, so that no engine has seen a part of it."""
+        number = f"{next(self._prompts)}-{self._index}-{self.errand.nonce}"
         return f"{number}: explain {luck.choice(_TOPICS)} to a learner of {luck.randint(8, 18)} years."
 
     def chat_body(self, prompt: str, *, stream: bool) -> dict[str, Any]:

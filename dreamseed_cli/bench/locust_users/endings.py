@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from dreamseed_cli.bench.records import Ending
-from dreamseed_cli.bench.target.judge import REJECTED_CODES
+from dreamseed_cli.bench.target.judge import REJECTED_CODES, UNSEEN_TOKENS
 
 if TYPE_CHECKING:
     import grpc
@@ -49,8 +49,8 @@ def of_code(code: grpc.StatusCode, *, begun: bool, reasoned: bool) -> Ending:
     return Ending.CUT if name == "CANCELLED" else Ending.SERVER_ERROR
 
 
-def of_answer(tokens: int, wanted: int | None) -> Ending:
-    """Of a whole generation. wanted: the length that was forced, if one was."""
-    if tokens <= 0:
+def of_answer(tokens: int, wanted: int | None, *, text: bool = True) -> Ending:
+    """Of a whole generation. wanted: the length that was forced, if one was. text: whether any came."""
+    if tokens <= 0 or (tokens > UNSEEN_TOKENS and not text):
         return Ending.MISCOUNTED
     return Ending.WRONG_LENGTH if wanted is not None and tokens != wanted else Ending.COMPLETE

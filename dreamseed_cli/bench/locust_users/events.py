@@ -10,6 +10,8 @@ import msgspec
 from dreamseed_cli.bench.records import Ending
 
 _DATA = b"data:"
+_TEXTS = ("content", "reasoning_content", "reasoning")
+"""Some servers send a model's thinking apart."""
 
 
 @dataclass(slots=True)
@@ -51,7 +53,7 @@ class Answer:
             return
         if error := chunk.get("error"):
             self.failure, self.detail = Ending.SERVER_ERROR, f"in the stream: {str(error)[:100]}"
-        self.text_begun = self.text_begun or _has_text(chunk)
+        self.text_begun = self.text_begun or has_text(chunk)
         self.tokens = completion_tokens(chunk) or self.tokens
         facts = chunk.get("dreamseed")
         if isinstance(facts, dict) and facts.get("provenance") == "simulated":
@@ -69,8 +71,9 @@ def _counts(data: bytes) -> bool:
     return b'"usage"' in data and b'"usage":null' not in data.replace(b" ", b"")
 
 
-def _has_text(chunk: dict[str, Any]) -> bool:
-    choices = chunk.get("choices")
+def has_text(document: Any, part: str = "delta") -> bool:
+    """Whether a chunk, or a whole answer's `message`, holds any."""
+    choices = document.get("choices") if isinstance(document, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
-    delta = first.get("delta") if isinstance(first, dict) else None
-    return isinstance(delta, dict) and bool(delta.get("content"))
+    delta = first.get(part) if isinstance(first, dict) else None
+    return isinstance(delta, dict) and any(delta.get(name) for name in _TEXTS)

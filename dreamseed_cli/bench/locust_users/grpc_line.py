@@ -60,7 +60,8 @@ class GrpcLine:
                 if last.text and math.isnan(sample.first_s):
                     sample.first_s = time.monotonic()
             sample.tokens = last.tokens_generated
-            sample.ending = of_answer(last.tokens_generated, tokens if self._forced else None)
+            text, wanted = not math.isnan(sample.first_s), tokens if self._forced else None
+            sample.ending = of_answer(last.tokens_generated, wanted, text=text)
             if (PROVENANCE_KEY, "simulated") in _pairs(call.trailing_metadata()):
                 sample.flags |= SIMULATED
         except grpc.RpcError as error:

@@ -74,7 +74,8 @@ def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepF
     lag = plain_quantile(_lags(run.ticks, window), 0.99)
     delay = plain_quantile((seen["begun_s"] - seen["due_s"]) * 1000, 0.99)
     more = remedy(plan)
-    problems = [*_too_few_users(step.users, reached, more), *_late(lag, delay, slo, more)]
+    limit = allowed_delay_ms(slo.ttft_ms, _page_ms(seen))
+    problems = [*_too_few_users(step.users, reached, more), *_late(lag, delay, limit, more)]
     short = _falls_short(len(seen), asked * length)
     if short and _falls_short(len(seen) + _held_back(run.samples, window, plan.pause_s), asked * length):
         problems.append(_too_few_requests(len(seen) / length, asked, more))
@@ -253,13 +254,18 @@ def _too_few_users(asked: int, reached: int, more: str) -> Iterator[Problem]:
         yield Problem(rule="users", reason=reason, remedy=more)
 
 
-def _late(lag: float | None, delay: float | None, slo: Slo, more: str) -> Iterator[Problem]:
-    limit = allowed_delay_ms(slo.ttft_ms, None)
+def _page_ms(samples: Table) -> float | None:
+    """The median time of whole pages from when they were asked for: most of what users wait for is such."""
+    pages = of_kind(samples, *(kind for kind in KINDS if not kind.generates))
+    return plain_quantile(((pages["end_s"] - pages["begun_s"]) * 1000)[_complete(pages)], 0.5)
+
+
+def _late(lag: float | None, delay: float | None, limit: float, more: str) -> Iterator[Problem]:
     for value, words in ((lag, "the load's own loops were"), (delay, "the load began its requests")):
         if value is not None and value > limit:
             yield Problem(
                 rule="scheduling-delay",
-                reason=f"{words} {value:.0f} ms late (p99; {limit:.0f} ms are allowed)",
+                reason=f"{words} {value:,.0f} ms late (p99; {limit:,.0f} ms are allowed)",
                 remedy=more,
             )
 

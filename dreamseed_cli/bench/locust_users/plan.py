@@ -65,6 +65,11 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
         return max(step.users for step in self.steps)
 
     @property
+    def seconds(self) -> float:
+        """From the first user to the end of the last step."""
+        return sum(step.ramp_s + step.hold_s for step in self.steps)
+
+    @property
     def pause_s(self) -> float:
         """`interval_s`, stretched by the kinds that are left out."""
         return self.interval_s / sum(self.mix.values())
@@ -141,6 +146,8 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     api_key_env: str | None = None
     ca_file: str | None = None
     force_length: bool = True
+    nonce: str = ""
+    """In the beginning of every prompt, so that no two runs share one."""
     ours: bool = False
     """The fronts are our own, which take a priority."""
     timeout_s: float = 120.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 import aiohttp
 from msgspec.structs import replace
 
+from dreamseed_cli.bench.cell_run import ServerView
 from dreamseed_cli.bench.limits import raise_descriptor_limit
 from dreamseed_cli.bench.locust_users.crew import Crew, LoadRun
 from dreamseed_cli.bench.locust_users.front import answers, fronts
@@ -40,6 +43,10 @@ from dreamseed_cli.bench.locust_users.report import (
     reason_table,
     step_table,
 )
+from dreamseed_cli.bench.locust_users.requests import records_by_step
+from dreamseed_cli.bench.measure.notes import NO_PREFIX_CACHE
+from dreamseed_cli.bench.measure.validity import prefix_cache_cold
+from dreamseed_cli.bench.outlook import about
 from dreamseed_cli.bench.result import FactTable, Problem
 from dreamseed_cli.bench.served_model import served_model
 from dreamseed_cli.bench.suites.base import Bench
@@ -52,6 +59,7 @@ Planner = Callable[[bool, bool], LoadPlan]
 """The plan, given whether there are questions to ask for and whether the gateway can be asked directly."""
 _OWN_FILES = 200
 _TICKS_A_LINE = 5
+_UNSEEN = ServerView()
 NO_QUESTIONS = "there is no PostgreSQL with questions behind the target, so none were asked for"
 
 
@@ -60,7 +68,8 @@ class Trial:
     """A load test and its figures.
 
     sustained: users within the SLO; None if that cannot be told. kept: at least so many are, by the steps
-    that may be believed; None if the run as a whole may not.
+    that may be believed; None if the run as a whole may not. prefix_told: whether the engines told of their
+    prefix caches.
     """
 
     plan: LoadPlan
@@ -71,6 +80,12 @@ class Trial:
     tables: tuple[FactTable, ...]
     sustained: int | None
     kept: int | None = None
+    prefix_told: bool = False
+
+    @property
+    def remarks(self) -> str:
+        """What the headline says beside its figures, each with a space before it."""
+        return "" if self.prefix_told else f" Note: {NO_PREFIX_CACHE}."
 
     @property
     def asked_questions(self) -> bool:
@@ -122,7 +137,7 @@ async def conduct(bench: Bench, planner: Planner, *, gateway: bool, front_count:
         urls = await stack.enter_async_context(fronts(bench.target, folder, count=front_count))
         ids = await stack.enter_async_context(_questions(bench, urls[0]))
         plan = planner(bool(ids), direct)
-        require_files(plan, len(urls), most_files)
+        require_files(plan, len(urls) if bench.target.kind == "grpc" else None, most_files)
         front = replace(bench.target, kind="openai", address=urls[0])
         errand = Errand(
             plan=plan,
@@ -133,19 +148,29 @@ async def conduct(bench: Bench, planner: Planner, *, gateway: bool, front_count:
             questions=ids,
             api_key_env=bench.target.api_key_env,
             ca_file=bench.target.ca_file,
-            force_length=bench.target.kind == "grpc" or bench.target.vllm,
+            force_length=bench.target.vllm,
+            nonce=secrets.token_hex(4),
             ours=bench.target.kind == "grpc" or bench.target.ours,
             timeout_s=bench.target.timeout_s,
             stall_s=bench.target.stall_s,
         )
-        run = await Crew(errand, _teller(bench.say)).run()
-    return evaluate(bench, plan, run)
+        watch = bench.watch()
+        await watch.start()
+        try:
+            run = await Crew(errand, _teller(bench.say, plan.seconds)).run()
+        finally:
+            server = await watch.stop()
+    for cell, records in records_by_step(run):
+        bench.keep(cell, records)
+    return evaluate(bench, plan, run, server)
 
 
-def evaluate(bench: Bench, plan: LoadPlan, run: LoadRun) -> Trial:
-    """The figures of a run. Pure."""
+def evaluate(bench: Bench, plan: LoadPlan, run: LoadRun, server: ServerView = _UNSEEN) -> Trial:
+    """The figures of a run. Pure. server: what the engines told of themselves meanwhile."""
     steps = [judge_step(plan, run, step, bench.slo) for step in run.steps]
     problems = [*run_problems(run)]
+    if (warm := prefix_cache_cold(server.prefix_hits, server.prefix_queries)) is not None:
+        problems.append(warm)
     for step in steps:
         problems += [
             problem.model_copy(update={"reason": f"{step.users:,} users: {problem.reason}"})
@@ -167,6 +192,7 @@ def evaluate(bench: Bench, plan: LoadPlan, run: LoadRun) -> Trial:
         tables=tuple(tables),
         sustained=None if told else sustained_users(steps),
         kept=None if told else kept_users(steps),
+        prefix_told=server.prefix_queries is not None,
     )
 
 
@@ -183,9 +209,12 @@ async def _questions(bench: Bench, url: str) -> AsyncIterator[tuple[str, ...]]:
         yield ids if served else ()
 
 
-def require_files(plan: LoadPlan, front_count: int, most: int) -> None:
-    """Both ends of every user's connection are files. MissingError if one process has not enough."""
-    needed = plan.users // min(plan.processes, front_count) + _OWN_FILES
+def require_files(plan: LoadPlan, front_count: int | None, most: int) -> None:
+    """Both ends of every user's connection are files. MissingError if one process has not enough.
+
+    front_count: of our own, each of which has its share of the users; None: the other end is not ours.
+    """
+    needed = -(-plan.users // min(plan.processes, front_count or plan.processes)) + _OWN_FILES
     if needed > most:
         raise MissingError(
             f"{plan.users:,} users need {needed:,} open files a process, and {most:,} are allowed",
@@ -195,9 +224,11 @@ def require_files(plan: LoadPlan, front_count: int, most: int) -> None:
         )
 
 
-def _teller(say: Callable[[str], None]) -> Callable[[dict[str, Any]], None]:
-    """Says every few seconds where the load is."""
-    count = 0
+def _teller(
+    say: Callable[[str], None], seconds: float, clock: Callable[[], float] = time.monotonic
+) -> Callable[[dict[str, Any]], None]:
+    """Says every few seconds where the load is. seconds: as planned, from now on."""
+    count, ends_s = 0, clock() + seconds
 
     def tell(news: dict[str, Any]) -> None:
         nonlocal count
@@ -206,7 +237,7 @@ def _teller(say: Callable[[str], None]) -> Callable[[dict[str, Any]], None]:
             if count % _TICKS_A_LINE == 1:
                 say(
                     f"Locust: {news['users']:,} users, {news['rate']:.0f} requests/s, "
-                    f"{news['failures']:,} failed"
+                    f"{news['failures']:,} failed, ~{about(max(ends_s - clock(), 0.0))} of the suite left"
                 )
         elif news["event"] == "step":
             say(f"Locust: the step of {news['users']:,} users is over")

@@ -12,7 +12,7 @@ from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, ResponseContextManager
 
 from dreamseed_cli.bench.locust_users.desk import Desk
 from dreamseed_cli.bench.locust_users.endings import cause_of, of_answer, of_failure
-from dreamseed_cli.bench.locust_users.events import Answer, completion_tokens
+from dreamseed_cli.bench.locust_users.events import Answer, completion_tokens, has_text
 from dreamseed_cli.bench.locust_users.plan import Kind, first_pause, next_pause
 from dreamseed_cli.bench.locust_users.samples import HELD, REVALIDATED, SIMULATED, Sample
 from dreamseed_cli.bench.records import Ending
@@ -103,7 +103,7 @@ class Learner(FastHttpUser):
                 sample.tokens = answer.tokens
                 sample.ending, sample.detail = answer.ending(), answer.detail
                 if sample.ending is Ending.COMPLETE:
-                    sample.ending = of_answer(answer.tokens, self.desk.wanted_tokens)
+                    sample.ending = of_answer(answer.tokens, self.desk.wanted_tokens, text=answer.text_begun)
             if stream:  # Locust's own figure ends with the headers.
                 reply.request_meta["response_time"] = (time.monotonic() - sample.begun_s) * 1000
             if sample.ending is not Ending.COMPLETE:
@@ -151,7 +151,8 @@ def _whole(reply: ResponseContextManager, sample: Sample) -> bool:
 def _read_whole(reply: ResponseContextManager) -> Answer:
     answer = Answer(done=True)
     try:
-        answer.tokens = completion_tokens(msgspec.json.decode(reply.content or b""))
+        document = msgspec.json.decode(reply.content or b"")
+        answer.tokens, answer.text_begun = completion_tokens(document), has_text(document, "message")
     except msgspec.DecodeError:
         answer.failure, answer.detail = Ending.BROKEN, "the answer is no JSON"
     if reply.headers is not None:

@@ -87,6 +87,14 @@ def under_way(cols: Columns, ended_s: float) -> tuple[Floats, Floats]:
     return cols.sent_s[sent], end[sent]
 
 
+def mean_in_flight(cols: Columns, ended_s: float, span_s: tuple[float, float]) -> float:
+    """How many requests were open on average from one moment to another, as the client saw it."""
+    begin, end = under_way(cols, ended_s)
+    first, last = span_s
+    open_s = np.minimum(end, last) - np.maximum(begin, first)
+    return float(np.maximum(open_s, 0.0).sum() / (last - first)) if last > first else 0.0
+
+
 def peak_in_flight(cols: Columns, ended_s: float) -> int:
     """The most requests that were open at a time, as the client saw it."""
     begin, end = under_way(cols, ended_s)

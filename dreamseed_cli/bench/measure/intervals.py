@@ -47,13 +47,20 @@ def rate_interval(times_s: Floats, weights: Floats, window_s: tuple[float, float
     return Interval(value=value, low=max(value - half, 0.0), high=value + half)
 
 
-def share_interval(good: int, of: int) -> Interval:
-    """A share by Wilson's interval; 0 without an interval of nothing."""
+def share_interval(good: int, of: int, independent: float | None = None) -> Interval:
+    """A share by Wilson's interval; 0 without an interval of nothing.
+
+    independent: how many independent ones the `of` stand for, if neighbours are alike.
+    """
     if of == 0:
         return Interval(value=0.0)
-    low, high = stats.binomtest(good, of).proportion_ci(CONFIDENCE, method="wilson")
-    value = good / of
-    return Interval(value=value, low=min(float(low), value), high=max(float(high), value))
+    value, count = good / of, independent or of
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    centre = (value + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * sqrt(value * (1 - value) / count + z**2 / (4 * count**2))
+    return Interval(
+        value=value, low=max(0.0, min(centre - half, value)), high=min(1.0, max(centre + half, value))
+    )
 
 
 def binomial_ranks(count: int, share: float) -> tuple[int, int]:

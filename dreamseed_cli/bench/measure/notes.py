@@ -9,24 +9,34 @@ from dreamseed_cli.bench.measure.columns import Columns
 from dreamseed_cli.bench.measure.quantiles import latency, missing_quantiles
 from dreamseed_cli.bench.measure.steady import Window
 from dreamseed_cli.bench.measure.tokens import Gaps, ttft_ms
+from dreamseed_cli.bench.measure.validity import repeats
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.shapes import Streams
 from dreamseed_cli.core.quantiles import SHARES, minimum_samples
 
+UNFORCED = (
+    "the server takes no `ignore_eos`: answers ended where the model ended them, and have other lengths than "
+    "another server's"
+)
+NO_PREFIX_CACHE = (
+    "the engines tell nothing of their prefix caches: not checked whether prompts were new to them"
+)
 
-def notes(
-    run: CellRun, cols: Columns, inside: Columns, window: Window, found: Gaps, overload: str | None
-) -> tuple[str, ...]:
+
+def notes(run: CellRun, cols: Columns, inside: Columns, window: Window, found: Gaps) -> tuple[str, ...]:
     """In the order in which they matter. inside: the requests that were due in the window."""
     told = [
         _interrupted(run, inside),
-        overload,
         *window.notes,
         _few(inside),
+        _unforced(inside),
         _silent(inside),
         _outside(cols, inside),
         _untold(found),
+        _at_once(found),
+        _wordless(inside),
         _unseen(run),
+        _unchecked(run),
     ]
     return tuple(one for one in told if one)
 
@@ -43,6 +53,12 @@ def _few(inside: Columns) -> str:
     if len(inside) >= least:
         return ""
     return f"{len(inside)} requests in the window: below {least} there are no quantiles"
+
+
+def _unforced(inside: Columns) -> str:
+    if not any(one.wanted_tokens for one in inside.records) or any(one.forced for one in inside.records):
+        return ""
+    return UNFORCED
 
 
 def _silent(inside: Columns) -> str:
@@ -71,7 +87,33 @@ def _untold(found: Gaps) -> str:
     )
 
 
+def _at_once(found: Gaps) -> str:
+    if not found.at_once:
+        return ""
+    return (
+        f"{found.at_once:,} answers came in one moment: no TPOT, and their TTFT is the whole answer's "
+        "(does something hold the stream back?)"
+    )
+
+
+def _wordless(inside: Columns) -> str:
+    """A token shows one byte at least, unless it is a mark or a thought that the server keeps to itself."""
+    answers = [one for one in inside.records if one.ending is Ending.COMPLETE and one.text_bytes]
+    told = sum(one.completion_tokens or 0 for one in answers)
+    shown = sum(one.text_bytes for one in answers)
+    if shown >= told:
+        return ""
+    return (
+        f"the usage tells {told:,} tokens of {shown:,} bytes of text: either it is too high, or most of them "
+        "were hidden (thoughts, marks)"
+    )
+
+
 def _unseen(run: CellRun) -> str:
     if not isinstance(run.cell.shape, Streams) or run.server.peak_in_flight is not None:
         return ""
     return "the server does not tell how many streams it saw: they are the client's count"
+
+
+def _unchecked(run: CellRun) -> str:
+    return "" if repeats(run.cell) or run.server.prefix_queries is not None else NO_PREFIX_CACHE

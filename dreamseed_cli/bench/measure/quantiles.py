@@ -8,6 +8,7 @@ from math import ceil, floor
 import numpy as np
 
 from dreamseed_cli.bench.measure.columns import Floats
+from dreamseed_cli.bench.measure.independence import effective_samples
 from dreamseed_cli.bench.measure.intervals import binomial_ranks, mean_interval
 from dreamseed_cli.bench.result import Interval, Latency
 from dreamseed_cli.core.quantiles import SHARES, minimum_samples, rank
@@ -29,24 +30,26 @@ def quantile_ms(values_ms: Sequence[float], share: float) -> float | None:
     return None if found is None else round(found, 3)
 
 
-def latency(values_ms: Floats, *, unanswered: int = 0, independent: int | None = None) -> Latency | None:
+def latency(values_ms: Floats, *, unanswered: int = 0, clusters: int | None = None) -> Latency | None:
     """The distribution of times in milliseconds, given in the order of time; None if there are none.
 
     unanswered: requests whose time never came. They are right-censored: each ranks as longer than every
     value, so a quantile that falls among them is left out, and one below them is not flattered by their
     absence. Mean, minimum and maximum are of the values alone.
-    independent: how many independent samples the values stand for, where they come in clusters (the gaps
-    between one request's tokens); the quantiles' intervals are as wide as those of so many.
+    clusters: how many the values come in (the gaps between one request's tokens), of about one size each.
 
     Quantiles are by nearest rank (numpy's `inverted_cdf`), their intervals by order statistics
-    (Conover, Practical Nonparametric Statistics, 3.2), free of any distribution.
+    (Conover, Practical Nonparametric Statistics, 3.2), free of any distribution, and as wide as those of so
+    many independent samples as the values (or their clusters) stand for. How different the next run would
+    be is not in them.
     """
     if not len(values_ms):
         return None
     ordered = np.sort(values_ms)
     total = len(ordered) + unanswered
+    series = values_ms if clusters is None else _means(values_ms, clusters)
     found = {
-        name: _quantile(ordered, total, share, min(independent or total, total))
+        name: _quantile(ordered, total, share, _independent(series, share))
         for name, share in SHARES.items()
         if total >= minimum_samples(share)
     }
@@ -64,6 +67,16 @@ def missing_quantiles(found: Latency, unanswered: int) -> tuple[str, ...]:
     total = found.n + unanswered
     due = (name for name, share in SHARES.items() if total >= minimum_samples(share))
     return tuple(name for name in due if name not in found.quantiles)
+
+
+def _means(values: Floats, clusters: int) -> Floats:
+    parts = np.array_split(values, max(1, min(clusters, len(values))))
+    return np.array([part.mean() for part in parts])
+
+
+def _independent(series: Floats, share: float) -> int:
+    """How many independent samples a quantile's interval rests on."""
+    return int(effective_samples(series, above=plain_quantile(series, share)))
 
 
 def _quantile(ordered: Floats, total: int, share: float, independent: int) -> Interval | None:

@@ -13,6 +13,7 @@ from dreamseed_cli.bench.cell_run import CellRun
 from dreamseed_cli.bench.measure import validity
 from dreamseed_cli.bench.measure.columns import Bools, Columns, Floats, columns, peak_in_flight
 from dreamseed_cli.bench.measure.energy import energy
+from dreamseed_cli.bench.measure.independence import effective_samples
 from dreamseed_cli.bench.measure.intervals import rate_interval, share_interval
 from dreamseed_cli.bench.measure.notes import notes
 from dreamseed_cli.bench.measure.overload import over_capacity
@@ -60,8 +61,7 @@ def summarise(run: CellRun, slo: Slo, *, usd_per_kwh: float | None = None) -> Ce
     """
     parts = _take_apart(run)
     inside, window, run = parts.inside, parts.window, parts.run
-    found = validity.problems(run, parts.cols, inside, slo)
-    overload = over_capacity(run.cell.shape, parts.cols, parts.events, window, run.ended_s)
+    found = validity.problems(run, parts.cols, inside, window, slo)
     fields: dict[str, Any] = _latencies(parts) | _rates(parts, slo) | _load(parts, slo)
     return CellResult(
         name=run.cell.name,
@@ -69,8 +69,8 @@ def summarise(run: CellRun, slo: Slo, *, usd_per_kwh: float | None = None) -> Ce
         workload=run.cell.workload,
         valid=not found,
         problems=found,
-        over_capacity=overload is not None,
-        notes=notes(run, parts.cols, inside, window, parts.gaps, overload),
+        over_capacity=over_capacity(run.cell.shape, parts.cols, parts.events, window, run.ended_s),
+        notes=notes(run, parts.cols, inside, window, parts.gaps),
         partial=run.interrupted,
         duration_s=run.ended_s,
         window_s=window.span_s,
@@ -118,7 +118,7 @@ def _latencies(parts: _Parts) -> dict[str, Any]:
         # Whether one that was never answered would have been a hit is not known: these are of answers alone.
         "ttft_hits": latency(_known(ttft[hit])),
         "ttft_misses": latency(_known(ttft[miss])),
-        "itl": latency(known["itl"], independent=parts.gaps.requests),
+        "itl": latency(known["itl"], clusters=parts.gaps.requests),
         "tpot": latency(known["tpot"]),
         "e2e": latency(known["e2e"], unanswered=failed),
         "connect": latency(_known(connect_ms(inside))),
@@ -131,7 +131,7 @@ def _latencies(parts: _Parts) -> dict[str, Any]:
 
 def _rates(parts: _Parts, slo: Slo) -> dict[str, Any]:
     cols, events, span = parts.cols, parts.events, parts.window.span_s
-    good = kept_slo(cols, slo.ttft_ms, slo.tpot_ms)
+    good, inside = (kept_slo(one, slo.ttft_ms, slo.tpot_ms) for one in (cols, parts.inside))
     prompted = ~np.isnan(cols.first_s)
     prompts = np.array([one.prompt_tokens or 0 for one in cols.records], dtype=np.float64)
     return {
@@ -143,9 +143,7 @@ def _rates(parts: _Parts, slo: Slo) -> dict[str, Any]:
         ),
         "requests_per_s": _rate(cols.end_s[cols.complete], span),
         "goodput_per_s": _rate(cols.end_s[good], span),
-        "slo_attainment": share_interval(
-            int(kept_slo(parts.inside, slo.ttft_ms, slo.tpot_ms).sum()), len(parts.inside)
-        ),
+        "slo_attainment": share_interval(int(inside.sum()), len(inside), _independent(inside)),
     }
 
 
@@ -162,6 +160,7 @@ def _load(parts: _Parts, slo: Slo) -> dict[str, Any]:
         "asked_streams": shape.count if isinstance(shape, Streams) else None,
         "peak_in_flight": peak_in_flight(parts.cols, run.ended_s),
         "server_peak_in_flight": run.server.peak_in_flight,
+        "loop_lag_p99_ms": validity.loop_lag_p99_ms(run, parts.window),
     }
 
 
@@ -192,6 +191,11 @@ def _details(inside: Columns) -> dict[str, int]:
 def _prefix_percent(run: CellRun) -> float | None:
     hits, queries = run.server.prefix_hits, run.server.prefix_queries
     return 100 * hits / queries if hits is not None and queries else None
+
+
+def _independent(good: Bools) -> float | None:
+    """How many independent requests an attainment rests on: a queue makes them bad in rows."""
+    return effective_samples(good.astype(np.float64)) if len(good) else None
 
 
 def _rate(times_s: Floats, span: tuple[float, float]) -> Interval:

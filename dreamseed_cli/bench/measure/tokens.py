@@ -29,11 +29,16 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """Inter-token latencies in the order of requests; `untold`: complete requests that gave none."""
+    """Inter-token latencies in the order of requests.
+
+    untold: complete requests whose pieces say nothing of single tokens. at_once: those of several tokens that
+    came in one moment and from no cache, such as through a proxy that holds streams back.
+    """
 
     ms: Floats
     requests: int
     untold: int
+    at_once: int = 0
 
 
 def ttft_ms(cols: Columns) -> Floats:
@@ -62,9 +67,13 @@ def e2e_ms(cols: Columns) -> Floats:
 
 
 def tpot_ms(cols: Columns) -> Floats:
-    """Time per output token after the first one; NaN unless complete with two tokens or more."""
-    known = cols.complete & (cols.tokens >= 2)
-    each = (cols.last_s - cols.first_s) * _MS / np.where(known, cols.tokens - 1, 1.0)
+    """Time per output token after the first one, shown or not; NaN unless complete with two tokens or more.
+
+    An answer whose text came in one moment tells nothing of it: 0 would be the best there is.
+    """
+    known = cols.complete & (cols.tokens >= 2) & (cols.last_s > cols.first_s)
+    first = np.array([one.piece_s[0] if one.piece_s else np.nan for one in cols.records])
+    each = (cols.last_s - np.fmin(first, cols.first_s)) * _MS / np.where(known, cols.tokens - 1, 1.0)
     return np.where(known, each, np.nan)
 
 
@@ -108,9 +117,10 @@ def gaps(cols: Columns) -> Gaps:
 
     A piece that brings k tokens counts as k gaps of a k-th of the time since the piece before. If the server
     tells no totals, pieces are tokens only if there are as many of them as tokens; else the request gives no
-    gaps (its TPOT stands).
+    gaps (its TPOT stands). One that came in one moment gives none either.
     """
-    answers = cols.only(cols.complete & ~np.isnan(cols.first_s))
+    answers = cols.only(cols.complete & (cols.last_s > cols.first_s))
+    generated = np.array([not one.cache_hit for one in cols.records], dtype=np.bool_)
     pieces = _pieces(answers.records)
     told = _any_told(pieces, len(answers))
     single = ~told & (pieces.lengths == answers.tokens)
@@ -123,6 +133,7 @@ def gaps(cols: Columns) -> Gaps:
         ms=np.repeat(each, count[follows]),
         requests=len(np.unique(owner[follows])),
         untold=int((~told & ~single & (answers.tokens >= 2)).sum()),
+        at_once=int((generated & cols.complete & (cols.last_s == cols.first_s) & (cols.tokens >= 2)).sum()),
     )
 
 

@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 
 from dreamseed_cli.bench.cell_run import CellRun
-from dreamseed_cli.bench.measure.columns import Bools, Columns, Floats, peak_in_flight
+from dreamseed_cli.bench.measure.columns import Bools, Columns, Floats, mean_in_flight, peak_in_flight
 from dreamseed_cli.bench.measure.intervals import share_interval
 from dreamseed_cli.bench.measure.quantiles import plain_quantile
-from dreamseed_cli.bench.measure.steady import arrivals_end_s
+from dreamseed_cli.bench.measure.steady import Window, arrivals_end_s
 from dreamseed_cli.bench.measure.tokens import ttft_from_send_ms
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import Problem, Slo
@@ -24,9 +24,15 @@ from dreamseed_cli.bench.shapes import Cell, Rate, Replay, Streams
 
 KEPT: Final = 0.99
 """The share of the asked rate, or of the asked streams, that must have come about."""
+HELD: Final = 0.95
+"""The share of the asked streams that must be open on average."""
 DELAY_MS: Final = 10.0
 DELAY_SHARE: Final = 0.10
 PREFIX_HITS: Final = 0.01
+COUNT_SHARE: Final = 0.01
+"""By how much the usage of all answers and the engines' own count may differ."""
+_PROBES: Final = 64
+"""Tokens that a supervisor's looks at its engines may add to their count meanwhile."""
 ONE_IN_A_THOUSAND: Final = 3.09
 FEWEST_REQUESTS: Final = next(n for n in count(1) if (share_interval(n, n).low or 0.0) > 0.5)
 """Of fewer, were all of them good, the interval of the attainment would still hold one half."""
@@ -64,8 +70,12 @@ def sending(run: CellRun, cols: Columns, allowed_ms: float) -> Sending:
 
 def never_sent(cols: Columns) -> Bools:
     """Which requests the load gave up before it sent them."""
-    abandoned = np.array([one.ending is Ending.ABANDONED for one in cols.records], dtype=np.bool_)
-    return np.isnan(cols.sent_s) & abandoned
+    return np.isnan(cols.sent_s) & abandoned(cols)
+
+
+def abandoned(cols: Columns) -> Bools:
+    """Which requests the load gave up, sent or not."""
+    return np.array([one.ending is Ending.ABANDONED for one in cols.records], dtype=np.bool_)
 
 
 def allowed_delay_ms(slo_ttft_ms: float, target_ttft_ms: float | None) -> float:
@@ -126,6 +136,20 @@ def streams_seen(asked: int, client_peak: int, server_peak: int | None, refused:
     )
 
 
+def streams_held(asked: int, mean: float) -> Problem | None:
+    """The streams were open all through the window, and not at one moment only.
+
+    What a stream takes from an answer to its next request is granted, up to a twentieth of its time.
+    """
+    if mean >= HELD * asked:
+        return None
+    return Problem(
+        rule="streams",
+        reason=f"{mean:,.1f} streams were open on average, asked were {asked:,}",
+        remedy="Give the load more processes, use a longer cell, or ask for fewer streams.",
+    )
+
+
 def sent_on_time(p99_ms: float | None, allowed_ms: float) -> Problem | None:
     """The p99 of scheduling delay keeps within what is allowed (`allowed_delay_ms`)."""
     if p99_ms is None or p99_ms <= allowed_ms:
@@ -135,6 +159,27 @@ def sent_on_time(p99_ms: float | None, allowed_ms: float) -> Problem | None:
         reason=f"p99 of the delay in sending is {p99_ms:,.1f} ms; {allowed_ms:,.1f} ms are allowed",
         remedy=MORE_LOAD,
     )
+
+
+def loop_on_time(p99_ms: float | None, allowed_ms: float) -> Problem | None:
+    """The p99 of the lag of the load's own event loops keeps within the same.
+
+    A closed loop is due when it is sent: a load that stood still would be taken for a slow server.
+    """
+    if p99_ms is None or p99_ms <= allowed_ms:
+        return None
+    return Problem(
+        rule="loop-lag",
+        reason=f"the load's own loops are late: p99 {p99_ms:,.1f} ms; {allowed_ms:,.1f} ms are allowed",
+        remedy=MORE_LOAD,
+    )
+
+
+def loop_lag_p99_ms(run: CellRun, window: Window) -> float | None:
+    """Of the ticks in the window; None where the load told none."""
+    lags = np.array(run.lags, dtype=np.float64).reshape(-1, 2)
+    inside = (lags[:, 0] >= window.start_s) & (lags[:, 0] <= window.end_s)
+    return plain_quantile(lags[inside, 1], 0.99)
 
 
 def lengths_kept(wrong: int) -> Problem | None:
@@ -159,6 +204,31 @@ def prefix_cache_cold(hits: int | None, queries: int | None) -> Problem | None:
     )
 
 
+def tokens_agree(told: int, generated: int | None, *, whole: bool) -> Problem | None:
+    """The usage of all answers is what the engines' counter says they generated, but for 1 %.
+
+    told: the sum of usage, without answers that a cache gave. generated: 0 of engines without such a counter.
+    whole: every request was answered to its end; else the engines generated what nobody received, and only a
+    usage that is too high can be told.
+    """
+    if not generated:
+        return None
+    place = f"the answers' usage tells {told:,} tokens, and the engines counted {generated:,}"
+    if told > generated * (1 + COUNT_SHARE):
+        return Problem(
+            rule="usage",
+            reason=place,
+            remedy="Something between makes the usage up: measure the engine itself, and compare.",
+        )
+    if whole and generated > told * (1 + COUNT_SHARE) + _PROBES:
+        return Problem(
+            rule="usage",
+            reason=place,
+            remedy="Somebody else asks these engines, too: keep other clients from them.",
+        )
+    return None
+
+
 def all_processes(lost: int) -> Problem | None:
     """No process of the load died; its records are missing."""
     if not lost:
@@ -176,12 +246,12 @@ def samples_enough(requests: int) -> Problem | None:
         return None
     return Problem(
         rule="samples",
-        reason=f"only {requests} requests were due in the window",
+        reason=f"too few requests were due in the window: {requests}",
         remedy=f"Use a longer --duration: {FEWEST_REQUESTS} are the least of which anything can be told.",
     )
 
 
-def problems(run: CellRun, cols: Columns, inside: Columns, slo: Slo) -> tuple[Problem, ...]:
+def problems(run: CellRun, cols: Columns, inside: Columns, window: Window, slo: Slo) -> tuple[Problem, ...]:
     """All rules over a cell. inside: those of its requests that were due in the window."""
     shape = run.cell.shape
     allowed = allowed_delay(inside, slo)
@@ -190,17 +260,19 @@ def problems(run: CellRun, cols: Columns, inside: Columns, slo: Slo) -> tuple[Pr
     found = [
         rate_kept(sent) if isinstance(shape, Rate | Replay) else None,
         arrivals_made(shape, sent) if isinstance(shape, Rate) else None,
-        _streams(run, cols, shape) if isinstance(shape, Streams) else None,
+        _streams(run, cols, window, shape) if isinstance(shape, Streams) else None,
         sent_on_time(plain_quantile(_delays_ms(run, inside), 0.99), allowed),
+        loop_on_time(loop_lag_p99_ms(run, window), allowed),
         lengths_kept(_wrong_lengths(cols)),
-        None if _repeats(run.cell) else prefix_cache_cold(server.prefix_hits, server.prefix_queries),
+        None if repeats(run.cell) else prefix_cache_cold(server.prefix_hits, server.prefix_queries),
+        _tokens(run),
         all_processes(run.lost_processes),
         samples_enough(len(inside)),
     ]
     return tuple(problem for problem in found if problem is not None)
 
 
-def _repeats(cell: Cell) -> bool:
+def repeats(cell: Cell) -> bool:
     """Whether prompts come again on purpose."""
     return not cell.nonce or (isinstance(cell.shape, Replay) and cell.shape.own_prompts)
 
@@ -211,10 +283,29 @@ def allowed_delay(inside: Columns, slo: Slo) -> float:
     return allowed_delay_ms(slo.ttft_ms, plain_quantile(known[~np.isnan(known)], 0.5))
 
 
-def _streams(run: CellRun, cols: Columns, shape: Streams) -> Problem | None:
+def _tokens(run: CellRun) -> Problem | None:
+    """Unless records are missing, or equal requests may share one generation."""
+    if run.lost_processes or repeats(run.cell):
+        return None
+    generated = [one for one in run.records if not one.cache_hit and one.ending is not Ending.MISCOUNTED]
+    told = sum(one.completion_tokens or 0 for one in generated)
+    answered = {Ending.COMPLETE, Ending.WRONG_LENGTH}
+    whole = all(one.ending in answered for one in run.records)
+    return tokens_agree(told, run.server.generation_tokens, whole=whole)
+
+
+def _streams(run: CellRun, cols: Columns, window: Window, shape: Streams) -> Problem | None:
     asked = min(shape.count, run.cell.requests or shape.count)
     peak = peak_in_flight(cols, run.ended_s)
-    return streams_seen(asked, peak, run.server.peak_in_flight, cols.count(Ending.REFUSED))
+    refused = cols.count(Ending.REFUSED)
+    lacking = streams_seen(asked, peak, run.server.peak_in_flight, refused)
+    if lacking or run.cell.requests or not np.all(cols.complete | abandoned(cols)):
+        # A capped cell runs out of requests, and a stream pauses after a failure.
+        return lacking
+    until_s = arrivals_end_s(run.cell, cols, run.ended_s)
+    return streams_held(
+        asked, mean_in_flight(cols, run.ended_s, (window.start_s, min(window.end_s, until_s)))
+    )
 
 
 def _delays_ms(run: CellRun, inside: Columns) -> Floats:

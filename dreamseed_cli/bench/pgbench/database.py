@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from dreamseed_cli.bench.pgbench.settings import ServerSetting
 from dreamseed_cli.core.errors import FailedError
-from dreamseed_cli.database.connection import CONNECT_TIMEOUT_S, no_server
+from dreamseed_cli.database.connection import CONNECT_TIMEOUT_S, administration
+from dreamseed_cli.database.settings import ServerSetting, read_settings
 
 PREFIX = "dreamseed_bench_"
+_NAME = "dreamseed bench"
 _SPARE = 5
 """Connections left to the stack: its gateway must not be shut out while it is measured."""
 _LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
@@ -44,7 +45,7 @@ def scratch_database(dsn: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     FailedError if PostgreSQL refuses.
     """
     name = PREFIX + secrets.token_hex(6)
-    with _administration(dsn) as connection:
+    with administration(dsn, _NAME) as connection:
         dropped = _drop_leftovers(connection)
         # Held as long as this run lives: that is how another one knows that it does.
         connection.execute(_LOCK, [name])
@@ -58,7 +59,7 @@ def scratch_database(dsn: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def server_facts(dsn: str) -> ServerFacts:
     """Its limits and habits, as of now. Blocks. Raises as `scratch_database` does."""
-    with _administration(dsn) as connection:
+    with administration(dsn, _NAME) as connection:
         row = connection.execute(
             "SELECT current_setting('server_version'), current_setting('max_connections')::int,"
             " current_setting('superuser_reserved_connections')::int"
@@ -78,25 +79,8 @@ def server_facts(dsn: str) -> ServerFacts:
 
 def server_settings(dsn: str, names: Sequence[str]) -> Mapping[str, ServerSetting]:
     """Those of `names` that the server has. Blocks."""
-    with _administration(dsn) as connection:
-        rows = connection.execute(
-            "SELECT name, setting, unit, context, current_setting(name) FROM pg_settings"
-            " WHERE name = ANY(%s)",
-            [list(names)],
-        ).fetchall()
-    return {row[0]: ServerSetting(*row) for row in rows}
-
-
-@contextmanager
-def _administration(dsn: str) -> Iterator[psycopg.Connection]:
-    try:
-        connection = psycopg.connect(
-            dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="dreamseed bench"
-        )
-    except psycopg.OperationalError as error:
-        raise no_server(error) from error
-    with closing(connection):
-        yield connection
+    with administration(dsn, _NAME) as connection:
+        return read_settings(connection, names)
 
 
 def _drop_leftovers(connection: psycopg.Connection) -> tuple[str, ...]:

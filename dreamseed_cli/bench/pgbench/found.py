@@ -18,9 +18,10 @@ from dreamseed_cli.bench.pgbench.figures import (
     tps_interval,
 )
 from dreamseed_cli.bench.pgbench.process import PgRun
-from dreamseed_cli.bench.pgbench.settings import ServerSetting, settings_table, wanted_settings
+from dreamseed_cli.bench.pgbench.settings import settings_table
 from dreamseed_cli.bench.result import Problem, SuiteResult
 from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.database.settings import ServerSetting, wanted_settings
 from dreamseed_cli.estimates.outcome import say
 from dreamseed_cli.estimates.schema import Book
 

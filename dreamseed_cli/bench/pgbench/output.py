@@ -41,8 +41,14 @@ def parse_progress(stderr: str) -> tuple[Second, ...]:
 
 
 def parse_summary(stdout: str) -> Summary:
-    """FailedError if it is not one of pgbench's (14 and later) in English."""
+    """FailedError if it is not one of pgbench's (14 and later) in English, or no transaction ended."""
     tps, done, failed = _TPS.search(stdout), _DONE.search(stdout), _FAILED.search(stdout)
+    if tps is None and done is not None:  # it prints no rate of nothing
+        raise FailedError(
+            "no transaction ended before the time was over",
+            place="bench db",
+            remedy="Give a longer --duration, or fewer clients than this machine can serve.",
+        )
     if tps is None or done is None:
         raise FailedError(
             f"pgbench's summary cannot be read: {last_words(stdout) or 'it is empty'}",

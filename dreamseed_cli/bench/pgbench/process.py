@@ -32,6 +32,7 @@ from dreamseed_cli.core.threads import in_daemon_thread
 from dreamseed_cli.services.keeping import NoAnswer
 from dreamseed_cli.services.postgres import EmbeddedPostgres, program
 from dreamseed_cli.services.postgres_keeper import ping
+from dreamseed_cli.services.root import dying_with_us
 
 _LOAD_S = 600.0
 _LATE_S = 60.0
@@ -93,7 +94,7 @@ async def own_server(folder: Path) -> AsyncIterator[str]:
         log = data / "log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *_dying_with_us(server.server()),
+                *dying_with_us(server.server(), program("postgres")),
                 *("-c", f"max_connections={_CONNECTIONS}"),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
@@ -121,14 +122,6 @@ async def own_database(dsn: str) -> AsyncIterator[tuple[str, tuple[str, ...]]]:
         await asyncio.wait({making})
         if making.exception() is None:
             await in_daemon_thread(lambda: manager.__exit__(None, None, None))
-
-
-def _dying_with_us(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Have the kernel end it when this process is killed, where util-linux is there to ask it to."""
-    setpriv = shutil.which("setpriv")
-    # Right before the server: for root, unshare(1) stands first, and would make the kernel forget the wish.
-    first = argv.index(str(program("postgres")))
-    return (*argv[:first], setpriv, "--pdeathsig", "INT", *argv[first:]) if setpriv else argv
 
 
 async def _answers(process: asyncio.subprocess.Process, dsn: str, log: Path) -> None:

@@ -8,12 +8,18 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dreamseed_cli.bench.compare import CellChange, Change, Comparison
+from dreamseed_cli.bench.change import CellChange, Change
+from dreamseed_cli.bench.compare import Comparison
 from dreamseed_cli.bench.report import words
 from dreamseed_cli.bench.report.layout import broken
+from dreamseed_cli.core.render import wrapped
 
 _STYLES = {"better": "green", "worse": "bold red", "no difference": "dim", "not comparable": "yellow"}
 
+_WITHIN = (
+    "Intervals are of chance within each run. How much two runs of the same differ is not in them: "
+    "repeat both."
+)
 _FIGURE, _VERDICT = len("output_tokens_per_s"), len("no difference")
 
 
@@ -24,7 +30,8 @@ def comparison_view(comparison: Comparison, missed: Sequence[str]) -> list[Rende
         Text.assemble(("after   ", "dim"), comparison.after),
     ]
     shown += [Text(f"Note: {warning}", "yellow") for warning in comparison.warnings]
-    for cell in comparison.cells:
+    shown.append(wrapped(Text(_WITHIN, "dim")))
+    for cell in (*comparison.cells, *comparison.figures):
         shown += _cell(cell)
     shown += [Text(f"missed: {one}", "bold red") for one in missed]
     return shown

@@ -20,8 +20,8 @@ from dreamseed_cli.bench.records import Record
 from dreamseed_cli.bench.report.html import html_page
 from dreamseed_cli.bench.report.scorecard import scorecard
 from dreamseed_cli.bench.result import BenchResult
-from dreamseed_cli.core.errors import FailedError
-from dreamseed_cli.core.files import write_atomically
+from dreamseed_cli.core.errors import FailedError, UsageError
+from dreamseed_cli.core.files import cannot_write, write_atomically
 
 RESULT, REQUESTS, REPORT = "result.json", "requests.csv", "report.html"
 COLUMNS = (
@@ -31,6 +31,7 @@ COLUMNS = (
 )  # fmt: skip
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _MODE = 0o644
+_ROOM_BYTES = 1024**2
 _SAME_RUN = ("date", "command", "seed", "target", "model", "device")
 
 Records = Mapping[tuple[str, str], Sequence[Record]]
@@ -57,11 +58,12 @@ class Written:
 
 
 def prepare_out(out: Path) -> None:
-    """Make the folder before the run; FailedError if nothing can be written there."""
+    """Make the folder before the run; FailedError if no report can be written there."""
     probe = out / ".dreamseed-bench"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(probe, b"", mode=_MODE)
+        # With what a report needs: on a full disk an empty file can still be made.
+        write_atomically(probe, bytes(_ROOM_BYTES), mode=_MODE)
         probe.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(out, error) from error
@@ -79,16 +81,24 @@ def write_report(out: Path, result: BenchResult, records_by_cell: Records) -> Wr
     return written
 
 
+def write_partial(out: Path, result: BenchResult) -> None:
+    """Write the result alone, as far as it is, where `write_report` replaces it at the end.
+
+    FailedError if it cannot.
+    """
+    _write(_folder(out, result) / RESULT, result_json(result))
+
+
 def read_result(path: Path) -> BenchResult:
     """A written result: the file, a run's folder, or the newest run in a folder of runs.
 
-    FailedError names what is missing or wrong.
+    UsageError: there is none to read. FailedError: it is none of this version.
     """
     file = _result_file(path)
     try:
         return BenchResult.model_validate_json(file.read_bytes())
     except OSError as error:
-        raise FailedError(
+        raise UsageError(
             f"cannot be read: {error.strerror}",
             place=str(file),
             remedy="Name a result.json, or the folder that dreamseed bench --out wrote.",
@@ -177,8 +187,4 @@ def _result_file(path: Path) -> Path:
 
 
 def _cannot_write(path: Path, error: OSError) -> FailedError:
-    return FailedError(
-        f"cannot be written: {error.strerror or error}",
-        place=str(error.filename or path),
-        remedy="Free space or choose another folder with --out. Files already written there are whole.",
-    )
+    return cannot_write(path, error, "Files already written there are whole.")

@@ -107,6 +107,7 @@ def _environment() -> Environment:
         "percent": words.percent,
         "spread": words.spread,
         "load": words.load_words,
+        "overload": words.overload,
         "fact": words.fact,
         "level": words.quantile,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from dreamseed_cli.bench.report import words
 from dreamseed_cli.bench.report.layout import WIDTH, blocks, broken
 from dreamseed_cli.bench.report.scorecard import ScoreRow, score_row
 from dreamseed_cli.bench.result import BenchResult, CellResult, FactTable, Interval, Problem, SuiteResult
+from dreamseed_cli.core.render import wrapped
 from dreamseed_cli.estimates.verdict import Verdict
 from dreamseed_cli.estimates.view import STYLES
 
@@ -32,7 +32,6 @@ _HEADS = (
 _NAME = 12
 """A cell's name is broken at its hyphens beyond this, so that the figures have room."""
 _FIGURE = 25
-_OVER = "over capacity"
 
 
 def result_view(result: BenchResult, scorecard: Sequence[Verdict]) -> list[RenderableType]:
@@ -51,14 +50,20 @@ def suite_view(suite: SuiteResult, provenance: str) -> list[RenderableType]:
     title = Text.assemble(f"\n{suite.name}", style="bold")
     if words.is_partial(suite):
         title.append("  PARTIAL: interrupted", style="bold yellow")
-    shown: list[RenderableType] = [title, _wrapped(Text(suite.headline))]
+    shown: list[RenderableType] = [title, wrapped(Text(suite.headline))]
     if suite.cells:
         shown += [_cells(suite.cells, provenance)]
     shown += [part for table in suite.tables for part in _facts(table)]
-    shown += [_wrapped(Text(f"missed: {missed}", style="yellow")) for missed in suite.missed]
-    shown += [_problem(suite.name, problem) for problem in suite.problems]
-    shown += [_problem(cell.name, problem) for cell in suite.cells for problem in cell.problems]
+    shown += [wrapped(Text(f"missed: {missed}", style="yellow")) for missed in suite.missed]
+    shown += _problems(
+        [
+            *((suite.name, problem) for problem in suite.problems),
+            *((cell.name, problem) for cell in suite.cells for problem in cell.problems),
+        ]
+    )
+    shown += [_failed(cell) for cell in suite.cells if words.failures(cell)]
     shown += [_overload(cell) for cell in suite.cells if cell.over_capacity]
+    shown += [_note(note, names, suite) for note, names in words.notes(suite).items()]
     return shown
 
 
@@ -72,11 +77,13 @@ def _head(result: BenchResult) -> RenderableType:
     )
     if result.partial:
         state.append("  PARTIAL: interrupted", style="bold yellow")
+    if any(suite.missed for suite in result.suites):
+        state.append("  TARGET MISSED", style="bold yellow")
     lines = Table.grid()
     lines.add_column(overflow="fold")
     lines.add_row(Text(f"{result.model} on {result.device}", style="bold"))
     lines.add_row(state)
-    return _wrapped(lines)
+    return wrapped(lines)
 
 
 def _cells(cells: Sequence[CellResult], provenance: str) -> Table:
@@ -110,7 +117,7 @@ def _cell_row(cell: CellResult) -> list[Text]:
 def _facts(table: FactTable) -> list[RenderableType]:
     """A table that is too wide becomes several, each with the first column."""
     title = Text.assemble(f"{table.title} ", (table.provenance, _PROVENANCE[table.provenance]))
-    shown: list[RenderableType] = ["", _wrapped(title)]
+    shown: list[RenderableType] = ["", wrapped(title)]
     for block in blocks(table):
         part = _table()
         for laid in block:
@@ -127,16 +134,27 @@ def _facts(table: FactTable) -> list[RenderableType]:
     return shown
 
 
-def _problem(place: str, problem: Problem) -> RenderableType:
-    """What is wrong, and in a line of its own what to do."""
-    text = Text.assemble((f"INVALID {place}: ", "bold red"), (f"{problem.reason}.", "red"))
-    return _wrapped(Text.assemble(text, "\n", (problem.remedy, "")))
+def _problems(found: Sequence[tuple[str, Problem]]) -> list[RenderableType]:
+    """What is wrong with what, and below those that it mends what to do."""
+    shown: list[RenderableType] = []
+    for number, (place, problem) in enumerate(found, start=1):
+        shown += [wrapped(Text.assemble((f"INVALID {place}: ", "bold red"), (f"{problem.reason}.", "red")))]
+        if number == len(found) or found[number][1].remedy != problem.remedy:
+            shown += [wrapped(Text(problem.remedy))]
+    return shown
+
+
+def _failed(cell: CellResult) -> RenderableType:
+    return wrapped(Text.assemble((f"FAILED {cell.name}: ", "bold yellow"), words.failures(cell)))
 
 
 def _overload(cell: CellResult) -> RenderableType:
-    """The note that tells of it, which begins with its name."""
-    note = next((one for one in cell.notes if one.startswith(_OVER)), _OVER)
-    return _wrapped(Text.assemble((f"{_OVER.upper()} {cell.name}", "bold yellow"), note.removeprefix(_OVER)))
+    return wrapped(Text.assemble((f"OVER CAPACITY {cell.name}: ", "bold yellow"), words.overload(cell)))
+
+
+def _note(note: str, names: Sequence[str], suite: SuiteResult) -> RenderableType:
+    every = 1 < len(names) == len(suite.cells)
+    return wrapped(Text.assemble((f"NOTE {'every cell' if every else ', '.join(names)}: ", "bold"), note))
 
 
 def _scorecard(result: BenchResult, scorecard: Sequence[Verdict]) -> Table:
@@ -153,7 +171,7 @@ def _scorecard(result: BenchResult, scorecard: Sequence[Verdict]) -> Table:
 
 def _sentence(verdict: Verdict) -> RenderableType:
     """How a verdict comes about."""
-    return _wrapped(Text.assemble((f"{verdict.estimate.id}: ", "bold"), (verdict.sentence, "dim")))
+    return wrapped(Text.assemble((f"{verdict.estimate.id}: ", "bold"), (verdict.sentence, "dim")))
 
 
 def _score(row: ScoreRow) -> list[Text]:
@@ -179,8 +197,3 @@ def _table() -> Table:
 
 def _value(one: Interval | None) -> Text:
     return Text(words.measure(None if one is None else one.value))
-
-
-def _wrapped(item: RenderableType) -> RenderableType:
-    """At most as wide as a terminal of 80 columns: sentences are wrapped, not cut."""
-    return Padding(item, 0, expand=False)

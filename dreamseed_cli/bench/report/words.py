@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import floor, log10
 from typing import Any
 
+from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import BenchResult, CellResult, Interval, Latency, Problem, SuiteResult
 
 NOTHING = "-"
@@ -100,6 +101,36 @@ def all_problems(result: BenchResult) -> list[tuple[str, Problem]]:
         found += [(suite.name, problem) for problem in suite.problems]
         found += [(f"{suite.name} / {cell.name}", one) for cell in suite.cells for one in cell.problems]
     return found
+
+
+def failures(cell: CellResult) -> str:
+    """How requests of the window failed, and the commonest reasons; empty if none did."""
+    kinds = {ending: count for ending, count in cell.endings.items() if ending != Ending.COMPLETE}
+    if not kinds:
+        return ""
+    told = ", ".join(f"{ending.replace('_', ' ')} {count:,}" for ending, count in kinds.items())
+    why = "; ".join(f"{count:,} x {detail}" for detail, count in cell.details.items())
+    return f"{sum(kinds.values()):,} of {cell.requests:,} requests: {told}" + (f" ({why})" if why else "")
+
+
+def notes(suite: SuiteResult) -> dict[str, list[str]]:
+    """Each note of a suite's cells once, with the names of those that it belongs to."""
+    found: dict[str, list[str]] = {}
+    for cell in suite.cells:
+        for note in cell.notes:
+            found.setdefault(note, []).append(cell.name)
+    return found
+
+
+def overload(cell: CellResult) -> str:
+    """How a load over capacity shows, by the seconds of the steady window."""
+    start_s, end_s = cell.window_s
+    # A moment tells of the end of its second.
+    waiting = [one.in_flight for one in cell.timeline if start_s <= one.t_s + 1 <= end_s]
+    grew = f" ({waiting[0]:,} at first, {waiting[-1]:,} in the end)" if waiting else ""
+    return (
+        f"ever more requests wait or are under way{grew}, and the latencies grow with the length of the cell"
+    )
 
 
 def is_partial(suite: SuiteResult) -> bool:

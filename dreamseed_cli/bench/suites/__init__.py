@@ -19,6 +19,9 @@ SUITES: dict[str, str] = {
 }
 """By name, in the order in which `all` runs them: module and function."""
 
+TAKE_WORKLOAD = frozenset({"engine", "capacity", "batching"})
+"""Those that ask for whatever workload the operator names."""
+
 NEED_SERVICES = frozenset({"cache", "db", "api", "load"})
 """Those that want PostgreSQL and the cache's cluster beside the engines."""
 

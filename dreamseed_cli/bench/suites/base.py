@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from dreamseed_cli.bench.records import Record
 from dreamseed_cli.bench.result import CellResult, Slo, SuiteResult
-from dreamseed_cli.bench.shapes import Cell, Replay, TargetSpec
-from dreamseed_cli.database.address import require_dsn, resolve_dsn
+from dreamseed_cli.bench.server_watch import ServerWatch
+from dreamseed_cli.bench.shapes import Arrivals, Cell, Replay, TargetSpec
+from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.gateway.settings import ServiceAddresses
 from dreamseed_cli.profile.schema import Profile
 
@@ -26,6 +29,19 @@ class RunCell(Protocol):
     """
 
     async def __call__(self, cell: Cell, target: TargetSpec | None = None) -> CellResult: ...
+
+
+class Announce(Protocol):
+    """Takes what a suite is about to do: the lengths in seconds of its cells from the next one on.
+
+    at_most: it may end sooner. Asked again, it replaces what is left of the plan before.
+    """
+
+    def __call__(self, seconds: Sequence[float], *, at_most: bool = False) -> None: ...
+
+
+def _announce_nothing(seconds: Sequence[float], *, at_most: bool = False) -> None:
+    """Nobody is looking."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,10 @@ class Bench:
     replicas: Mapping[str, TargetSpec] = field(default_factory=dict)
     duration_s: float | None = None
     """What the operator asked for one cell; None: the suite's own."""
+    arrivals: Arrivals = "poisson"
+    """Of the rates that the engine, capacity and cache suites ask for."""
+    workload: str | None = None
+    """What the operator wants asked in place of questions with answers of the document's length."""
     trace: Replay | None = None
     """Recorded traffic that the operator wants replayed in place of the engine suite's sweep."""
     sees_queue: bool = False
@@ -59,8 +79,18 @@ class Bench:
     """The variable with the connection string of another PostgreSQL than the stack's."""
     foreign: bool = False
     """`--target` names a server of which nothing is known but its address: its database is not."""
+    keep: Callable[[str, Sequence[Record]], None] = lambda cell, records: None
+    """Takes the requests of a load that is not driven by `run_cell`, for requests.csv."""
+    plan: Announce = _announce_nothing
+    """For the time that is left."""
+    watch: Callable[[], ServerWatch] = lambda: ServerWatch(())
+    """Looks at what the engines tell of themselves, for a load that is not driven by `run_cell`."""
     services: ServiceAddresses | None = None
     """Where the running stack's PostgreSQL and Redis are (its gateway.json); None: no stack of ours."""
+
+    def lasting(self, seconds: float) -> float:
+        """How long a cell lasts: what the operator asked for, else the suite's own."""
+        return self.duration_s or seconds
 
     @property
     def provenance(self) -> Literal["measured", "simulated"]:
@@ -74,13 +104,7 @@ class Bench:
         """
         if self.dsn_env is not None:
             return resolve_dsn(None, self.dsn_env)
-        services = self.services
-        if services is None:
-            return None
-        variable = services.postgres_dsn_env
-        if variable is not None and (given := self.environment.get(variable)):
-            return require_dsn(given, place=f"${variable}")
-        return resolve_dsn(services.postgres_dsn, variable)
+        return self.services.dsn({**os.environ, **self.environment}) if self.services else None
 
     @property
     def places(self) -> int:

@@ -28,10 +28,11 @@ async def batching_suite(bench: Bench) -> SuiteResult:
     seen = Collected()
     alone = next(iter(bench.replicas.values()), None)
     most = min(_MOST, max(_BATCH, bench.places // max(1, len(bench.replicas))))
-    cells = (
+    cells = [
         make_cell(bench, f"batch-{count}", streams(count), seconds=_SECONDS, tokens=ANSWER_TOKENS)
         for count in doubling(most)
-    )
+    ]
+    bench.plan([cell.duration_s for cell in cells])
     async for _ in seen.run(bench, ((cell, alone) for cell in cells)):
         pass
     good = {one.asked_streams: one for one in seen.cells if usable(one) and one.asked_streams}

@@ -14,7 +14,7 @@ from dreamseed_cli.bench.suites.base import Bench, StopEarly
 from dreamseed_cli.bench.suites.cache_facts import Asked, Before, result
 from dreamseed_cli.bench.suites.cache_model import Skew, filling_s
 from dreamseed_cli.bench.suites.cache_store import measure_store, no_cache
-from dreamseed_cli.bench.suites.cells import Collected, make_cell, poisson, streams
+from dreamseed_cli.bench.suites.cells import Collected, make_cell, rate_of, streams
 from dreamseed_cli.bench.workload import load
 from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.estimates.load import load_book
@@ -78,7 +78,9 @@ async def cache_suite(bench: Bench) -> SuiteResult:
 
 async def _measure(bench: Bench, addresses: ServiceAddresses, seen: _Seen) -> None:
     bench.say("cache: the Redis Cluster by itself")
-    seconds = min(_STORE_SECONDS, bench.duration_s or _STORE_SECONDS)
+    seconds = min(_STORE_SECONDS, bench.lasting(_STORE_SECONDS))
+    each = [bench.lasting(_FILL_SECONDS), bench.lasting(_SECONDS)]
+    bench.plan([bench.lasting(_WARM_SECONDS), *each * len(WORKLOADS)], at_most=True)
     seen.store = await measure_store(addresses, seconds)
     seen.past = await seen.cells.one(bench, _past(bench))
     if seen.past is None or seen.cells.partial:
@@ -90,10 +92,13 @@ async def _measure(bench: Bench, addresses: ServiceAddresses, seen: _Seen) -> No
             place="bench cache",
             remedy="See the reasons in the cell's endings, and what `dreamseed status` says.",
         )
-    for workload, key in WORKLOADS.items():
+    for number, (workload, key) in enumerate(WORKLOADS.items(), start=1):
         skew = _skew(workload)
         cell = _cell(bench, workload, per_s)
+        after = each * (len(WORKLOADS) - number)
+        bench.plan([*each, *after], at_most=True)
         before = await _fill(bench, cell, skew, per_s)
+        bench.plan([cell.duration_s, *after], at_most=bool(after))
         bench.say(f"cache: {workload}: {per_s:.3g} requests/s over {skew.catalogue:,} prompts")
         found = await seen.cells.one(bench, cell)
         if found is None:
@@ -144,7 +149,7 @@ def _cell(bench: Bench, workload: str, per_s: float) -> Cell:
     """Requests from the workload's catalogue. It belongs to the seed: with the run's own, a second run within
     the hour would find the first one's answers.
     """
-    cell = make_cell(bench, f"cached-{workload}", poisson(per_s), seconds=_SECONDS, tokens=_TOKENS)
+    cell = make_cell(bench, f"cached-{workload}", rate_of(bench, per_s), seconds=_SECONDS, tokens=_TOKENS)
     return msgspec.structs.replace(cell, workload=workload, nonce="", seed=secrets.randbelow(_SEEDS))
 
 

@@ -6,43 +6,40 @@ generation under way is another thing (Little's law). Both are given here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
 from dreamseed_cli.bench.result import CellResult, Column, FactTable, Interval, SuiteResult
-from dreamseed_cli.bench.shapes import Cell, Users
 from dreamseed_cli.bench.suites.base import Bench
 from dreamseed_cli.bench.suites.cells import (
     ANSWER_TOKENS,
     Collected,
+    answers_per_s,
     make_cell,
     measurement,
-    poisson,
     streams,
     usable,
 )
-from dreamseed_cli.bench.suites.search import Search
+from dreamseed_cli.bench.suites.trials import Trials, cycle_s, rate_trials, sustained, user_trials
+from dreamseed_cli.estimates.load import load_book
 from dreamseed_cli.estimates.results import Measurement
 
 _SECONDS = 30.0
-_CYCLE_S = 60.0
-"""§B1: 450 requests a minute are 450 users who each ask once a minute."""
-_TOLERANCE = 0.03
-
-CellFor = Callable[[float], Cell]
 
 
 async def capacity_suite(bench: Bench) -> SuiteResult:
     """Saturate, search the rate below that, then the users whom Little's law promises at that rate."""
     seen = Collected()
-    saturated = await seen.one(
-        bench,
-        make_cell(bench, "saturation", streams(bench.places), seconds=_SECONDS, tokens=ANSWER_TOKENS),
-    )
-    rate = users = None
-    if saturated is not None and saturated.requests_per_s.value > 0:
-        rate = await _search_rate(bench, seen, saturated.requests_per_s.value)
+    first = make_cell(bench, "saturation", streams(bench.places), seconds=_SECONDS, tokens=ANSWER_TOKENS)
+    users_s = user_trials(bench, 1.0, 0.0).ahead_s()
+    bench.plan([first.duration_s, *rate_trials(bench, 1.0, 0.0).ahead_s(), *users_s], at_most=True)
+    saturated = await seen.one(bench, first)
+    rate = users = rates = None
+    if saturated is not None and answers_per_s(saturated) > 0:
+        rates = rate_trials(bench, answers_per_s(saturated), _answer_s(saturated))
+        rate = await _search(bench, seen, rates, then=users_s)
         if rate is not None:
-            users = await _search_users(bench, seen, rate)
+            per_s = rate.asked_rate_per_s or rate.requests_per_s.value
+            users = await _search(bench, seen, user_trials(bench, per_s, _answer_s(rate)))
     return SuiteResult(
         name="capacity",
         headline=_headline(rate, users),
@@ -50,60 +47,54 @@ async def capacity_suite(bench: Bench) -> SuiteResult:
         tables=(_trials(bench, seen.cells),) if seen.cells else (),
         measurements=tuple(_measurements(bench, rate)),
         partial=seen.partial,
-        missed=() if rate or seen.partial else ("not even the lowest rate tried kept the SLO",),
+        missed=() if rate or seen.partial else (_why_none(rates),),
     )
 
 
-def sustained(cell: CellResult, attainment: float) -> bool:
-    """Whether a load was held: enough of all its requests were good, and the load was what was asked."""
-    return cell.valid and not cell.partial and cell.slo_attainment.value >= attainment
+def _why_none(rates: Trials | None) -> str:
+    if rates is not None and rates.search.left == 0:
+        return f"{rates.search.trials} trials ended without a rate that kept the SLO twice"
+    return "not even the lowest rate tried kept the SLO"
 
 
-async def _search_rate(bench: Bench, seen: Collected, saturation: float) -> CellResult | None:
-    search = Search(start=saturation * 0.9, tolerance=_TOLERANCE)
+async def _search(
+    bench: Bench, seen: Collected, trials: Trials, then: Sequence[float] = ()
+) -> CellResult | None:
+    """The cell that confirmed the highest load; None if none was kept or the run was interrupted.
 
-    def cell_for(load: float) -> Cell:
-        return make_cell(
-            bench,
-            f"rate-{load:.4g}-{search.trials}",
-            poisson(load),
-            seconds=_SECONDS,
-            tokens=ANSWER_TOKENS,
-            trial=search.trials,
-        )
-
-    return await _run_search(bench, seen, search, cell_for)
-
-
-async def _search_users(bench: Bench, seen: Collected, rate: CellResult) -> CellResult | None:
-    """Each user asks once in `_CYCLE_S`, reading and thinking included."""
-    answer_s = rate.e2e.mean.value / 1000 if rate.e2e else 0.0
-    think_s = max(1.0, _CYCLE_S - answer_s)
-    start = (rate.asked_rate_per_s or rate.requests_per_s.value) * (think_s + answer_s)
-    search = Search(start=max(1.0, start), tolerance=_TOLERANCE, whole=True)
-
-    def cell_for(load: float) -> Cell:
-        shape = Users(int(load), think_s)
-        name = f"users-{int(load)}-{search.trials}"
-        return make_cell(bench, name, shape, seconds=3 * _CYCLE_S, tokens=ANSWER_TOKENS, trial=search.trials)
-
-    return await _run_search(bench, seen, search, cell_for)
-
-
-async def _run_search(bench: Bench, seen: Collected, search: Search, cell_for: CellFor) -> CellResult | None:
-    """The cell that confirmed the highest load; None if none was kept or the run was interrupted."""
+    then: the lengths of what comes after it.
+    """
     confirmed: CellResult | None = None
+    search = trials.search
     while (load := search.next()) is not None:
-        result = await seen.one(bench, cell_for(load))
+        result = await _trial(bench, seen, trials, load, then)
         if result is None or result.partial:
             return None
         kept = sustained(result, bench.slo.attainment)
-        bench.say(
-            f"{result.name}: {result.slo_attainment.value:.1%} good, " + ("kept" if kept else "not kept")
-        )
         search.note(load, kept=kept)
+        bench.say(_told(result, "kept" if kept else "not kept"))
         confirmed = result if search.confirmed else confirmed
     return confirmed
+
+
+async def _trial(
+    bench: Bench, seen: Collected, trials: Trials, load: float, then: Sequence[float]
+) -> CellResult | None:
+    """The first cell of a load that told enough; None once the run is interrupted."""
+    while True:
+        bench.plan([*trials.ahead_s(), *then], at_most=True)
+        result = await seen.one(bench, trials.cell(load))
+        if result is None or result.partial or trials.told(load, result):
+            return result
+        bench.say(_told(result, "not told yet, tried again"))
+
+
+def _told(result: CellResult, verdict: str) -> str:
+    return f"{result.name}: {result.slo_attainment.value:.1%} good, {verdict}"
+
+
+def _answer_s(cell: CellResult) -> float:
+    return cell.e2e.mean.value / 1000 if cell.e2e else 0.0
 
 
 def _trials(bench: Bench, cells: list[CellResult]) -> FactTable:
@@ -135,6 +126,8 @@ def _measurements(bench: Bench, rate: CellResult | None) -> Iterator[Measurement
             yield measurement(bench, "farm-answers-per-s", asked, "requests/s", rate.requests)
         if rate.e2e is not None:
             yield measurement(bench, "concurrent-generations", _little(rate), "users", rate.requests)
+            share = _little(rate).times(100 / load_book().number("goal-concurrent-users"))
+            yield measurement(bench, "ai-concurrency-percent", share, "%", rate.requests)
 
 
 def _little(rate: CellResult) -> Interval:
@@ -150,5 +143,11 @@ def _headline(rate: CellResult | None, users: CellResult | None) -> str:
     if rate.e2e is not None:
         words += f" ({_little(rate).value:,.0f} generations under way)"
     if users is not None:
-        words += f"; {users.shape['count']:,} users who ask once a minute"
+        words += f"; {users.shape['count']:,} users who ask once a minute{_every(users)}"
     return f"{words}."
+
+
+def _every(users: CellResult) -> str:
+    """The pace that came about."""
+    took_s = cycle_s(users)
+    return "" if took_s is None else f" (every {took_s:.1f} s in the last trial)"

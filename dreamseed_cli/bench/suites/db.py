@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 from psycopg.conninfo import conninfo_to_dict
 
+from dreamseed_cli.bench.outlook import about
 from dreamseed_cli.bench.pgbench.command import (
     WORKLOADS,
     Access,
@@ -24,11 +25,11 @@ from dreamseed_cli.bench.pgbench.database import ServerFacts, server_facts, serv
 from dreamseed_cli.bench.pgbench.figures import choose_scale, client_counts
 from dreamseed_cli.bench.pgbench.found import CLIENTS, Found, say_ms
 from dreamseed_cli.bench.pgbench.process import load, own_database, own_server, run_cell
-from dreamseed_cli.bench.pgbench.settings import wanted_settings
 from dreamseed_cli.bench.result import SuiteResult
 from dreamseed_cli.bench.suites.base import Bench, StopEarly
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.core.threads import in_daemon_thread
+from dreamseed_cli.database.settings import wanted_settings
 from dreamseed_cli.estimates.load import load_book
 from dreamseed_cli.estimates.outcome import say
 from dreamseed_cli.estimates.schema import Book
@@ -78,12 +79,15 @@ async def _measure(bench: Bench, book: Book, found: Found) -> None:
 async def _run_cells(bench: Bench, pgbench: Path, target: Access, found: Found) -> None:
     """Every cell in turn. One that fails is a problem of the suite, and the others go on."""
     assert found.facts is not None  # noqa: S101 - they are looked up first
-    for cell in _cells(bench, found.facts.free):
+    cells = list(_cells(bench, found.facts.free))
+    left_s = float(sum(cell.warm_s + cell.measured_s for cell in cells))
+    for cell in cells:
         expected = max((row.tps.value for row in found.rows if row.workload == cell.workload), default=0.0)
         seconds = cell.warm_s + cell.measured_s
         # Twice what fewer clients did: better a log that is somewhat short than one that fills the disk.
         sampled = replace(cell, sampling=sampling_rate(2 * expected, seconds))
-        bench.say(f"db: {cell.name}: {seconds} s")
+        bench.say(f"db: {cell.name}: {seconds} s, ~{about(left_s)} of the suite left")
+        left_s -= seconds
         try:
             done = await run_cell(pgbench, target, sampled, bench.state)
         except FailedError as error:

@@ -12,20 +12,24 @@ from dreamseed_cli.bench.suites.base import Bench
 from dreamseed_cli.bench.suites.cells import (
     ANSWER_TOKENS,
     Collected,
+    at_least,
     doubling,
     make_cell,
     measurement,
-    poisson,
+    rate_of,
     streams,
     usable,
 )
 from dreamseed_cli.bench.suites.model_class import model_class
 from dreamseed_cli.bench.suites.replay import replay
+from dreamseed_cli.bench.workload import load as load_workload
 from dreamseed_cli.estimates.results import Measurement
 
 _SECONDS = 20.0
 _SHARES = (0.25, 0.5, 0.75, 0.9)
 """Of the highest throughput that the sweep of concurrency reached."""
+_MOST_RAMP = 0.25
+"""Of a cell: the ramp counts as warm-up."""
 _FEWEST_DUE = 20
 """Requests that a rate must bring in its cell: half of them may be trimmed, and chance brings fewer."""
 _PLATEAU = 1.05
@@ -41,9 +45,10 @@ async def engine_suite(bench: Bench) -> SuiteResult:
         return await replay(bench, bench.trace)
     seen = Collected()
     await _concurrency(bench, seen)
-    best = max((one.requests_per_s.value for one in seen.cells if usable(one)), default=0.0)
+    best = max((one.output_tokens_per_s.value for one in seen.cells if usable(one)), default=0.0)
     if best and not seen.partial:
-        rates = (_rate_cell(bench, best * share) for share in _SHARES)
+        rates = [_rate_cell(bench, best * share) for share in _SHARES]
+        bench.plan([*(cell.duration_s for cell in rates), *_scaling_plan(bench)])
         async for _ in seen.run(bench, ((cell, None) for cell in rates)):
             pass
     scaling = None if seen.partial else await _scaling(bench, seen)
@@ -57,17 +62,27 @@ async def engine_suite(bench: Bench) -> SuiteResult:
     )
 
 
-def _rate_cell(bench: Bench, per_s: float) -> Cell:
-    """A Poisson rate, as long as asked for, and longer on a slow box: too few requests would tell nothing."""
-    cell = make_cell(bench, f"poisson-{per_s:.3g}", poisson(per_s), seconds=_SECONDS)
-    return replace(cell, duration_s=max(cell.duration_s, _FEWEST_DUE / per_s))
+def _rate_cell(bench: Bench, tokens_per_s: float) -> Cell:
+    """Requests of the workload that ask for so many tokens a second: not what ended in the sweep, for its
+    streams end in waves, and its answers have another length.
+
+    As long as asked for, and longer on a slow box: too few requests would tell nothing.
+    """
+    asked = make_cell(bench, "", rate_of(bench, 1.0), seconds=_SECONDS)
+    per_s = tokens_per_s / load_workload(asked.workload).mean_output_tokens
+    cell = replace(asked, name=f"{bench.arrivals}-{per_s:.3g}", shape=rate_of(bench, per_s))
+    return at_least(cell, _FEWEST_DUE / per_s)
 
 
 async def _concurrency(bench: Bench, seen: Collected) -> None:
     """Doubling streams, up to one step beyond the engines' places where those that wait then can be seen."""
-    before = 0.0
-    for count in doubling(bench.places * (2 if bench.sees_queue else 1)):
-        cell = make_cell(bench, f"streams-{count}", streams(count), seconds=_SECONDS, tokens=ANSWER_TOKENS)
+    before = answer_s = 0.0
+    counts = doubling(bench.places * (2 if bench.sees_queue else 1))
+    cells = len(counts) + len(_SHARES)
+    bench.plan([bench.lasting(_SECONDS)] * cells + _scaling_plan(bench), at_most=True)
+    for count in counts:
+        shape = streams(count, min(answer_s, bench.lasting(_SECONDS) * _MOST_RAMP))
+        cell = make_cell(bench, f"streams-{count}", shape, seconds=_SECONDS, tokens=ANSWER_TOKENS)
         result = await seen.one(bench, cell)
         if result is None:
             return
@@ -75,16 +90,23 @@ async def _concurrency(bench: Bench, seen: Collected) -> None:
         if now < before * _PLATEAU:
             return
         before = now
+        answer_s = result.e2e.mean.value / 1000 if result.e2e else 0.0
+
+
+def _scaling_plan(bench: Bench) -> list[float]:
+    """The lengths of what `_scaling` does."""
+    return [bench.lasting(_SECONDS)] * (2 if len(bench.replicas) > 1 else 0)
 
 
 async def _scaling(bench: Bench, seen: Collected) -> FactTable | None:
-    """The same streams for each replica: one alone, two, ... all; past the gateway, side by side."""
+    """The same streams for each replica: one of them past the gateway, and all of them through it."""
     if len(bench.replicas) < 2:
         return None
     best = max(seen.cells, key=lambda one: one.output_tokens_per_s.value, default=None)
     if best is None or best.asked_streams is None:
         return None
-    each = max(1, best.asked_streams // len(bench.replicas))
+    # What waits in the gateway's queue waits nowhere past it.
+    each = max(1, min(best.asked_streams, bench.places) // len(bench.replicas))
     name, spec = next(iter(bench.replicas.items()))
     alone = await seen.one(bench, *_alone(bench, name, spec, each))
     together = await seen.one(

@@ -50,7 +50,7 @@ def summarise(trial: Trial) -> SuiteResult:
         problems += (Problem(rule="mix", reason=NO_QUESTIONS, remedy=remedy),)
     return SuiteResult(
         name="load",
-        headline=_headline(trial),
+        headline=_headline(trial) + trial.remarks,
         tables=trial.tables,
         measurements=trial.measurement(KEY) if trial.asked_questions else (),
         problems=problems,

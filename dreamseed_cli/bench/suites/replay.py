@@ -12,7 +12,6 @@ from dreamseed_cli.bench.shapes import Cell, Replay
 from dreamseed_cli.bench.suites.base import Bench
 from dreamseed_cli.bench.suites.cells import Collected, make_cell
 from dreamseed_cli.bench.workload import DEFAULT_MIX
-from dreamseed_cli.bench.workload.trace import TraceEntry, read
 
 _AFTER_S = 0.001
 """The last request is due before the end, never at it."""
@@ -24,8 +23,9 @@ async def replay(bench: Bench, shape: Replay) -> SuiteResult:
     No figure of the document is judged by it: whoever recorded the trace knows what it stands for.
     """
     seen = Collected()
-    entries = read(shape.path)
-    result = await seen.one(bench, trace_cell(bench, shape, entries))
+    cell = trace_cell(bench, shape)
+    bench.plan([cell.duration_s])
+    result = await seen.one(bench, cell)
     return SuiteResult(
         name="engine",
         headline=_headline(shape, result),
@@ -34,9 +34,9 @@ async def replay(bench: Bench, shape: Replay) -> SuiteResult:
     )
 
 
-def trace_cell(bench: Bench, shape: Replay, entries: tuple[TraceEntry, ...]) -> Cell:
+def trace_cell(bench: Bench, shape: Replay) -> Cell:
     """The whole trace as a cell, unless the operator asked for less of it."""
-    seconds = entries[-1].at_s / shape.speed + _AFTER_S
+    seconds = shape.length_s / shape.speed + _AFTER_S
     cell = make_cell(bench, "trace", shape, seconds=seconds)
     return msgspec.structs.replace(cell, duration_s=min(cell.duration_s, seconds), workload=DEFAULT_MIX)
 

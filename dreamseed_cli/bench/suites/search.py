@@ -1,8 +1,9 @@
 """The search for the most that keeps the SLO: a bracket that is narrowed, with every trial passed in. Pure.
 
-A load that is kept raises the floor, one that is not lowers the ceiling. Up to the first failure it climbs by
-a factor; from then on it halves what is between (geometrically). Loads near the edge pass by luck, so what
-was found counts once a second, independent trial confirms it; if that fails, the floor falls.
+A load that is kept raises the floor, one that is not lowers the ceiling. As long as one of them is missing it
+goes on in larger and larger steps; from then on it halves what is between (geometrically). Loads near the
+edge pass by luck, so what was found counts once a second, independent trial confirms it; if that fails, the
+floor falls.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_CLIMB = 1.25
 _MOST_TRIALS = 16
 
 
@@ -19,18 +19,21 @@ class Search:
     """Ask `next()` for a load, try it, tell `note()`; done when `next()` is None.
 
     start: a first guess. tolerance: the bracket's width, as a share, at which it ends. whole: loads are whole
-    numbers (users).
+    numbers (users). step: the first factor by which it climbs or falls; small if the guess is good.
     """
 
     start: float
     tolerance: float = 0.03
     whole: bool = False
+    step: float = 1.1
     kept: float | None = None
     """The highest load that kept the SLO and was not contradicted."""
     failed: float | None = None
     """The lowest one that did not."""
     confirmed: bool = False
     trials: int = 0
+    _steps: int = 0
+    """So many in one direction, without the bracket's other end."""
 
     def next(self) -> float | None:
         """The load to try, or None: `kept` is the answer (None: not even the least load was kept)."""
@@ -38,9 +41,9 @@ class Search:
             return None
         kept, failed = self.kept, self.failed
         if failed is None:
-            return self._rounded(self.start if kept is None else kept * _CLIMB)
+            return self._rounded(self.start if kept is None else kept * self._stride)
         if kept is None:
-            return self._rounded(failed / _CLIMB) if failed > self._least else None
+            return self._rounded(failed / self._stride) if failed > self._least else None
         return kept if self._narrow(kept, failed) else self._rounded(math.sqrt(kept * failed))
 
     def note(self, load: float, *, kept: bool) -> None:
@@ -54,6 +57,16 @@ class Search:
             self.confirmed = True
         else:
             self.kept = load if self.kept is None else max(load, self.kept)
+        self._steps = self._steps + 1 if self.kept is None or self.failed is None else 0
+
+    @property
+    def left(self) -> int:
+        """Trials that there may still be."""
+        return 0 if self.confirmed else _MOST_TRIALS - self.trials
+
+    @property
+    def _stride(self) -> float:
+        return float(self.step**self._steps)
 
     @property
     def _least(self) -> float:

@@ -97,7 +97,7 @@ class EventReader:
         total = usage.completion_tokens if usage is not None else None
         if choice is not None:
             reason = choice.finish_reason
-            self.reception.note(at_s, text=_has_text(choice), total=total, finish_reason=reason)
+            self.reception.note(at_s, text=_text_of(choice), total=total, finish_reason=reason)
             if reason in BROKEN_OFF:
                 self._spoil(Ending.SERVER_ERROR, f"the engine broke the answer off ({reason})")
         elif total is not None:
@@ -124,8 +124,8 @@ class EventReader:
         self.reception.end(ending, detail)
 
 
-def _has_text(choice: _Choice) -> bool:
+def _text_of(choice: _Choice) -> str:
     delta = choice.delta
     if delta is None:
-        return bool(choice.text)
-    return bool(delta.content or delta.reasoning_content or delta.reasoning)
+        return choice.text or ""
+    return delta.content or delta.reasoning_content or delta.reasoning or ""

@@ -66,7 +66,7 @@ class GrpcTarget:
     async def ask(self, job: Job, record: Record, clock: Callable[[], float]) -> None:
         """Ask and fill the record. clock: seconds since the cell's start. Raises CancelledError only."""
         reception = Reception(record)
-        record.forced = job.forced
+        record.forced = job.forced and self._spec.vllm
         if job.path:
             reception.end(Ending.REJECTED, "the gateway answers prompts, and has no paths to GET")
             record.end_s = clock()
@@ -106,7 +106,7 @@ class GrpcTarget:
             watch.last_s = at_s = clock()
             last = message
             total, reason = message.tokens_generated or None, message.finish_reason or None
-            reception.note(at_s, text=bool(message.text), total=total, finish_reason=reason)
+            reception.note(at_s, text=message.text, total=total, finish_reason=reason)
         record = reception.record
         record.replica = last.replica
         record.cache_hit = last.cache_hit if last.HasField("cache_hit") else None
@@ -166,7 +166,7 @@ def generation_request(job: Job, spec: TargetSpec) -> GenerateRequest:
     )
     if spec.model:
         request.model = spec.model
-    if job.forced:
+    if job.forced and spec.vllm:
         request.ignore_eos = True
     return request
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dreamseed_cli.bench.records import Ending, Record
 
 _FULL = frozenset({429, 503})
+# The bytes of a half character may each be a token that shows nothing, and so may an end mark.
+UNSEEN_TOKENS = 4
 REJECTED_CODES = frozenset(
     {
         "INVALID_ARGUMENT",
@@ -43,10 +45,11 @@ class Reception:
         self._total = 0
         self._fell = False
 
-    def note(self, at_s: float, *, text: bool, total: int | None, finish_reason: str | None) -> None:
-        """One message of the answer: whether it holds text, and the running total of tokens if it tells one.
+    def note(self, at_s: float, *, text: str, total: int | None, finish_reason: str | None) -> None:
+        """One message of the answer: its text, and the running total of tokens if it tells one.
 
         A growing total without text is a token too: one that shows nothing (half a character, an end mark).
+        The first token is the first that shows something: a server may count one before it has any to show.
         """
         before = self._total
         if total is not None:
@@ -57,6 +60,8 @@ class Reception:
         counted = total is not None and total > before and (before > 0 or finish_reason is None)
         if text or counted:
             self._piece(at_s, total or 0)
+        if text:
+            self._text(at_s, text)
 
     def tell(self, total: int) -> None:
         """The running total of tokens, told by itself."""
@@ -65,11 +70,16 @@ class Reception:
 
     def _piece(self, at_s: float, total: int) -> None:
         record = self.record
-        if record.first_token_s is None:
-            record.first_token_s = at_s
         record.last_token_s = at_s
         record.piece_s.append(at_s)
         record.piece_tokens.append(total)
+
+    def _text(self, at_s: float, text: str) -> None:
+        record = self.record
+        if record.first_token_s is None:
+            record.first_token_s = at_s
+        # What a server says may hold halves of characters, which no encoding knows.
+        record.text_bytes += len(text if text.isascii() else text.encode(errors="surrogatepass"))
 
     def end(self, ending: Ending, detail: str) -> None:
         """It ended in another way than with a whole answer."""
@@ -97,6 +107,8 @@ class Reception:
             return "the server tells no usage, so its tokens cannot be counted"
         if self._fell:
             return "the running total of tokens fell within the answer"
+        if told > UNSEEN_TOKENS and self.record.first_token_s is None:
+            return "the usage tells tokens, and no text came"
         if told < len(self.record.piece_s):
             return "the usage tells fewer tokens than pieces of text came"
         if told > self.record.wanted_tokens:

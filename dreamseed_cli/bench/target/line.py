@@ -7,7 +7,6 @@ to measure.
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from pathlib import Path
 from typing import Protocol, cast
@@ -117,15 +116,13 @@ class TimedConnection(HttpConnection):
 
 
 class TimedPool(HttpPool):
-    """Timed connections to one server. connect_timeout_s: for each. ca_file: believe this authority only."""
+    """Timed connections to one server. connect_timeout_s: for each."""
 
     def __init__(
         self, endpoint: Endpoint, headers: dict[str, str], *, connect_timeout_s: float, ca_file: Path | None
     ) -> None:
-        super().__init__(endpoint, headers)
+        super().__init__(endpoint, headers, ca_file=ca_file)
         self._connect_timeout_s = connect_timeout_s
-        if self._tls is not None and ca_file is not None:
-            self._tls = ssl.create_default_context(cafile=ca_file)
 
     def idle(self) -> TimedConnection | None:
         """One that is open and free."""
@@ -151,6 +148,6 @@ class TimedPool(HttpPool):
                 _, connection = await self._loop.create_unix_connection(TimedConnection, path)
             else:
                 host, port = self._base.host or "localhost", self._base.port or 80
-                _, connection = await self._loop.create_connection(TimedConnection, host, port, ssl=self._tls)
+                _, connection = await self._loop.create_connection(TimedConnection, host, port, ssl=self.tls)
         self._all.add(connection)
         return connection

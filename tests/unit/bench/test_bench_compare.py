@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from bench_results import sweep_result
 from compared_runs import BROKEN, a_cell, a_latency, a_run, around
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamseed_cli.bench.compare import CellChange, Change, Comparison, compare, difference
+from dreamseed_cli.bench.change import CellChange, Change, difference
+from dreamseed_cli.bench.compare import Comparison, compare
 from dreamseed_cli.bench.measure.intervals import mean_interval
-from dreamseed_cli.bench.result import BenchResult, CellResult, Interval, Slo
+from dreamseed_cli.bench.result import BenchResult, CellResult, Interval, Problem, Slo, SuiteResult
+from dreamseed_cli.estimates.results import Measurement
 
 values = st.floats(0, 1e6)
 intervals = st.tuples(values, values, values).map(
@@ -191,3 +194,42 @@ def test_every_latency_is_compared_at_each_quantile() -> None:
     assert {
         f"{name}.{q}" for name in ("ttft", "itl", "tpot", "e2e") for q in ("p50", "p99", "mean")
     } <= metrics
+
+
+def _with_db(
+    tps: float, provenance: Literal["measured", "simulated"] = "measured", **fields: Any
+) -> BenchResult:
+    """A run of pgbench alone, which has no cells."""
+    one = Measurement(
+        key="postgres-read-tps", value=tps, unit="TPS", provenance=provenance, low=tps - 50, high=tps + 50
+    )
+    return sweep_result(SuiteResult(name="db", headline="h", measurements=(one,), **fields))
+
+
+def test_what_pgbench_measured_is_compared_too() -> None:
+    """By the figure's own direction, in the unit of the document's."""
+    (figures,) = compare(_with_db(5000), _with_db(4000)).figures
+    (change,) = figures.changes
+    assert (figures.place, change.metric, change.unit) == ("db/figures", "postgres-read-tps", "TPS")
+    assert change.verdict == "worse"
+    assert change.percent is not None
+    assert change.percent.value == pytest.approx(-20)
+
+
+def test_a_figure_that_must_not_be_believed_is_not_compared() -> None:
+    """An INVALID suite, another provenance, or no such suite in the other run."""
+    problem = Problem(rule="r", reason="the load was late", remedy="")
+    for other, why in (
+        (_with_db(4000, problems=(problem,)), "INVALID after: the load was late"),
+        (_with_db(4000, provenance="simulated"), "one is measured, the other simulated"),
+        (_with_db(4000).model_copy(update={"suites": ()}), "the suite is not in the run after"),
+    ):
+        figures = compare(_with_db(5000), other).figures
+        (change,) = next(one for one in figures if one.suite == "db").changes[:1]
+        assert (change.verdict, change.why) == ("not comparable", why)
+
+
+def test_a_partial_suites_figures_carry_a_warning() -> None:
+    """They rest on less than was asked for."""
+    (figures,) = compare(_with_db(5000), _with_db(5000, partial=True)).figures
+    assert figures.warnings == ("the suite after is partial",)

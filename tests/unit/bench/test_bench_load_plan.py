@@ -70,7 +70,7 @@ def test_users_have_names_and_thoughts_of_their_own() -> None:
     def users(processes: int) -> list[tuple[str, list[float]]]:
         return sorted(
             (stream.user, list(islice(stream.thinking, 3)))
-            for order in _orders(_cell(shape), processes)
+            for order in _orders(_cell(shape, duration_s=60.0), processes)
             for stream in closed_plan(order, shape, _Maker())
         )
 
@@ -83,7 +83,7 @@ def test_a_replay_asks_what_was_recorded(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     lines = [{"at_s": at_s, "prompt_tokens": 5, "output_tokens": 10 + at_s} for at_s in (0, 2, 4)]
     path.write_text("\n".join(map(json.dumps, lines)))
-    shape = Replay(str(path), speed=2.0)
+    shape = Replay(str(path), 4.0, speed=2.0)
     plans = [replay_plan(order, shape, _Maker()) for order in _orders(_cell(shape), 2)]
     asked = sorted((due_s, job.wanted_tokens) for plan in plans for due_s, job in plan)
     assert asked == [(0.0, 10), (1.0, 12), (2.0, 14)]
@@ -99,7 +99,7 @@ def test_a_replay_asks_what_was_recorded(tmp_path: Path) -> None:
         (Rate(300.0), 8, 1),
         (Rate(301.0), 8, 2),
         (Rate(0.1), 1, 1),
-        (Replay("trace"), 8, 1),
+        (Replay("trace", 60.0), 8, 1),
     ],
 )
 def test_a_load_is_spread_as_far_as_it_needs(shape: Shape, cores: int, processes: int) -> None:

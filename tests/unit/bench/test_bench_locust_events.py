@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from dreamseed_cli.bench.locust_users.endings import of_answer, of_code, of_failure
-from dreamseed_cli.bench.locust_users.events import Answer, completion_tokens
+from dreamseed_cli.bench.locust_users.events import Answer, completion_tokens, has_text
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.target.judge import of_status
 
@@ -130,3 +130,13 @@ def test_an_answer_of_another_length_is_no_answer() -> None:
     assert of_answer(4, 5) is Ending.WRONG_LENGTH
     assert of_answer(4, None) is Ending.COMPLETE
     assert of_answer(0, None) is Ending.MISCOUNTED
+    assert of_answer(5, 5, text=False) is Ending.MISCOUNTED
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [({"content": "a"}, True), ({"content": ""}, False), ({"reasoning_content": "Hm"}, True), (None, False)],
+)
+def test_a_whole_answer_without_text_is_told(message: object, text: bool) -> None:
+    """Thoughts are text, too."""
+    assert has_text({"choices": [{"message": message}]}, "message") is text

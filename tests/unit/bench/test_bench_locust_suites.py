@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dreamseed_cli.bench.cell_run import ServerView
 from dreamseed_cli.bench.limits import raise_descriptor_limit
 from dreamseed_cli.bench.locust_users.crew import LoadRun, StepTimes
 from dreamseed_cli.bench.locust_users.front import front_environment
@@ -103,30 +104,42 @@ def test_without_questions_no_number_of_users_is_claimed() -> None:
     trial = _trial(0.01, question=False)
     result = load.summarise(trial)
     assert ([problem.rule for problem in result.problems], result.measurements) == (["mix"], ())
-    assert "no PostgreSQL" in api.summarise(trial).headline
-    assert "no PostgreSQL" not in api.summarise(_trial(0.01)).headline
+    assert "no PostgreSQL" in api.summarise(trial, 10).headline
+    assert "no PostgreSQL" not in api.summarise(_trial(0.01), 10).headline
 
 
 @pytest.mark.parametrize("more", [{"lost": ("load process 0 was killed",)}, {"interrupted": True}])
 def test_what_was_broken_off_is_partial_and_claims_nothing(more: dict[str, bool | tuple[str, ...]]) -> None:
     """By the death of a process, or by Ctrl-C."""
     trial = _trial(0.01, **more)  # type: ignore[arg-type]
-    for result in (load.summarise(trial), api.summarise(trial)):
+    for result in (load.summarise(trial), api.summarise(trial, 10)):
         assert (result.partial, result.measurements, result.missed) == (True, (), ())
+
+
+def test_prompts_that_the_engines_knew_make_a_load_invalid() -> None:
+    """As in a cell; where the engines tell nothing, it says that it did not look."""
+    trial = _trial(0.01)
+    views = (ServerView(prefix_queries=1000, prefix_hits=11), ServerView(prefix_queries=1000, prefix_hits=10))
+    warm, cold = (evaluate(_BENCH, trial.plan, trial.run, view) for view in views)
+    for suite in (load.summarise, lambda one: api.summarise(one, 10)):
+        assert [problem.rule for problem in suite(warm).problems] == ["prefix-cache"]
+        assert suite(cold).problems == ()
+        assert "not checked whether prompts were new" in suite(trial).headline
+        assert "not checked" not in suite(cold).headline
 
 
 def test_a_load_without_a_step_says_so() -> None:
     """Broken off during its first ramp."""
     run = LoadRun(as_samples([]), (), (), interrupted=True)
     trial = evaluate(_BENCH, _trial(0.01).plan, run)
-    for result in (load.summarise(trial), api.summarise(trial)):
+    for result in (load.summarise(trial), api.summarise(trial, 10)):
         assert "ended before" in result.headline
         assert (result.tables, result.measurements) == ((), ())
 
 
 def test_phase_1_is_kept_or_missed() -> None:
     """The users that were sustained, or 0 with the reason."""
-    kept, missed = api.summarise(_trial(0.01)), api.summarise(_trial(0.2))
+    kept, missed = api.summarise(_trial(0.01), 10), api.summarise(_trial(0.2), 10)
     assert [(one.key, one.value) for one in kept.measurements] == [("load-test-users", 100)]
     assert kept.missed == ()
     assert [one.value for one in missed.measurements] == [0]
@@ -154,6 +167,10 @@ def test_too_few_open_files_are_told_before_anything_starts() -> None:
         require_files(plan, 2, 5199)
     with pytest.raises(MissingError, match="10,200"):
         require_files(plan, 1, 5200)
+    # Somebody else's front has files of its own.
+    require_files(plan, None, 5200)
+    with pytest.raises(MissingError, match="5,200"):
+        require_files(plan, None, 5199)
 
 
 def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
@@ -165,3 +182,11 @@ def test_the_limit_of_open_files_is_raised_to_what_is_allowed() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_shorter_test_than_the_documents_claims_nothing_of_it() -> None:
+    """Ten seconds without a failure are not five minutes."""
+    short, whole = api.summarise(_trial(0.01), 300), api.summarise(_trial(0.01), 10)
+    assert (short.measurements, short.missed, short.problems) == ((), (), ())
+    assert "§G's test lasts 300 s" in short.headline
+    assert [one.key for one in whole.measurements] == ["load-test-users"]

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats  # type: ignore[import-untyped]
 from synthetic_runs import upto
 
+from dreamseed_cli.bench.change import difference
 from dreamseed_cli.bench.measure.intervals import mean_interval, rate_interval, share_interval
 from dreamseed_cli.bench.measure.quantiles import latency, missing_quantiles, plain_quantile
+from dreamseed_cli.bench.result import Latency
 from dreamseed_cli.core.quantiles import SHARES, minimum_samples
 
 values = st.lists(st.floats(0, 1e6), min_size=1, max_size=300).map(np.array)
@@ -36,7 +38,7 @@ def test_a_quantile_stands_from_its_fewest_samples_on(name: str, share: float) -
 
 def test_of_662_samples_the_upper_bound_of_p99_is_none_of_chance() -> None:
     """It is a sample, so the interval is closed."""
-    found = latency(upto(662))
+    found = latency(np.random.default_rng(1).permutation(upto(662)))
     assert found is not None
     assert found.quantiles["p99"].value == 655  # the 656th of 662
     assert found.quantiles["p99"].high is not None
@@ -85,14 +87,80 @@ def test_a_quantile_among_the_unanswered_is_left_out_and_named() -> None:
 
 def test_clustered_samples_widen_the_interval() -> None:
     """A thousand gaps of twenty requests tell no more than twenty samples would."""
-    data = upto(1000)
-    plain, clustered = latency(data), latency(data, independent=20)
+    rng = np.random.default_rng(3)
+    data = np.repeat(rng.permutation(20), 50) * 50.0 + rng.random(1000)
+    plain, clustered = latency(rng.permutation(data)), latency(data, clusters=20)
     assert plain is not None
     assert clustered is not None
     narrow, wide = plain.quantiles["p50"], clustered.quantiles["p50"]
-    assert [narrow.low, narrow.high] == pytest.approx([468, 530], abs=2)
-    assert (wide.low, wide.high) == (299, 749)  # ranks 6 and 15 of 20
+    assert (narrow.low or 0.0, narrow.high or 0.0) == pytest.approx((475, 525), abs=55)
+    assert (wide.low or 0.0) <= 300
+    assert (wide.high or 0.0) >= 700
     assert clustered.quantiles["p99"].high is None
+
+
+QUEUE_RUNS, QUEUE_REQUESTS = 120, 1000
+SERVICE_MS = 100.0
+
+
+def _queue_runs(busy: float) -> list[Latency]:
+    """M/M/1: times in system of a thousand requests each, far from the start (Lindley's recursion)."""
+    rng = np.random.default_rng(1)
+    count = QUEUE_REQUESTS + 2000
+    steps = (
+        rng.exponential(SERVICE_MS, (QUEUE_RUNS, count)),
+        rng.exponential(SERVICE_MS / busy, (QUEUE_RUNS, count)),
+    )
+    walks = np.cumsum(np.pad((steps[0] - steps[1])[:, :-1], ((0, 0), (1, 0))), axis=1)
+    waits = walks - np.minimum.accumulate(walks, axis=1)
+    found = [latency(run) for run in (waits + steps[0])[:, 2000:]]
+    return [one for one in found if one is not None]
+
+
+@pytest.mark.parametrize("busy", [0.5, 0.8])
+def test_the_interval_holds_the_true_quantile_of_a_queue(busy: float) -> None:
+    """Whose times in system are known: exponential, with the mean of a service over what is idle."""
+    runs = _queue_runs(busy)
+    for name in ("p50", "p95", "p99"):
+        true = -np.log(1 - SHARES[name]) * SERVICE_MS / (1 - busy)
+        told = [one.quantiles[name] for one in runs]
+        held = [(one.low or 0.0) <= true <= (np.inf if one.high is None else one.high) for one in told]
+        assert np.mean(held) >= 0.85, name
+    assert np.mean([one.quantiles["p50"].high is not None for one in runs]) > 0.9
+
+
+@pytest.mark.parametrize("busy", [0.5, 0.8])
+def test_two_runs_of_one_queue_are_no_change(busy: float) -> None:
+    """At most one in ten is called one."""
+    runs = _queue_runs(busy)
+    for name in ("p50", "p95", "p99"):
+        gaps = [
+            difference(a.quantiles[name], b.quantiles[name])
+            for a, b in zip(runs[::2], runs[1::2], strict=True)
+        ]
+        changed = [(gap.low or 0.0) > 0 or (gap.high or 0.0) < 0 for gap in gaps]
+        assert np.mean(changed) <= 0.1, name
+
+
+def test_a_pause_that_only_the_tail_knows_opens_its_interval() -> None:
+    """Twenty requests in a row that waited two seconds are one event; in a thousand they are no p99."""
+    data = np.random.default_rng(2).normal(100, 10, 1000)
+    data[500:520] += 2000
+    paused, mixed = latency(data), latency(np.random.default_rng(3).permutation(data))
+    assert paused is not None
+    assert mixed is not None
+    assert paused.quantiles["p99"].high is None
+    assert mixed.quantiles["p99"].high is not None
+
+
+@pytest.mark.parametrize("independent", [1.0, 12.5, 500.0])
+def test_a_share_of_fewer_independent_ones_has_a_wider_interval(independent: float) -> None:
+    """And the same value."""
+    plain, alike = share_interval(480, 500), share_interval(480, 500, independent)
+    assert alike.value == plain.value
+    assert (alike.low or 0.0) <= (plain.low or 0.0)
+    assert (alike.high or 1.0) >= (plain.high or 1.0)
+    assert (independent < 500) is ((alike.low or 0.0) < (plain.low or 0.0) - 1e-9)
 
 
 def test_the_interval_holds_the_true_quantile_nineteen_times_in_twenty() -> None:

@@ -100,7 +100,8 @@ def test_a_cap_ends_the_window_with_the_last_arrival() -> None:
 
 def test_a_trace_ends_the_window_with_its_last_request() -> None:
     """Its cell may be planned longer."""
-    assert window_of(run_of(steady(10, 30), Replay("x"), cell_duration_s=600.0)).end_s == pytest.approx(29.9)
+    run = run_of(steady(10, 30), Replay("x", 600.0), cell_duration_s=600.0)
+    assert window_of(run).end_s == pytest.approx(29.9)
 
 
 def test_answers_longer_than_the_cell_leave_it_whole() -> None:

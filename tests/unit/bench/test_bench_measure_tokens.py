@@ -58,6 +58,24 @@ def test_one_token_has_no_tpot_and_no_gap() -> None:
     assert len(gaps(cols).ms) == 0
 
 
+def test_an_answer_in_one_moment_has_no_tpot_and_no_gap() -> None:
+    """Through a proxy that holds streams back; 0 ms would be the best there is. A cache may do so."""
+    cols = columns([pieces([1.0], [0], 200), pieces([1.0, 1.0], [1, 200], 200, number=1)])
+    assert np.isnan(tpot_ms(cols)).all()
+    assert (len(gaps(cols).ms), gaps(cols).at_once, gaps(cols).untold) == (0, 2, 0)
+    cached = pieces([1.0], [200], 200)
+    cached.cache_hit = True
+    assert gaps(columns([cached])).at_once == 0
+
+
+def test_tpot_counts_from_the_first_token_though_it_showed_nothing() -> None:
+    """Else a server that holds its text back until the end would have the best there is."""
+    held = pieces([0.0, 0.9, 1.0], [1, 2, 11], 11)
+    held.first_token_s = 0.9
+    assert tpot_ms(columns([held]))[0] == pytest.approx(100)
+    assert ttft_ms(columns([held]))[0] == pytest.approx(900)
+
+
 def test_a_piece_of_several_tokens_counts_as_so_many_gaps() -> None:
     """One token, then four at once 400 ms later: four gaps of 100 ms."""
     assert gaps_of(pieces([0.0, 0.4, 0.5], [1, 5, 6], 6)) == [100, 100, 100, 100, 100]

@@ -11,6 +11,7 @@ from synthetic_runs import SLO, failed, record, run_of, steady
 from dreamseed_cli.bench.cell_run import CellRun, ServerView
 from dreamseed_cli.bench.measure import validity
 from dreamseed_cli.bench.measure.columns import columns
+from dreamseed_cli.bench.measure.steady import Window
 from dreamseed_cli.bench.measure.summary import summarise
 from dreamseed_cli.bench.measure.validity import Sending
 from dreamseed_cli.bench.records import Ending, Record
@@ -21,7 +22,8 @@ from dreamseed_cli.bench.shapes import Rate, Replay, Shape, Streams
 def problems_of(run: CellRun) -> dict[str, Problem]:
     """By rule, with every request in the window."""
     cols = columns(run.records)
-    return {one.rule: one for one in validity.problems(run, cols, cols, SLO)}
+    window = Window(0.0, run.ended_s)
+    return {one.rule: one for one in validity.problems(run, cols, cols, window, SLO)}
 
 
 def streams(count: int, rounds: int = 20) -> list[Record]:
@@ -123,11 +125,31 @@ def test_the_remedy_for_lacking_streams_fits_their_cause(client: int, refused: i
     assert remedy in found.remedy
 
 
+def test_a_load_that_stood_still_is_seen_in_a_closed_loop() -> None:
+    """Its answers look slow, and every request seems sent in time: its loops alone tell."""
+    ticks = [(n / 100, 0.1) for n in range(500)]
+    stood = [(2.0 + n / 100, 2000.0 - 10 * n) if n < 200 else tick for n, tick in enumerate(ticks)]
+    assert problems_of(run_of(streams(8), Streams(8), lags=tuple(ticks))) == {}
+    found = problems_of(run_of(streams(8), Streams(8), lags=tuple(stood)))
+    assert set(found) == {"loop-lag"}
+    assert "10.0 ms are allowed" in found["loop-lag"].reason
+    early = tuple((at_s - 60.0, lag_ms) for at_s, lag_ms in stood)
+    assert problems_of(run_of(streams(8), Streams(8), lags=early)) == {}
+
+
 def test_streams_are_judged_by_what_was_open_at_a_time() -> None:
     """Eight streams, one after the other without a gap: eight, and not nine at the moment of change."""
     server = ServerView(peak_in_flight=8)
     assert problems_of(run_of(streams(8), Streams(8), server=server)) == {}
     assert set(problems_of(run_of(streams(8), Streams(9)))) == {"streams"}
+
+
+def test_streams_are_judged_by_what_was_open_on_average_too() -> None:
+    """Eight at the start, of which half never ask again; not if they paused after a failure."""
+    tired = [one for n, one in enumerate(streams(8)) if n < 8 or n % 8 < 4]
+    found = problems_of(run_of(tired, Streams(8)))
+    assert "streams were open on average" in found["streams"].reason
+    assert problems_of(run_of([*tired, failed(900, 1.0)], Streams(8))) == {}
 
 
 def test_fewer_requests_than_streams_open_no_more_than_there_are() -> None:
@@ -162,8 +184,8 @@ def test_prompts_that_repeat_on_purpose_may_be_cached() -> None:
         return set(problems_of(run_of(steady(10, 60), shape, server=server)))
 
     assert rules(Rate(10.0, "constant")) == {"prefix-cache"}
-    assert rules(Replay("t.jsonl")) == {"prefix-cache"}
-    assert rules(Replay("t.jsonl", own_prompts=True)) == set()
+    assert rules(Replay("t.jsonl", 60.0)) == {"prefix-cache"}
+    assert rules(Replay("t.jsonl", 60.0, own_prompts=True)) == set()
     run = run_of(steady(10, 60), server=server)
     assert problems_of(replace(run, cell=msgspec.structs.replace(run.cell, nonce=""))) == {}
 
@@ -179,3 +201,30 @@ def test_a_lost_process_and_too_few_requests_invalidate() -> None:
 def test_a_failing_server_is_a_valid_finding(ending: Ending) -> None:
     """Even if it fails every request."""
     assert problems_of(run_of([failed(n, n / 10, ending) for n in range(400)])) == {}
+
+
+@pytest.mark.parametrize(
+    ("generated", "valid"),
+    [(5000, True), (4951, True), (4950, False), (500, False), (5114, True), (5200, False)],
+)
+def test_usage_is_what_the_engines_counted(generated: int, valid: bool) -> None:
+    """5,000 by usage: too high beyond 1 %; too low if somebody else asks (a probe now and then may)."""
+    run = run_of(steady(10.0, 50.0), server=ServerView(generation_tokens=generated))
+    assert ("usage" in problems_of(run)) is not valid
+
+
+def test_what_nobody_received_may_have_been_counted() -> None:
+    """An engine generates on until it hears of a cut; a usage above its count is made up all the same."""
+    records = [*steady(10.0, 50.0), record(500, 49.0, ending=Ending.CUT, tokens=2)]
+    for generated, valid in ((6000, True), (4000, False)):
+        run = run_of(records, server=ServerView(generation_tokens=generated))
+        assert ("usage" in problems_of(run)) is not valid
+
+
+def test_answers_of_a_cache_are_in_no_engines_count() -> None:
+    """Nor is anything held against an engine that does not tell, or where equal prompts share an answer."""
+    hits = run_of(steady(10.0, 50.0, cache_hit=True), server=ServerView(generation_tokens=1))
+    untold = run_of(steady(10.0, 50.0), server=ServerView(generation_tokens=0))
+    repeats = run_of(steady(10.0, 50.0), server=ServerView(generation_tokens=1))
+    repeats = replace(repeats, cell=msgspec.structs.replace(repeats.cell, nonce=""))
+    assert not any("usage" in problems_of(run) for run in (hits, untold, repeats))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from stack_snapshots import stack_snapshot
 
-from dreamseed_cli.bench.own_stack import _shipped_profile
+from dreamseed_cli.bench.own_stack import _shipped_profile, _under_test
+from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.result import Provenance
 from dreamseed_cli.profile.load import load_profile
-from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, ReplicaSnapshot, StackSnapshot
+from dreamseed_cli.supervisor.snapshot import ReplicaSnapshot, StackSnapshot
 
 
 def _snapshot(profile: str, served_name: str, replicas: int) -> StackSnapshot:
-    told: dict[str, Any] = {"pid": 1, "started_at": 0.0, "taken_at": 1.0, "activity": "serving", "why": ""}
-    return StackSnapshot(
+    return stack_snapshot(
         profile=profile,
         served_name=served_name,
         provenance=Provenance.SIMULATED,
-        gateway=GatewaySnapshot("serving", "h:1"),
         replicas=tuple(
             ReplicaSnapshot(f"r{index}", "ready", "", "", 0.0, "unix:/s") for index in range(replicas)
         ),
-        **told,
     )
 
 
@@ -42,3 +42,20 @@ def test_the_shipped_profile_with_the_cards_that_run(replicas: int) -> None:
 def test_what_does_not_fit_is_not_guessed(profile: str, served_name: str, replicas: int) -> None:
     """A profile of one's own, another model under the same name, more replicas than it can have."""
     assert _shipped_profile(_snapshot(profile, served_name, replicas)) is None
+
+
+def test_a_drained_replica_takes_no_requests(tmp_path: Path) -> None:
+    """It runs, and is none of those whose speed a bench of the gateway would measure."""
+    snapshot = _snapshot("emulated-rtx5090x3", "emulated-14b", 2)
+    first, second = snapshot.replicas
+    found = _under_test(
+        replace(
+            snapshot,
+            gateway=replace(snapshot.gateway, address="127.0.0.1:1"),
+            replicas=(first, replace(second, drained=True)),
+        ),
+        None,
+        StateDir(tmp_path),
+        own=False,
+    )
+    assert found.away == ("r1",)

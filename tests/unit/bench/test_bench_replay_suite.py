@@ -70,10 +70,10 @@ async def test_the_trace_is_the_only_cell(
     trace: Path, tmp_path: Path, seconds: float | None, speed: float, lasts_s: float
 ) -> None:
     """It lasts as long as its requests come, or as long as the operator asked; figures are not judged."""
-    result, (cell,) = await _suite(tmp_path, Replay(str(trace), speed), seconds=seconds)
+    result, (cell,) = await _suite(tmp_path, Replay(str(trace), 20.0, speed), seconds=seconds)
     assert cell.duration_s == pytest.approx(lasts_s, abs=0.01)
     assert cell.duration_s > 20.0 / speed or seconds is not None
-    assert cell.shape == Replay(str(trace), speed)
+    assert cell.shape == Replay(str(trace), 20.0, speed)
     assert "mine.jsonl: 3 requests in the window, 1.5 a second" in result.headline
     assert ("4 times as fast" in result.headline) is (speed == 4.0)
     assert result.headline.endswith("75 % kept the SLO.")
@@ -82,7 +82,7 @@ async def test_the_trace_is_the_only_cell(
 
 async def test_every_kind_that_a_trace_names_is_asked_for(trace: Path, tmp_path: Path) -> None:
     """Made prompts are new to every cache; one that is brought is sent as it is and may be cached."""
-    _, (cell,) = await _suite(tmp_path, Replay(str(trace)))
+    _, (cell,) = await _suite(tmp_path, Replay(str(trace), 20.0))
     maker = load(cell.workload)
     jobs: list[Job] = [maker.job(cell, number, entry) for number, entry in enumerate(read(trace))]
     assert jobs[0].workload == "feedback"
@@ -92,7 +92,7 @@ async def test_every_kind_that_a_trace_names_is_asked_for(trace: Path, tmp_path:
 
 async def test_an_interruption_before_the_first_request_is_said(trace: Path, tmp_path: Path) -> None:
     """Partial, without a cell."""
-    result, _ = await _suite(tmp_path, Replay(str(trace)), stops=True)
+    result, _ = await _suite(tmp_path, Replay(str(trace), 20.0), stops=True)
     assert (result.partial, result.cells) == (True, ())
     assert result.headline == "Not one request of mine.jsonl was sent."
 
@@ -100,7 +100,7 @@ async def test_an_interruption_before_the_first_request_is_said(trace: Path, tmp
 def test_a_trace_is_read_before_anything_starts(trace: Path) -> None:
     """A wrong line is told with its file and number; only the engine suite takes one."""
     assert chosen_trace(None, 1.0, ["db"]) is None
-    assert chosen_trace(trace, 2.0, ["engine"]) == Replay(str(trace), 2.0, own_prompts=True)
+    assert chosen_trace(trace, 2.0, ["engine"]) == Replay(str(trace), 20.0, 2.0, own_prompts=True)
     with pytest.raises(UsageError, match="only the engine suite") as refused:
         chosen_trace(trace, 1.0, ["engine", "db"])
     assert refused.value.place == "--trace"

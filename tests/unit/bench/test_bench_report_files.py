@@ -12,7 +12,14 @@ import pytest
 from bench_results import batching_suite, db_suite, records_of, sweep_result
 
 from dreamseed_cli.bench.records import Ending, Record
-from dreamseed_cli.bench.report.files import prepare_out, requests_csv, result_json, write_report
+from dreamseed_cli.bench.report.files import (
+    prepare_out,
+    read_result,
+    requests_csv,
+    result_json,
+    write_partial,
+    write_report,
+)
 from dreamseed_cli.bench.result import BenchResult
 from dreamseed_cli.core.errors import FailedError
 
@@ -55,6 +62,18 @@ def test_the_same_run_again_replaces_its_own_files(tmp_path: Path) -> None:
     whole = write_report(tmp_path, SMALL, {})
     assert whole.folder == partial.folder
     assert not BenchResult.model_validate_json(whole.result.read_bytes()).partial
+
+
+def test_a_run_so_far_is_its_result_alone(tmp_path: Path) -> None:
+    """Each cell replaces it, and in the end the whole run, in the same folder."""
+    so_far = SMALL.model_copy(update={"partial": True})
+    for _ in range(2):
+        write_partial(tmp_path, so_far)
+    assert names(tmp_path) == ["20261125T040506Z", "result.json"]
+    assert read_result(tmp_path).partial
+    write_report(tmp_path, SMALL, {})
+    assert names(tmp_path) == ["20261125T040506Z", "report.html", "requests.csv", "result.json"]
+    assert not read_result(tmp_path).partial
 
 
 def test_another_runs_files_are_not_touched(tmp_path: Path) -> None:
@@ -139,6 +158,18 @@ def test_a_full_disk_is_named_and_keeps_what_was_written(tmp_path: Path) -> None
     assert "--out" in caught.value.remedy
     assert names(folder) == ["result.json"]
     assert BenchResult.model_validate_json((folder / "result.json").read_bytes()) == SMALL
+
+
+def test_a_disk_without_room_for_a_report_is_told_before_the_run(tmp_path: Path) -> None:
+    """An empty file can be made on it, which says nothing."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(FailedError, match="cannot be written"):
+            prepare_out(tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert names(tmp_path / "out") == []
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_run(tmp_path: Path) -> None:

@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.text import Text
 
 from dreamseed_cli.bench.locust_users.report import _KIND_COLUMNS, _STEP_COLUMNS
-from dreamseed_cli.bench.pgbench.settings import settings_table, wanted_settings
+from dreamseed_cli.bench.pgbench.settings import settings_table
 from dreamseed_cli.bench.report.layout import broken
 from dreamseed_cli.bench.report.scorecard import scorecard
 from dreamseed_cli.bench.report.terminal import result_view
 from dreamseed_cli.bench.report.words import fact
 from dreamseed_cli.bench.result import BenchResult, FactTable, SuiteResult
 from dreamseed_cli.bench.suites.cache_facts import HITS, SKEW
+from dreamseed_cli.database.settings import wanted_settings
 from dreamseed_cli.estimates.load import load_book
 
 
@@ -108,14 +109,53 @@ def test_an_invalid_cell_tells_why_and_what_to_do() -> None:
     assert "missed: p99 TTFT 948 ms at 8 requests/s is over the SLO's 800 ms" in text
 
 
+def test_what_to_do_stands_once_below_all_that_it_mends() -> None:
+    """Four steps of a load that ran out of cores are four reasons and one remedy."""
+    engine = engine_suite()
+    cells = [one.model_copy(update={"valid": False, "problems": (LATE,)}) for one in engine.cells[:4]]
+    last = cells[3].model_copy(update={"problems": (LATE, DELAYED)})
+    suite = engine.model_copy(update={"cells": (*cells[:3], last)})
+    text = words(shown(sweep_result(suite)))
+    assert (text.count(LATE.reason), text.count(LATE.remedy), text.count(DELAYED.remedy)) == (4, 1, 1)
+    assert text.index(LATE.remedy) < text.index(DELAYED.reason)
+
+
+def test_a_failure_is_named_in_the_servers_words() -> None:
+    """How many, of which kind, and why; a cell without one has no such line."""
+    engine = engine_suite()
+    endings = {"complete": 9, "server_error": 1200, "cut": 2}
+    bad = engine.cells[3].model_copy(
+        update={"endings": endings, "details": {"HTTP 500: CUDA error": 1200}, "requests": 1211}
+    )
+    good = engine.cells[2].model_copy(update={"endings": {"complete": 5}, "details": {}})
+    text = words(shown(sweep_result(engine.model_copy(update={"cells": (good, bad)}))))
+    assert text.count("FAILED") == 1
+    said = "1,202 of 1,211 requests: server error 1,200, cut 2 (1,200 x HTTP 500: CUDA error)"
+    assert f"FAILED {bad.name}: {said}" in text
+
+
+def test_a_note_stands_once_with_its_cells() -> None:
+    """Below what failed; one of every cell does not name them all."""
+    engine = engine_suite()
+    told = (("alone", "of all"), ("of two", "of all"), ("of two", "of all"))
+    cells = tuple(
+        one.model_copy(update={"notes": notes}) for one, notes in zip(engine.cells[:3], told, strict=True)
+    )
+    text = words(shown(sweep_result(engine.model_copy(update={"cells": cells}))))
+    first, second, third = (one.name for one in cells)
+    assert text.index("FAILED") < text.index(f"NOTE {first}: alone NOTE every cell: of all")
+    assert f"NOTE {second}, {third}: of two" in text
+    alone = words(shown(sweep_result(engine.model_copy(update={"cells": cells[:1]}))))
+    assert f"NOTE {first}: of all" in alone
+
+
 def test_a_load_over_capacity_is_marked_and_explained() -> None:
     """Valid, in the table as below it."""
     engine = engine_suite()
-    note = "over capacity: the requests that wait or are under way grew by 2 a second"
-    last = engine.cells[3].model_copy(update={"over_capacity": True, "notes": (note,)})
+    last = engine.cells[3].model_copy(update={"over_capacity": True})
     text = words(shown(sweep_result(engine.model_copy(update={"cells": (last,)}))))
     assert " 99 over" in text
-    assert f"OVER CAPACITY {last.name}{note.removeprefix('over capacity')}" in text
+    assert f"OVER CAPACITY {last.name}: ever more requests wait or are under way (" in text
 
 
 def test_an_interrupted_run_is_marked_partial() -> None:

@@ -7,8 +7,17 @@ from bench_results import batching_suite, cell
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dreamseed_cli.bench.report.words import fact, load_words, measure, number, percent, spread, stem_of
-from dreamseed_cli.bench.result import Interval
+from dreamseed_cli.bench.report.words import (
+    fact,
+    load_words,
+    measure,
+    number,
+    overload,
+    percent,
+    spread,
+    stem_of,
+)
+from dreamseed_cli.bench.result import Interval, Moment
 
 sizes = st.floats(min_value=1e-4, max_value=1e9)
 
@@ -53,6 +62,17 @@ def test_an_interval_is_written_only_where_there_is_one() -> None:
 def test_facts_of_a_table_are_words() -> None:
     """Numbers, words, yes and no, and nothing."""
     assert [fact(value) for value in (5321.4, "8GB", True, False, None)] == ["5,321", "8GB", "yes", "no", "-"]
+
+
+def test_a_growing_queue_is_told_by_the_window_alone() -> None:
+    """Before it, and after it, other things happen; without a second in it there is no number."""
+    seconds = tuple(
+        Moment(t_s=float(s), in_flight=100 * s, requests_per_s=1.0, output_tokens_per_s=1.0)
+        for s in range(30)
+    )
+    one = batching_suite().cells[3].model_copy(update={"window_s": (10.0, 20.0)})
+    assert "(900 at first, 1,900 in the end)" in overload(one.model_copy(update={"timeline": seconds}))
+    assert "(" not in overload(one.model_copy(update={"timeline": ()}))
 
 
 def test_a_load_is_told_with_its_unit() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +39,9 @@ def test_a_box_that_keeps_nothing_gives_nothing() -> None:
     """It goes down to a sixty-fourth of the first guess, and then says so."""
     search = Search(start=64.0)
     assert _found(search, 0.1) is None
-    assert search.trials < 16 or search.failed == pytest.approx(64 / 1.25**15)
+    assert search.trials < 16
+    assert search.failed is not None
+    assert search.failed <= 1.0
 
 
 def test_what_passed_by_luck_is_not_the_answer() -> None:

@@ -139,3 +139,23 @@ def test_nothing_after_the_end_counts() -> None:
 def test_an_unforced_answer_may_be_short() -> None:
     """Without a forced length the model ends where it likes."""
     assert _read(_event("a", "stop", total=1), _DONE, forced=False).ending is Ending.COMPLETE
+
+
+def test_the_first_token_is_the_first_that_shows_something() -> None:
+    """A token is counted at once and nothing shown of it; its text comes two seconds later."""
+    record = _read(_event(total=1), _event(), _event("on", total=2), _event("e", "length", total=3), _DONE)
+    assert (record.ending, record.first_token_s, record.last_token_s) == (Ending.COMPLETE, 3.0, 4.0)
+    assert (record.piece_s, record.text_bytes) == ([1.0, 3.0, 4.0], 3)
+
+
+def test_an_answer_of_half_a_character_shows_no_text() -> None:
+    """So few tokens may be right without any; more of them are made up."""
+    short = _read(_event(), _event("", "length", total=2), _DONE, wanted=2)
+    assert (short.ending, short.first_token_s) == (Ending.COMPLETE, None)
+    long = _read(_event(), _event("", "length", total=200), _DONE, wanted=200)
+    assert (long.ending, long.detail) == (Ending.MISCOUNTED, "the usage tells tokens, and no text came")
+
+
+def test_text_is_counted_in_bytes() -> None:
+    """Three for a Hangul syllable."""
+    assert _read(_event("강", total=1), _event("a", "length", total=3), _DONE).text_bytes == 4

@@ -202,6 +202,7 @@ def test_the_gateways_own_fields() -> None:
     assert (request.priority, request.user_id, request.workload) == (PREMIUM, "ann", "question")
     assert request.bypass_cache
     free = generation_request(_job(forced=False), TargetSpec(kind="grpc", address="e:1"))
+    assert generation_request(_job(), TargetSpec(kind="grpc", address="e:1", vllm=False)) == free
     assert not any(free.HasField(name) for name in ("ignore_eos", "model", "seed", "system_prompt"))
 
 

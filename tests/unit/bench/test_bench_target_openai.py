@@ -179,6 +179,12 @@ _MISBEHAVIOURS: dict[str, tuple[Talk, dict[str, Any], Ending, str]] = {
         Ending.MISCOUNTED,
         "fewer tokens than pieces",
     ),
+    "counts what it does not send": (
+        _says(_SSE + _event("") + _event("", "length", total=8) + _DONE),
+        {},
+        Ending.MISCOUNTED,
+        "no text came",
+    ),
     "stops early": (
         _says(_SSE + _event("a", "stop", total=1) + _DONE),
         {},

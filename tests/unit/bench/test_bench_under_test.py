@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dreamseed_cli.bench.lock import only_bench
 from dreamseed_cli.bench.record_run import chosen_suites
 from dreamseed_cli.bench.shapes import TargetSpec
 from dreamseed_cli.bench.suites import SUITES, load_suite
-from dreamseed_cli.bench.under_test import UnderTest, introduce, spec_of
+from dreamseed_cli.bench.under_test import UnderTest, introduce, of_address, require_fitting, spec_of
 from dreamseed_cli.core.errors import MissingError, UsageError
+from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.profile.load import load_profile
 
 
@@ -66,3 +69,46 @@ async def test_a_server_that_is_not_there_is_missing() -> None:
     with pytest.raises(MissingError) as caught:
         await introduce(UnderTest(TargetSpec(kind="openai", address="http://127.0.0.1:9", model="m")))
     assert caught.value.place == "http://127.0.0.1:9"
+
+
+async def test_the_cause_is_told_without_the_clients_inner_life() -> None:
+    """One word of the system's, where the model is asked for first."""
+    with pytest.raises(MissingError) as caught:
+        await of_address(TargetSpec(kind="openai", address="http://127.0.0.1:9"), StateDir(Path("/nowhere")))
+    assert caught.value.cause == "nothing answers there: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"target": "a:1", "stack": True}, "--target"),
+        ({"model": "m"}, "--model"),
+        ({"ca": Path("/ca.pem")}, "--ca"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(options: dict[str, Any], place: str) -> None:
+    """A stack is chosen by its profile, somebody's server by its address."""
+    given = {"target": None, "model": None, "ca": None, "stack": False} | options
+    with pytest.raises(UsageError) as caught:
+        require_fitting(**given)
+    assert caught.value.place == place
+
+
+def test_an_authority_is_read_before_anything_starts(tmp_path: Path) -> None:
+    """A file that is not there, and one that holds no certificate."""
+    with pytest.raises(MissingError, match="cannot be read"):
+        require_fitting("https://a", model=None, ca=tmp_path / "none.pem", stack=False)
+    (tmp_path / "odd.pem").write_text("none")
+    with pytest.raises(UsageError, match="holds no certificate"):
+        require_fitting("https://a", model=None, ca=tmp_path / "odd.pem", stack=False)
+
+
+def test_two_benches_do_not_measure_each_other(tmp_path: Path) -> None:
+    """The second one is refused while the first one lasts, and a folder that cannot be made is named."""
+    home = tmp_path / "bench"
+    with only_bench(home), pytest.raises(UsageError, match="another bench"), only_bench(home):
+        pass
+    with only_bench(home):
+        (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written"), only_bench(tmp_path / "file"):
+        pass
