@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from dreamseed_cli.costsim.data import CostSim, TargetData
 from dreamseed_cli.costsim.decisions.capacity import overloaded
 from dreamseed_cli.costsim.decisions.sweep import Row
-from dreamseed_cli.costsim.figures import study_data, sweep_data
 from dreamseed_cli.costsim.holding import Held
 from dreamseed_cli.costsim.question import Question
+from dreamseed_cli.costsim.queueing.validate import HELD_OUT_AIM, Validation
+from dreamseed_cli.costsim.replica import validation
+from dreamseed_cli.costsim.report.data import CostSim, TargetData
+from dreamseed_cli.costsim.report.figures import study_data, sweep_data, validation_data
 from dreamseed_cli.costsim.study import STEPS, Effort, Study, Tell, study, swept
 
 
@@ -25,6 +27,8 @@ class Answer:
     rows: Sequence[Row[Held]]
     budget: Decimal | None = None
     """US dollars a month."""
+    validation: Validation | None = None
+    """Of the simulation against the bench result that says how fast a card is."""
 
     @property
     def keeps_slo(self) -> bool | None:
@@ -41,9 +45,14 @@ class Answer:
         return self.study.bill.usd <= self.budget
 
     @property
+    def foretells(self) -> bool | None:
+        """Whether the loads held out are foretold as well as they should; None without a bench result."""
+        return None if self.validation is None else self.validation.mean_error <= HELD_OUT_AIM
+
+    @property
     def met(self) -> bool:
         """Whether no target was missed."""
-        return self.keeps_slo is not False and self.within_budget is not False
+        return False not in {self.keeps_slo, self.within_budget, self.foretells}
 
     def to_data(self) -> CostSim:
         """As JSON; `files` are added by who writes them."""
@@ -52,10 +61,12 @@ class Answer:
             "keeps_slo": self.keeps_slo,
             "budget_usd": None if self.budget is None else float(self.budget),
             "within_budget": self.within_budget,
+            "foretells": self.foretells,
         }
         return {
             "study": None if self.study is None else study_data(self.study),
             "sweep": sweep_data(self.rows, self.question) if self.rows else None,
+            "validation": None if self.validation is None else validation_data(self.validation),
             "target": target,
             "files": [],
         }
@@ -71,12 +82,20 @@ def answer(
     today: dt.date,
     tell: Tell,
 ) -> Answer:
-    """Work it out, telling of each step. UsageError for what the books and tables do not have."""
+    """Work it out, telling of each step.
+
+    UsageError for what the books and tables do not have, and for a bench result with too few loads.
+    """
+    checked = None
+    if one.bench is not None:
+        tell("the bench result's loads")
+        checked = validation(one.profile, one.bench, seed=effort.seed)
     rows = swept(one, sweep, effort, tell=tell) if sweep is not None else []
     found = study(one, effort, today=today, tell=tell) if with_study else None
-    return Answer(one, found, rows, budget)
+    return Answer(one, found, rows, budget, checked)
 
 
-def steps(effort: Effort, *, sweep: str | None, with_study: bool) -> int:
+def steps(one: Question, effort: Effort, *, sweep: str | None, with_study: bool) -> int:
     """How many steps `answer` tells of."""
-    return STEPS * with_study + (sweep is not None) + with_study * (effort.optimise + effort.whole_day)
+    studied = STEPS + effort.optimise + effort.whole_day if with_study else 0
+    return studied + (sweep is not None) + (one.bench is not None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from dreamseed_cli.core.errors import DreamseedError, UsageError
@@ -33,19 +34,38 @@ _INSTANCES = (2, 5, 10, 20, 50, 100)
 
 @dataclass(frozen=True, slots=True)
 class _Speeds:
-    """The replica of each model under each limit, computed once."""
+    """The replica of each model under each power limit, computed once."""
 
     question: Question
     card: Card
-    models: dict[str, Model]
+    models: Mapping[str, Model]
     engine: VllmEngine
+    known: dict[tuple[str, float], CardModel | None] = field(default_factory=dict)
 
-    def of(self, model: str, watts: float, sequences: int) -> CardModel | None:
+    def of(self, model: str, watts: float) -> CardModel | None:
         """None if vLLM could not start it."""
+        key = model, watts
+        if key not in self.known:
+            self.known[key] = self._computed(model, watts)
+        return self.known[key]
+
+    def fast(self, model: str, scenario: Scenario) -> Scenario | None:
+        """The scenario with the speed of its card, as `candidates` wants it."""
+        replica = self.of(model, scenario.card_loaded_w)
+        tpot_ms = self.question.profile.targets.tpot_ms
+        return None if replica is None else stated(scenario, replica, tpot_ms=tpot_ms)
+
+    def held(self, candidate: Candidate, seed: int) -> Held:
+        """A candidate's busiest hour, simulated."""
+        scenario = candidate.scenario
+        replica = self.of(candidate.model, scenario.card_loaded_w)
+        if replica is None:
+            raise RuntimeError(f"{candidate.model} cannot start, and was chosen nevertheless")
+        return held(scenario, replica, self.question.profile, hours=_HOURS, seed=seed)
+
+    def _computed(self, model: str, watts: float) -> CardModel | None:
         length = min(self.engine.max_model_len, self.models[model].max_positions)
-        engine = self.engine.model_copy(
-            update={"max_model_len": length, "quantization": None, "max_num_seqs": sequences}
-        )
+        engine = self.engine.model_copy(update={"max_model_len": length, "quantization": None})
         try:
             return card_of_roofline(self.models[model], limited(self.card, watts), engine)
         except DreamseedError:
@@ -66,23 +86,10 @@ def cheapest(one: Question, scenario: Scenario, *, seed: int) -> Optimum[Held]:
         )
     card, alone = home_card(one), engine.model_copy(update={"tensor_parallel_size": 1})
     speeds = _Speeds(one, card, _similar(one, engine), alone)
-    found: dict[Scenario, CardModel] = {}
-    choices = []
-    cache: dict[tuple[str, float, int], CardModel | None] = {}
-    for candidate in candidates(scenario, _grid(one, scenario, card, speeds.models, engine), card, alone):
-        chosen = candidate.scenario
-        key = candidate.model, chosen.card_loaded_w, engine.max_num_seqs
-        if key not in cache:
-            cache[key] = speeds.of(*key)
-        replica = cache[key]
-        if replica is not None:
-            fast = stated(chosen, replica, tpot_ms=one.profile.targets.tpot_ms)
-            found[fast] = replica
-            choices.append(Candidate(candidate.model, fast))
     return optimise(
-        choices,
+        candidates(scenario, _grid(one, scenario, card, speeds.models), speeds.fast),
         cost=lambda chosen: _month_usd(one, chosen),
-        simulate=lambda chosen: held(chosen, found[chosen], one.profile, hours=_HOURS, seed=seed),
+        simulate=lambda candidate: speeds.held(candidate, seed),
         screen=lambda chosen: overloaded(chosen, psu_w=_psu_w(one, chosen)),
     )
 
@@ -103,16 +110,13 @@ def _similar(one: Question, engine: VllmEngine) -> dict[str, Model]:
     return {engine.model: wanted, **near}
 
 
-def _grid(
-    one: Question, scenario: Scenario, card: Card, models: dict[str, Model], engine: VllmEngine
-) -> Grid:
+def _grid(one: Question, scenario: Scenario, card: Card, models: Iterable[str]) -> Grid:
     lowest, most = lowest_limit_w(card), card.board_power_w
     needed = cards_needed(scenario, busy_share=1.0)
     return Grid(
         gpus=tuple(range(1, max(needed, one.scenario.gpus) + _SPARE_CARDS + 1)),
         limits_w=(lowest, (lowest + most) / 2, most),
-        models=models,
-        sequences=(engine.max_num_seqs,),
+        models=tuple(models),
         container_concurrency=_PLACES,
         max_instances=_INSTANCES,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from dreamseed_cli.costsim.choices import Choices
+from dreamseed_cli.costsim.billing.choices import Choices
 from dreamseed_cli.costsim.money import decimal
 from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.costsim.queueing.card import CardModel
@@ -13,7 +13,7 @@ from dreamseed_cli.costsim.queueing.outcome import Ending, Outcome
 from dreamseed_cli.costsim.queueing.simulate import load_of, simulate, system_of
 from dreamseed_cli.costsim.queueing.system import Fallback
 from dreamseed_cli.costsim.scenario import Scenario
-from dreamseed_cli.costsim.traffic import traffic
+from dreamseed_cli.costsim.usage.traffic import traffic
 from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.profile.schema import Profile, Targets
 
@@ -114,6 +114,4 @@ def day(scenario: Scenario, cards: CardModel, profile: Profile, *, seed: int) ->
 def fallback_usd(held: Held, book: PriceBook, choices: Choices) -> Decimal:
     """What an hour like the simulated one costs at the fallback. UsageError for a model without a price."""
     sent, hours = held.outcome.fallback, decimal(held.outcome.window_s) / 3600
-    paid = book.usd(f"fallback-{choices.fallback}-input", sent.prompt_tokens)
-    paid += book.usd(f"fallback-{choices.fallback}-output", sent.answer_tokens)
-    return paid / hours
+    return book.fallback_usd(choices.fallback, sent.prompt_tokens, sent.answer_tokens) / hours

@@ -12,8 +12,8 @@ from pydantic_core import to_json
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.costsim.columns import Column
 
-_CENT = Decimal("0.01")
-_WON = Decimal(1)
+CENT = Decimal("0.01")
+_ONE = Decimal(1)
 
 
 class Currency(StrEnum):
@@ -32,6 +32,15 @@ def usd(value: Decimal | str | int) -> Decimal:
     if not amount.is_finite():
         raise UsageError(f"'{value}' is not an amount", remedy='Write a number such as "12.50".')
     return amount
+
+
+def amount(value: Decimal | str | float) -> Decimal:
+    """An amount that was asked for. UsageError if it is not a number of 0 or more."""
+    # A float of a TOML file is the number that stands there, not its neighbour in binary.
+    said = usd(str(value))
+    if said < 0:
+        raise UsageError(f"{value} is negative", remedy="Write 0 or more.")
+    return said
 
 
 def decimal(quantity: Decimal | float | Column) -> Decimal:
@@ -55,15 +64,25 @@ def _decimals(quantities: Column) -> Any:
     return np.array([Decimal(one) for one in written], dtype=object)
 
 
+def cents(amount: Decimal) -> Decimal:
+    """An amount of dollars to the cent, as files and JSON have it."""
+    return amount.quantize(CENT)
+
+
 def to_usd(amount: Decimal, currency: Currency, rate: Decimal) -> Decimal:
     """An amount in dollars; rate: won per dollar."""
     return amount / rate if currency is Currency.KRW else amount
 
 
+def dollars(amount: Decimal) -> str:
+    """`$1,234.50`, as sentences about prices have it."""
+    return show(amount, Currency.USD, _ONE)
+
+
 def show(usd: Decimal, currency: Currency, rate: Decimal) -> str:
     """An amount of dollars for people: `$1,234.50`, or at `rate` won per dollar `₩1,234,500`."""
     if currency is Currency.KRW:
-        amount, sign = (usd * rate).quantize(_WON, ROUND_HALF_UP), "₩"
+        amount, sign = (usd * rate).quantize(_ONE, ROUND_HALF_UP), "₩"
     else:
-        amount, sign = usd.quantize(_CENT, ROUND_HALF_UP), "$"
+        amount, sign = usd.quantize(CENT, ROUND_HALF_UP), "$"
     return f"{'-' if amount < 0 else ''}{sign}{abs(amount):,}"

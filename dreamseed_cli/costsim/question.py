@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.costsim.choices import Choices
+from dreamseed_cli.costsim.billing.choices import Choices
+from dreamseed_cli.costsim.decisions.box_power import BoxPower
 from dreamseed_cli.costsim.decisions.ranges import Ranges, shipped_ranges
 from dreamseed_cli.costsim.decisions.sweep import concurrent_users
-from dreamseed_cli.costsim.document_scenario import ROWS
+from dreamseed_cli.costsim.document.scenario import ROWS
 from dreamseed_cli.costsim.money import decimal
 from dreamseed_cli.costsim.prices.load import apply_overrides, load_book
 from dreamseed_cli.costsim.prices.schema import PriceBook
+from dreamseed_cli.costsim.profile_costs import box_fields, own_prices, own_settings, placed
 from dreamseed_cli.costsim.queueing.card import CardModel
 from dreamseed_cli.costsim.replica import STATED, replica_of, stated
 from dreamseed_cli.costsim.scenario import Scenario
@@ -24,11 +27,12 @@ from dreamseed_cli.estimates.schema import Book as Figures
 from dreamseed_cli.plan.parts import Card
 from dreamseed_cli.plan.tables import Tables, shipped
 from dreamseed_cli.profile.load import load_profile, with_gpus
-from dreamseed_cli.profile.schema import EmulatedEngine, Profile
+from dreamseed_cli.profile.schema import Profile
 
 DEFAULT_PROFILE = "rtx5090x3"
 """The document's box (§B2) with a model that fits it, whatever this machine is."""
-_BASE = Scenario(users=0, concurrent=0)
+_OPTIONS = frozenset({"users", "concurrent"})
+"""Fields with an option of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Asked:
     """`NAME=VALUE` each."""
     bench: Path | None = None
     """A result of `dreamseed bench`, for how fast a card is."""
+    power: BoxPower | None = None
+    """The box's own record, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,10 @@ class Question:
     known: frozenset[str]
     """What was set, by name."""
     tables: Tables
+    bench: Path | None = None
+    """The bench result that says how fast a card is."""
+    power: BoxPower | None = None
+    """The box's own record of its power."""
 
     @property
     def home(self) -> str:
@@ -76,9 +86,11 @@ def question(asked: Asked) -> Question:
     replica fits.
     """
     profile, tables, figures = _profile(asked), shipped(), load_figures()
-    book, settings = _settings(asked, profile)
-    scenario = _scenario(asked, profile, tables, settings, figures)
-    cards = replica_of(profile, scenario, tables, known=settings.fields, bench=asked.bench)
+    book, own, said = _settings(asked, profile)
+    settings = own.then(said)
+    scenario = _scenario(asked, profile, tables, (own, said), figures)
+    with _settings_named(profile, own, said):
+        cards = replica_of(profile, scenario, tables, known=settings.fields, bench=asked.bench)
     if asked.bench is not None or STATED.isdisjoint(settings.fields):
         scenario = stated(scenario, cards, tpot_ms=profile.targets.tpot_ms)
     known = settings.names | _known(asked)
@@ -93,6 +105,8 @@ def question(asked: Asked) -> Question:
         shipped_ranges().without(known),
         known,
         tables,
+        asked.bench,
+        asked.power,
     )
 
 
@@ -112,44 +126,40 @@ def _profile(asked: Asked) -> Profile:
     return with_gpus(profile, asked.gpus) if asked.gpus else profile
 
 
-def _settings(asked: Asked, profile: Profile) -> tuple[PriceBook, Settings]:
-    """The book with every price that was set, and all settings: the command line's over the profile's."""
-    book = load_book(asked.book, asked.prices)
-    if profile.prices:
-        book = apply_overrides(book, profile.prices)
-    own = sort_settings(profile.costs, book, lambda name: f"profile '{profile.name}': costs.{name}")
+def _settings(asked: Asked, profile: Profile) -> tuple[PriceBook, Settings, Settings]:
+    """The book with every price that was set, and what the profile and the command line set."""
+    book = own_prices(profile, load_book(asked.book, asked.prices))
+    own = own_settings(profile, book)
     said = sort_settings(parse_pairs(asked.settings), book, lambda name: f"--set {name}")
-    both = own.then(said)
-    if both.prices:
-        book = apply_overrides(book, both.prices)
+    prices = own.then(said).prices
     known = Settings(prices={name: book.amount(name) for name in profile.prices})
-    return book, known.then(both)
+    if prices:
+        book = apply_overrides(book, prices, lambda name: f"--set {name}")
+    return book, known.then(own), said
 
 
 def _scenario(
-    asked: Asked, profile: Profile, tables: Tables, settings: Settings, figures: Figures
+    asked: Asked, profile: Profile, tables: Tables, settings: tuple[Settings, Settings], figures: Figures
 ) -> Scenario:
+    own, said = settings
     online = usual_concurrent(asked.users, figures) if asked.concurrent is None else asked.concurrent
-    own: dict[str, Any] = {**_box(profile, tables), **settings.fields}
+    fields: dict[str, Any] = {**box_fields(profile, tables), **own.fields, **said.fields}
     if asked.gpus is not None:
-        own["gpus"] = asked.gpus
-    return Scenario(users=asked.users, concurrent=online, **own)
+        fields["gpus"] = asked.gpus
+    with _settings_named(profile, own, said):
+        return Scenario(users=asked.users, concurrent=online, **fields)
 
 
-def _box(profile: Profile, tables: Tables) -> dict[str, float]:
-    """What the profile says about the machine, in the scenario's terms."""
-    box, card = profile.box, tables.cards.get(profile.box.gpu_model or "")
-    replicas = profile.engine.replicas if isinstance(profile.engine, EmulatedEngine) else 0
-    found: dict[str, float] = {"gpus": box.gpus or replicas}
-    if box.gpu_power_limit_w is not None:
-        found["card_loaded_w"] = box.gpu_power_limit_w
-    elif card is not None:
-        found["card_loaded_w"] = card.board_power_w
-    parts = [watts for watts in (box.cpu_power_w, box.other_power_w) if watts is not None]
-    if parts:
-        found["rest_loaded_w"] = sum(parts)
-        found["rest_idle_w"] = min(_BASE.rest_idle_w, sum(parts))
-    return found
+@contextmanager
+def _settings_named(profile: Profile, own: Settings, said: Settings) -> Iterator[None]:
+    """A UsageError of a field is one of the place where the field was set."""
+    try:
+        yield
+    except UsageError as error:
+        if error.place in _OPTIONS:
+            raise UsageError(error.cause, place=f"--{error.place}", remedy=error.remedy) from error
+        named = placed(error, said, "--set ")
+        raise placed(named, own, f"{profile.name}: costs.") from error
 
 
 def home_card(one: Question) -> Card:

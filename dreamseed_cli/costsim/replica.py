@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.costsim.decisions.power_limit import limited
 from dreamseed_cli.costsim.queueing.card import CardModel, card_of_profile
 from dreamseed_cli.costsim.queueing.card_fit import card_of_bench
+from dreamseed_cli.costsim.queueing.validate import Validation, validate_against_bench
 from dreamseed_cli.costsim.scenario import Scenario
 from dreamseed_cli.plan.tables import Tables
+from dreamseed_cli.profile.load import load_profile, shipped_names
 from dreamseed_cli.profile.schema import EmulatedCard, Profile, RemoteEngine, VllmEngine
 
 STATED = frozenset({"card_tok_s", "card_sequences"})
@@ -56,15 +58,14 @@ def stated(scenario: Scenario, cards: CardModel, *, tpot_ms: float) -> Scenario:
     card_tok_s is the most a card generates with no token later than `tpot_ms` on average; card_sequences so
     many answers that one alone takes answer_s. What it takes longer in company is `ai_wait_s`.
     """
-    card, one = cards.card, scenario
+    card, one, steps_ms = cards.card, scenario, cards.steps_ms()
     context = one.prompt_tokens + one.answer_tokens / 2
     prefill_s = one.prompt_tokens / card.prefill_tokens_per_s
     fit = max(1, min(cards.max_num_seqs, int(card.kv_cache_tokens / (one.prompt_tokens + one.answer_tokens))))
 
     def answer_s(batch: int) -> float:
         """Of the card's own time, in a batch that stays so large."""
-        step_ms = card.decode_step_ms + card.decode_step_ms_per_seq * (batch - 1)
-        step_ms += card.decode_step_ms_per_kv_token * batch * context
+        step_ms = float(steps_ms[batch - 1]) + card.decode_step_ms_per_kv_token * batch * context
         return prefill_s + one.answer_tokens * step_ms / 1000 / batch
 
     slowest_s = tpot_ms / 1000 * one.answer_tokens
@@ -74,6 +75,42 @@ def stated(scenario: Scenario, cards: CardModel, *, tpot_ms: float) -> Scenario:
 
 
 def _of_bench(profile: Profile, path: Path) -> CardModel:
+    document = read_bench(path)
+    measured = measured_profile(document, profile)
+    sequences, tokens = places(measured)
+    return card_of_bench(
+        document, max_num_seqs=sequences, kv_cache_tokens=tokens, rules=measured.gateway.admission
+    )
+
+
+def validation(profile: Profile, path: Path, *, seed: int) -> Validation:
+    """How near the simulation comes to loads of a bench result that it was not fitted to.
+
+    UsageError for a result with too few loads, or an engine whose places nobody knows.
+    """
+    document = read_bench(path)
+    measured = measured_profile(document, profile)
+    sequences, tokens = places(measured)
+    return validate_against_bench(
+        document,
+        max_num_seqs=sequences,
+        kv_cache_tokens=tokens,
+        rules=measured.gateway.admission,
+        seed=seed,
+    )
+
+
+def measured_profile(document: Mapping[str, object], profile: Profile) -> Profile:
+    """The shipped profile that a bench result names; the one that was asked about, if it names none."""
+    name = document.get("profile")
+    return load_profile(name) if isinstance(name, str) and name in shipped_names() else profile
+
+
+def places(profile: Profile) -> tuple[int, int]:
+    """Sequences that an engine of the profile takes, and tokens in its KV cache (ample where nobody says).
+
+    UsageError for a remote engine.
+    """
     engine = profile.engine
     if isinstance(engine, RemoteEngine):
         raise UsageError(
@@ -81,8 +118,8 @@ def _of_bench(profile: Profile, path: Path) -> CardModel:
             place="engine",
             remedy="Take the profile of the machine that was measured.",
         )
-    tokens = engine.card.kv_cache_tokens if not isinstance(engine, VllmEngine) else _AMPLE_TOKENS
-    return card_of_bench(read_bench(path), max_num_seqs=engine.max_num_seqs, kv_cache_tokens=tokens)
+    tokens = _AMPLE_TOKENS if isinstance(engine, VllmEngine) else engine.card.kv_cache_tokens
+    return engine.max_num_seqs, tokens
 
 
 def read_bench(path: Path) -> dict[str, object]:

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from dreamseed_cli.costsim.bill import Bill
+from dreamseed_cli.costsim.billing.bill import Bill
+from dreamseed_cli.costsim.billing.monthly import bill_of, depreciation
 from dreamseed_cli.costsim.decisions.architecture_bills import Database, full_cloud_bill, on_premises_bill
 from dreamseed_cli.costsim.decisions.architectures import (
     Architecture,
     Compared,
     Demand,
+    Failure,
     Site,
     compare,
     shipped_failures,
 )
+from dreamseed_cli.costsim.decisions.box_power import with_record
 from dreamseed_cli.costsim.decisions.capacity import cards_needed
 from dreamseed_cli.costsim.decisions.hardware import (
     LIFE_MONTHS,
@@ -25,17 +28,15 @@ from dreamseed_cli.costsim.decisions.hardware import (
     shipped_losses,
 )
 from dreamseed_cli.costsim.decisions.investment import Investment, Month, breaks_even, cash_flow
-from dreamseed_cli.costsim.decisions.sampling import Draws
-from dreamseed_cli.costsim.decisions.uncertainty import DrawnBills, DrawnReturn, draw_bills, drawn_return
-from dreamseed_cli.costsim.document_tables import investment as document_investment
-from dreamseed_cli.costsim.month import Month as Quantities
-from dreamseed_cli.costsim.month import month_of
-from dreamseed_cli.costsim.monthly import bill_of, depreciation
-from dreamseed_cli.costsim.power_use import wall_w
+from dreamseed_cli.costsim.decisions.uncertainty import DrawnBills, DrawnReturn, drawn_return
+from dreamseed_cli.costsim.document.tables import investment as document_investment
 from dreamseed_cli.costsim.prices.load import load_book
 from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.costsim.question import Question
 from dreamseed_cli.costsim.scenario import Scenario
+from dreamseed_cli.costsim.usage.box import wall_w
+from dreamseed_cli.costsim.usage.month import Month as Quantities
+from dreamseed_cli.costsim.usage.month import month_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,15 @@ def document_prices(book: PriceBook) -> PriceBook:
     return book if book.name == "document" else load_book("document")
 
 
-def hybrid_bill(one: Question, scenario: Scenario, book: PriceBook, *, explain: bool = False) -> Bill:
-    """The bill of the scenario at a book's prices."""
-    return bill_of(month_of(scenario), book, one.choices, explain=explain)
+def hybrid_bill(one: Question, scenario: Scenario, book: PriceBook) -> Bill:
+    """The bill of the scenario at a book's prices, without how each line comes about."""
+    return bill_of(month_of(scenario), book, one.choices, explain=False)
+
+
+def both_bills(one: Question, scenario: Scenario, book: PriceBook) -> tuple[Bill, Bill]:
+    """The hybrid's bill and the full cloud's, which has lines of it. UsageError as `cloud_bill`."""
+    hybrid = hybrid_bill(one, scenario, book)
+    return hybrid, cloud_bill(one, scenario, book, hybrid)
 
 
 def cloud_bill(one: Question, scenario: Scenario, book: PriceBook, hybrid: Bill) -> Bill:
@@ -87,7 +94,12 @@ def architectures(one: Question, month: Quantities, hybrid: Bill) -> list[Compar
         Architecture.HYBRID: hybrid,
         Architecture.ON_PREMISES: on_premises_bill(hybrid),
     }
-    return compare(bills, shipped_failures(), _site(one, scenario), _demand(one, month))
+    return compare(bills, failures(one), _site(one, scenario), _demand(one, month))
+
+
+def failures(one: Question) -> tuple[Failure, ...]:
+    """What fails, with the mains as the box recorded them where its record is long enough."""
+    return with_record(shipped_failures(), one.power)
 
 
 def worn(one: Question, hybrid: Bill) -> Bill:
@@ -98,8 +110,13 @@ def worn(one: Question, hybrid: Bill) -> Bill:
     return Bill(hybrid.lines, (*hybrid.aside, depreciation(paid, left, LIFE_MONTHS)))
 
 
-def returns(one: Question, scenario: Scenario, hybrid: Bill, draws: Draws, bills: DrawnBills) -> Returns:
-    """Payback, saving and runway, with the cash of every month and the bands of the draws."""
+def returns(
+    one: Question, scenario: Scenario, hybrid: Bill, drawn: DrawnBills, in_cloud: DrawnBills
+) -> Returns:
+    """Payback, saving and runway, with the cash of every month and the bands of the draws.
+
+    drawn, in_cloud: the hybrid's bills and the full cloud's, from the same draws.
+    """
     pieces_ = pieces(scenario.gpus, one.home)
     paid = initial_usd(one.book, pieces_)
     ours = Investment(
@@ -111,13 +128,8 @@ def returns(one: Question, scenario: Scenario, hybrid: Bill, draws: Draws, bills
     flow = cash_flow(
         ours, bought(one.book, pieces_, shipped_losses()), months=LIFE_MONTHS, life_months=LIFE_MONTHS
     )
-    (other,) = draw_bills([scenario], one.book, draws, lambda drawn, book: _drawn_cloud(one, drawn, book))
-    drawn = drawn_return(bills, other, [paid] * len(bills.totals), funds=ours.funds)
-    return Returns(ours, document_investment(one.figures, document_prices(one.book)), flow, drawn)
-
-
-def _drawn_cloud(one: Question, scenario: Scenario, book: PriceBook) -> Bill:
-    return cloud_bill(one, scenario, book, hybrid_bill(one, scenario, book))
+    returned = drawn_return(drawn, in_cloud, [paid] * len(drawn.totals), funds=ours.funds)
+    return Returns(ours, document_investment(one.figures, document_prices(one.book)), flow, returned)
 
 
 def _site(one: Question, scenario: Scenario) -> Site:
@@ -135,13 +147,12 @@ def _site(one: Question, scenario: Scenario) -> Site:
 
 def _demand(one: Question, month: Quantities) -> Demand:
     scenario, load = month.scenario, month.traffic
-    model = one.choices.fallback
-    answer = one.book.usd(f"fallback-{model}-input", scenario.prompt_tokens)
-    answer += one.book.usd(f"fallback-{model}-output", scenario.answer_tokens)
     return Demand(
         hours=scenario.hours,
         plain_requests=load.cloud_run_requests - load.answers,
         ai_requests=load.answers,
         usd_per_lost_request=one.means.usd_per_lost_request,
-        usd_per_fallback_answer=answer,
+        usd_per_fallback_answer=one.book.fallback_usd(
+            one.choices.fallback, scenario.prompt_tokens, scenario.answer_tokens
+        ),
     )

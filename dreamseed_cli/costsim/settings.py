@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from typing import Any, get_args, get_type_hints
 
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, UsageError
-from dreamseed_cli.costsim.choices import Choices
-from dreamseed_cli.costsim.money import usd
+from dreamseed_cli.costsim.billing.choices import Choices
+from dreamseed_cli.costsim.money import amount
 from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.costsim.scenario import Scenario
 
@@ -89,11 +89,11 @@ def _read(name: str, value: str | float, book: PriceBook) -> tuple[str, Any]:
     if name in _FIELDS:
         return "fields", _number(value, whole=_FIELDS[name] == "int")
     if name in _CHOICES:
-        return "choices", _choice(name, value)
+        return "choices", _choice(name, value, book)
     if name in _MEANS:
-        return "means", _amount(value)
+        return "means", amount(value)
     if name in book.prices or name in book.tariffs:
-        return "prices", _amount(value)
+        return "prices", amount(value)
     near = get_close_matches(name, list(_known(book)), n=3)
     remedy = f"Did you mean {' or '.join(near)}? " if near else ""
     raise UsageError(
@@ -118,18 +118,15 @@ def _number(value: str | float, *, whole: bool) -> float:
     return int(number)
 
 
-def _amount(value: str | float) -> Decimal:
-    # A float of a TOML file is the number that stands there, not its neighbour in binary.
-    amount = usd(str(value))
-    if amount < 0:
-        raise UsageError(f"{value} is negative", remedy="Write 0 or more.")
-    return amount
-
-
-def _choice(name: str, value: str | float) -> str | int:
+def _choice(name: str, value: str | float, book: PriceBook) -> str | int:
+    """UsageError for a choice that there is not, or that the book has no price for."""
     known = get_args(_CHOICES[name])
     whole = _CHOICES[name] is int or isinstance(next(iter(known), ""), int)
     read: str | int = int(_number(value, whole=True)) if whole else str(value)
     if known and read not in known:
         raise UsageError(f"there is no '{value}'", remedy=f"Write {', '.join(map(str, known))}.")
+    if name == "tariff":
+        book.electricity_usd(str(read), 0, 1)
+    elif name == "fallback":
+        book.fallback_usd(str(read), 0, 0)
     return read

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.costsim.bill import Bill
+from dreamseed_cli.costsim.billing.bill import Bill
+from dreamseed_cli.costsim.billing.monthly import bill_of
 from dreamseed_cli.costsim.cheapest import cheapest
-from dreamseed_cli.costsim.contradictions import Verdict, contradictions
 from dreamseed_cli.costsim.decisions.architectures import Compared
 from dreamseed_cli.costsim.decisions.beyond import Saturation, on_paper, shipped_limits
 from dreamseed_cli.costsim.decisions.growth import Due, schedule
@@ -17,18 +17,26 @@ from dreamseed_cli.costsim.decisions.optimise import Optimum
 from dreamseed_cli.costsim.decisions.sampling import DRAWS, sample
 from dreamseed_cli.costsim.decisions.sensitivity import Bar, rank_correlation, tornado
 from dreamseed_cli.costsim.decisions.sweep import Point, Row, parse_sweep, points, scenario_at, sweep
-from dreamseed_cli.costsim.decisions.uncertainty import Uncertainty, draw_bills, uncertainty
-from dreamseed_cli.costsim.document_bill import document_bill, document_rows
-from dreamseed_cli.costsim.document_row import Row as DocumentRow
+from dreamseed_cli.costsim.decisions.uncertainty import Uncertainty, draw_pairs, uncertainty
+from dreamseed_cli.costsim.document.bill import document_bill, document_rows
+from dreamseed_cli.costsim.document.contradictions import Verdict, contradictions
+from dreamseed_cli.costsim.document.row import Row as DocumentRow
 from dreamseed_cli.costsim.holding import Held, day, held, settled
-from dreamseed_cli.costsim.month import Month, month_of
-from dreamseed_cli.costsim.monthly import bill_of
+from dreamseed_cli.costsim.prices.age import MAX_AGE_DAYS
 from dreamseed_cli.costsim.prices.price import Price
-from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.costsim.prices.tariff import Tariff
 from dreamseed_cli.costsim.question import Question
-from dreamseed_cli.costsim.rivals import Returns, architectures, document_prices, hybrid_bill, returns, worn
+from dreamseed_cli.costsim.rivals import (
+    Returns,
+    architectures,
+    both_bills,
+    document_prices,
+    hybrid_bill,
+    returns,
+    worn,
+)
 from dreamseed_cli.costsim.scenario import Scenario
+from dreamseed_cli.costsim.usage.month import Month, month_of
 from dreamseed_cli.estimates.load import shipped_dir
 
 GROWTHS = (0.05, 0.10, 0.20)
@@ -52,6 +60,7 @@ class Effort:
     optimise: bool = False
     whole_day: bool = False
     """Simulate the 24 hours of the busiest day."""
+    max_price_age_days: int = MAX_AGE_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,8 @@ class Study:
     """By the number of users: the scenario's own, then those on paper."""
     verdicts: Sequence[Verdict]
     stale: Sequence[Price | Tariff]
+    """Prices that are older than `stale_after_days`."""
+    stale_after_days: int
     optimum: Optimum[Held] | None
     hours: Sequence[tuple[float, Held]]
     """Of the busiest day, if it was asked for."""
@@ -106,13 +117,9 @@ def study(one: Question, effort: Effort, *, today: dt.date, tell: Tell = lambda 
     bill = worn(one, bill_of(month, one.book, one.choices))
     tell(f"{effort.draws:,} draws")
     draws = sample(one.ranges, count=effort.draws, seed=effort.seed)
-
-    def cost(drawn: Scenario, book: PriceBook) -> Bill:
-        return hybrid_bill(one, drawn, book)
-
-    (drawn,) = draw_bills([scenario], one.book, draws, cost)
+    drawn, in_cloud = draw_pairs(scenario, one.book, draws, lambda drawn, book: both_bills(one, drawn, book))
     tell("payback and runway")
-    returned = returns(one, scenario, bill, draws, drawn)
+    returned = returns(one, scenario, bill, drawn, in_cloud)
     tell("the busiest hour")
     found = _simulated(one, scenario, effort)
     tell("the three architectures")
@@ -131,7 +138,7 @@ def study(one: Question, effort: Effort, *, today: dt.date, tell: Tell = lambda 
         document_bill(one.figures, said),
         document_rows(one.figures, said),
         uncertainty(drawn),
-        tornado(scenario, one.book, one.ranges, cost),
+        tornado(scenario, one.book, one.ranges, lambda drawn, book: hybrid_bill(one, drawn, book)),
         rank_correlation(draws, drawn),
         found,
         returned,
@@ -139,7 +146,8 @@ def study(one: Question, effort: Effort, *, today: dt.date, tell: Tell = lambda 
         [Growth(rate, schedule(scenario, rate)) for rate in _growths(scenario)],
         _beyond(one, scenario),
         contradictions(one.figures, said),
-        one.book.stale(today),
+        one.book.stale(today, effort.max_price_age_days),
+        effort.max_price_age_days,
         optimum,
         hours,
     )

@@ -9,14 +9,14 @@ from decimal import Decimal
 import numpy as np
 
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.costsim.bill import Bill, Line
+from dreamseed_cli.costsim.billing.bill import Bill, Line
 from dreamseed_cli.costsim.columns import each, plain
 from dreamseed_cli.costsim.decisions.capacity import BUSY_SHARE
 from dreamseed_cli.costsim.money import decimal
 from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.costsim.scenario import Scenario
-from dreamseed_cli.costsim.traffic import traffic
-from dreamseed_cli.costsim.week import over_hours
+from dreamseed_cli.costsim.usage.traffic import traffic
+from dreamseed_cli.costsim.usage.week import over_hours
 from dreamseed_cli.plan.parts import Card
 
 HOME_LINES = frozenset({"electricity", "fixed-ip"})
@@ -32,10 +32,8 @@ CLOUD_CARDS: Mapping[str, str] = {
 }
 """On-demand instances by price id, with the card each has."""
 
-# Cloud SQL Enterprise, us-central1, as of 2026; check before relying. A standby doubles everything.
-SQL_VCPU_HOUR_USD = Decimal("0.0413")
-SQL_GIB_HOUR_USD = Decimal("0.007")
 SQL_COPIES = 2
+"""A standby in another zone doubles everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class CloudCards:
-    """The cheapest cloud GPUs for a month."""
+    """Cloud GPUs of one kind for a month; they follow the hour's traffic, and one always runs."""
 
     price_id: str
     hours: float
@@ -75,7 +73,8 @@ def full_cloud_bill(
 
     Lines say how they came about if the hybrid's do.
     home: the card at home, whose speed the scenario states; cloud cards decode as fast as their memory
-    bandwidth lets them. Redis and Kafka are left out: what they cost there is on top.
+    bandwidth lets them. Redis and Kafka are left out: what they cost there is on top. UsageError if the card
+    at home is unknown.
     """
     kept = [line for line in hybrid.lines if line.key not in HOME_LINES | STANDBY_LINES]
     gpus = _cloud_cards(scenario, book, cards, home)
@@ -84,29 +83,15 @@ def full_cloud_bill(
     return Bill(
         (
             *kept,
-            Line("cloud-gpu", "Cloud GPUs", usd, _how_gpus(_cheapest(gpus), book) if told else ""),
+            Line("cloud-gpu", "Cloud GPUs", usd, _how_gpus(gpus, book) if told else ""),
             Line(
                 "cloud-sql",
                 "Cloud SQL with a standby",
-                _database_usd(scenario, database),
-                _how_database(scenario, database) if told else "",
+                _database_usd(scenario, book, database),
+                _how_database(scenario, book, database) if told else "",
             ),
         )
     )
-
-
-def cheapest_cloud_cards(
-    scenario: Scenario, book: PriceBook, cards: Mapping[str, Card], home: str
-) -> CloudCards:
-    """The cheapest of the cloud's cards; instances follow the hour's traffic, and one always runs.
-
-    UsageError if the card at home is unknown.
-    """
-    return _cheapest(_cloud_cards(scenario, book, cards, home))
-
-
-def _cheapest(cards: Iterable[CloudCards]) -> CloudCards:
-    return min(cards, key=lambda one: one.usd)
 
 
 def _cloud_cards(
@@ -127,20 +112,23 @@ def _cloud_cards(
     return found
 
 
-def _how_gpus(gpus: CloudCards, book: PriceBook) -> str:
+def _how_gpus(cards: Iterable[CloudCards], book: PriceBook) -> str:
+    gpus = min(cards, key=lambda one: one.usd)
     return (
         f"{gpus.hours:,.0f} h of {book.price(gpus.price_id).title}, up to {gpus.most:,} at a time, "
         f"x ${book.unit_usd(gpus.price_id):,.4f}/h"
     )
 
 
-def _database_usd(scenario: Scenario, database: Database) -> Decimal:
-    hourly = database.vcpus * SQL_VCPU_HOUR_USD + database.gib * SQL_GIB_HOUR_USD
-    return SQL_COPIES * hourly * decimal(scenario.hours)
+def _database_usd(scenario: Scenario, book: PriceBook, database: Database) -> Decimal:
+    hours = SQL_COPIES * decimal(scenario.hours)
+    cpus, memory = database.vcpus * hours, database.gib * hours
+    return book.usd("cloud-sql-vcpu", cpus) + book.usd("cloud-sql-memory", memory)
 
 
-def _how_database(scenario: Scenario, database: Database) -> str:
+def _how_database(scenario: Scenario, book: PriceBook, database: Database) -> str:
+    vcpu, gib = book.unit_usd("cloud-sql-vcpu"), book.unit_usd("cloud-sql-memory")
     return (
-        f"{SQL_COPIES} x ({database.vcpus} vCPU x ${SQL_VCPU_HOUR_USD} + {database.gib} GiB x "
-        f"${SQL_GIB_HOUR_USD}) x {scenario.hours:,.0f} h, without its disk"
+        f"{SQL_COPIES} x ({database.vcpus} vCPU x ${vcpu:f} + {database.gib} GiB x ${gib:f}) x "
+        f"{scenario.hours:,.0f} h, without its disk"
     )

@@ -8,7 +8,6 @@ h (1 - exp(-t / h)) of each failure to be felt.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from dreamseed_cli.core.errors import ErrorGroup, UsageError
-from dreamseed_cli.core.toml import read_toml
-from dreamseed_cli.costsim.bill import Bill
+from dreamseed_cli.costsim.billing.bill import Bill
+from dreamseed_cli.costsim.data_file import read_data
+from dreamseed_cli.costsim.money import decimal
 from dreamseed_cli.profile.part import Part
 
 HOURS_PER_YEAR = 8760
@@ -161,16 +160,7 @@ def shipped_failures() -> tuple[Failure, ...]:
 
 def load_failures(path: Path) -> tuple[Failure, ...]:
     """Read a file of failures. UsageError or ErrorGroup with every mistake at its path."""
-    data = read_toml(path)
-    try:
-        return _File.model_validate_json(json.dumps(data, default=str)).failure
-    except ValidationError as error:
-        raise ErrorGroup(
-            [
-                UsageError(one["msg"], place=f"{path}: {'.'.join(map(str, one['loc']))}")
-                for one in error.errors()
-            ]
-        ) from error
+    return read_data(path, _File).failure
 
 
 def availability(
@@ -197,8 +187,8 @@ def outage(found: Availability, demand: Demand) -> Outage:
         down_hours=demand.hours * (1 - found.plain),
         lost_requests=lost,
         fallback_answers=bought,
-        lost_usd=_of(lost, demand.usd_per_lost_request),
-        fallback_usd=_of(bought, demand.usd_per_fallback_answer),
+        lost_usd=decimal(lost) * demand.usd_per_lost_request,
+        fallback_usd=decimal(bought) * demand.usd_per_fallback_answer,
     )
 
 
@@ -228,7 +218,3 @@ def _enough_cards(site: Site, down: float) -> float:
         math.comb(site.cards, up) * (1 - down) ** up * down ** (site.cards - up)
         for up in range(most, site.cards + 1)
     )
-
-
-def _of(quantity: float, usd: Decimal) -> Decimal:
-    return Decimal(str(quantity)) * usd

@@ -14,14 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from dreamseed_cli.core.errors import ErrorGroup, MissingError, UsageError
-from dreamseed_cli.core.toml import read_toml
+from dreamseed_cli.core.errors import MissingError
+from dreamseed_cli.costsim.data_file import read_data
 from dreamseed_cli.costsim.decisions.capacity import BUSY_SHARE
-from dreamseed_cli.costsim.power_use import wall_w
 from dreamseed_cli.costsim.scenario import Scenario
-from dreamseed_cli.costsim.traffic import BYTES_PER_TOKEN, traffic
+from dreamseed_cli.costsim.usage.box import wall_w
+from dreamseed_cli.costsim.usage.traffic import BYTES_PER_TOKEN, traffic
 from dreamseed_cli.estimates.schema import Book as Figures
 from dreamseed_cli.profile.part import Part, Positive
 
@@ -116,16 +116,7 @@ def shipped_limits() -> Limits:
 
 def load_limits(path: Path) -> Limits:
     """Read a file of limits. UsageError or ErrorGroup with every mistake at its path."""
-    data = read_toml(path)
-    try:
-        return Limits.model_validate_json(json.dumps(data, default=str))
-    except ValidationError as error:
-        raise ErrorGroup(
-            [
-                UsageError(one["msg"], place=f"{path}: {'.'.join(map(str, one['loc']))}")
-                for one in error.errors()
-            ]
-        ) from error
+    return read_data(path, Limits)
 
 
 def at_users(scenario: Scenario, users: int) -> Scenario:

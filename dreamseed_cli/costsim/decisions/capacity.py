@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from dreamseed_cli.costsim.scenario import Scenario
-from dreamseed_cli.costsim.traffic import traffic
+from dreamseed_cli.costsim.usage.traffic import traffic
 from dreamseed_cli.plan.power import PSU_CONTINUOUS
 
 BUSY_SHARE = 0.8

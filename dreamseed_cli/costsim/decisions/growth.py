@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dreamseed_cli.costsim.decisions.capacity import BUSY_SHARE, cards_needed
@@ -39,27 +38,3 @@ def schedule(
             found.append(Due(month, later.users, later.concurrent, cards))
             most = cards
     return found
-
-
-def next_card_month(
-    scenario: Scenario,
-    growth: float,
-    holds: Callable[[Scenario], bool],
-    *,
-    months: int = HORIZON,
-) -> int | None:
-    """The first month in which this box no longer holds; None if it does to the end.
-
-    `holds` judges one month, by the closed form or by simulation; that it fails only once, for good, is what
-    growth means, so a dozen judgements find the month.
-    """
-    growing = replace(scenario, monthly_growth=growth)
-    if not holds(growing):
-        return 0
-    if growth == 0 or holds(grown(growing, months)):
-        return None
-    good, bad = 0, months
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if holds(grown(growing, middle)) else (good, middle)
-    return bad

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
-from dreamseed_cli.core.toml import read_toml
+from dreamseed_cli.costsim.data_file import read_data
 from dreamseed_cli.costsim.decisions.investment import Wear
 from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.profile.part import Part
@@ -35,8 +34,7 @@ class Loss(Part):
 @cache
 def shipped_losses() -> dict[str, Loss]:
     """The losses that come with the package, by price id."""
-    data = read_toml(Path(__file__).resolve().with_name("resale.toml"))
-    return TypeAdapter(dict[str, Loss]).validate_json(json.dumps(data))
+    return read_data(Path(__file__).resolve().with_name("resale.toml"), dict[str, Loss])
 
 
 def pieces(gpus: int, card: str = "rtx5090") -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from dreamseed_cli.costsim.bill import CENT
+from dreamseed_cli.costsim.money import cents, decimal
 from dreamseed_cli.estimates.schema import Book as Figures
 
 TWO_YEARS = 24
@@ -80,9 +80,7 @@ class Wear:
         """What it is sold for after so many months, to the cent."""
         first = Decimal(min(month, _YEAR)) / _YEAR
         later = Decimal(max(month - _YEAR, 0)) / _YEAR
-        return (self.usd * (1 - self.first_year_loss) ** first * (1 - self.yearly_loss) ** later).quantize(
-            CENT
-        )
+        return cents(self.usd * (1 - self.first_year_loss) ** first * (1 - self.yearly_loss) ** later)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ def cash_flow(
 
 def straight_line(initial: Decimal, month: int, *, life_months: int) -> Decimal:
     """What is left of a purchase that is written off in equal parts over its life, to the cent."""
-    return (initial * max(life_months - month, 0) / life_months).quantize(CENT)
+    return cents(initial * max(life_months - month, 0) / life_months)
 
 
 def breaks_even(flow: Sequence[Month], *, sold: bool = False) -> int | None:
@@ -162,10 +160,10 @@ def breaks_even(flow: Sequence[Month], *, sold: bool = False) -> int | None:
 def document_investment(figures: Figures) -> Investment:
     """§F2 and §J2 as the document has them: its initial cost, its two bills, its funds."""
     return Investment(
-        initial=_usd(figures.number("f2-total-usd")),
-        monthly=_usd(figures.get("f2-saving-usd").field("hybrid_usd")),
-        alternative=_usd(figures.get("f2-saving-usd").field("full_cloud_usd")),
-        funds=_usd(figures.number("j2-funds-usd")),
+        initial=decimal(figures.number("f2-total-usd")),
+        monthly=decimal(figures.get("f2-saving-usd").field("hybrid_usd")),
+        alternative=decimal(figures.get("f2-saving-usd").field("full_cloud_usd")),
+        funds=decimal(figures.number("j2-funds-usd")),
     )
 
 
@@ -173,7 +171,3 @@ def _lasts(funds: Decimal, monthly: Decimal) -> Decimal | None:
     if funds <= 0:
         return Decimal(0)
     return funds / monthly if monthly > 0 else None
-
-
-def _usd(value: float) -> Decimal:
-    return Decimal(str(value))

@@ -7,18 +7,14 @@ no cheaper candidate of the grid holds, and the simulation runs only as often as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import product
 from typing import Generic, Protocol, TypeVar
 
 from dreamseed_cli.costsim.decisions.capacity import overloaded
-from dreamseed_cli.costsim.decisions.power_limit import card_speed, limited
 from dreamseed_cli.costsim.scenario import Scenario
-from dreamseed_cli.plan.layouts import TYPICAL_CONTEXT
-from dreamseed_cli.plan.parts import Card, Model
-from dreamseed_cli.profile.schema import VllmEngine
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +24,8 @@ class Grid:
     gpus: tuple[int, ...]
     limits_w: tuple[float, ...]
     """Power limits of a card, in watts."""
-    models: Mapping[str, Model]
-    """By name: those that would do."""
-    sequences: tuple[int, ...]
-    """Answers a card generates at a time: `max_num_seqs`."""
+    models: tuple[str, ...]
+    """Those that would do."""
     container_concurrency: tuple[int, ...]
     max_instances: tuple[int, ...]
 
@@ -83,19 +77,19 @@ class Optimum(Generic[V]):
 
 
 def candidates(
-    scenario: Scenario, grid: Grid, card: Card, engine: VllmEngine, *, context: int = TYPICAL_CONTEXT
+    scenario: Scenario, grid: Grid, speed: Callable[[str, Scenario], Scenario | None]
 ) -> list[Candidate]:
-    """Every combination of the grid whose model fits one card. UsageError for too low a power limit."""
+    """Every combination of the grid whose model can start.
+
+    speed: the scenario with the speed of its card with a model at its power limit; None if it cannot start.
+    """
     found = []
-    for (name, model), watts, sequences in product(grid.models.items(), grid.limits_w, grid.sequences):
-        speed = card_speed(model, limited(card, watts), engine, sequences=sequences, context=context)
-        if speed is None:
+    for model, watts in product(grid.models, grid.limits_w):
+        fast = speed(model, replace(scenario, card_loaded_w=watts))
+        if fast is None:
             continue
-        fast = replace(
-            scenario, card_loaded_w=watts, card_tok_s=speed.tok_s, card_sequences=float(speed.sequences)
-        )
         found += [
-            Candidate(name, replace(fast, gpus=gpus, container_concurrency=places, max_instances=instances))
+            Candidate(model, replace(fast, gpus=gpus, container_concurrency=places, max_instances=instances))
             for gpus, places, instances in product(grid.gpus, grid.container_concurrency, grid.max_instances)
         ]
     return found
@@ -105,7 +99,7 @@ def optimise(
     choices: Iterable[Candidate],
     *,
     cost: Callable[[Scenario], Decimal],
-    simulate: Callable[[Scenario], V],
+    simulate: Callable[[Candidate], V],
     screen: Callable[[Scenario], str | None] = overloaded,
 ) -> Optimum[V]:
     """The cheapest candidate that holds.
@@ -118,7 +112,7 @@ def optimise(
     priced.sort(key=lambda pair: (pair[0], pair[1].rank))
     failed: list[Tried[V]] = []
     for usd, candidate in priced:
-        tried = Tried(candidate, usd, simulate(candidate.scenario))
+        tried = Tried(candidate, usd, simulate(candidate))
         if tried.verdict.holds:
             return Optimum(tried, tuple(failed), len(every) - len(priced), len(every))
         failed.append(tried)

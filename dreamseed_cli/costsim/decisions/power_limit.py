@@ -12,13 +12,8 @@ faster than the cube root (60 % measured at 200 W, 73 computed): limits that low
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.plan.layouts import TYPICAL_CONTEXT, layout, roofline_engine
-from dreamseed_cli.plan.parts import Card, Model
-from dreamseed_cli.plan.roofline import decode_point
-from dreamseed_cli.profile.schema import VllmEngine
+from dreamseed_cli.plan.parts import Card
 
 STATIC_SHARE = 0.3
 """Of the board power: memory, fans, leakage and regulators, which do not follow the cores' clock. An
@@ -54,27 +49,3 @@ def limited(card: Card, limit_w: float) -> Card:
     share = clock_share(card, limit_w)
     peaks = {name: peak * share for name in _PRECISIONS if (peak := getattr(card, name)) is not None}
     return card.model_copy(update={**peaks, "board_power_w": min(limit_w, card.board_power_w)})
-
-
-@dataclass(frozen=True, slots=True)
-class CardSpeed:
-    """One busy card with a replica of its own."""
-
-    tok_s: float
-    """Decode, over all sequences, at `plan`'s stated efficiencies."""
-    sequences: int
-    """Answers it generates at a time: as many as were asked for, or as fit."""
-
-
-def card_speed(
-    model: Model, card: Card, engine: VllmEngine, *, sequences: int, context: int = TYPICAL_CONTEXT
-) -> CardSpeed | None:
-    """How fast one card decodes a model; None if the model does not fit one card."""
-    length = min(engine.max_model_len, model.max_positions)
-    alone = engine.model_copy(update={"max_model_len": length, "quantization": None})
-    replica = layout(model, card, alone, (1, 1, 1), context=context)
-    if not replica.fits or not replica.batch:
-        return None
-    batch = min(sequences, replica.batch)
-    point = decode_point(roofline_engine(model, card, alone), batch=batch, context=context)
-    return CardSpeed(point.expected_tok_s, batch)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, UsageError
-from dreamseed_cli.core.toml import read_toml
+from dreamseed_cli.costsim.data_file import read_data
 from dreamseed_cli.costsim.scenario import FRACTIONS, FROM_ONE, SHARES, Scenario
 from dreamseed_cli.profile.part import Part, Positive
 
@@ -96,20 +94,4 @@ def shipped_ranges() -> Ranges:
 
 def load_ranges(path: Path) -> Ranges:
     """Read a file of ranges. UsageError or ErrorGroup with every mistake at its path."""
-    data = read_toml(path)
-    try:
-        return Ranges.model_validate_json(json.dumps(data, default=str))
-    except ValidationError as error:
-        raise _explained(path, error) from error
-
-
-def _explained(path: Path, error: ValidationError) -> DreamseedError:
-    return ErrorGroup(
-        [
-            UsageError(
-                one["msg"].removeprefix("Value error, "),
-                place=f"{path}: {'.'.join(map(str, one['loc'])) or 'ranges'}",
-            )
-            for one in error.errors()
-        ]
-    )
+    return read_data(path, Ranges)

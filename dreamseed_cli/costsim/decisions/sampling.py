@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamseed_cli.costsim.bill import Bill
+from dreamseed_cli.costsim.billing.bill import Bill
 from dreamseed_cli.costsim.columns import Column, each, plain
 from dreamseed_cli.costsim.decisions.ranges import Range, Ranges, is_whole
 from dreamseed_cli.costsim.prices.schema import PriceBook
@@ -29,6 +29,9 @@ _BLOCK = 256
 
 Costing = Callable[[Scenario, PriceBook], Bill]
 """A month's bill of a scenario at a book's prices: of one draw, or of many in columns (columns.py)."""
+
+PairCosting = Callable[[Scenario, PriceBook], tuple[Bill, Bill]]
+"""The same of a scenario and of its alternative, which share lines."""
 
 
 @dataclass(frozen=True, slots=True)

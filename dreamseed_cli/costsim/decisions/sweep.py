@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Generic
 
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.costsim.bill import Bill
+from dreamseed_cli.costsim.billing.bill import Bill
 from dreamseed_cli.costsim.decisions.capacity import cards_needed
 from dreamseed_cli.costsim.decisions.optimise import V
 from dreamseed_cli.costsim.decisions.ranges import Ranges

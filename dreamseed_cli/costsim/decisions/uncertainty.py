@@ -9,11 +9,11 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamseed_cli.costsim.bill import Bill
+from dreamseed_cli.costsim.billing.bill import Bill
 from dreamseed_cli.costsim.columns import Column
 from dreamseed_cli.costsim.decisions.bands import Band, MonthsBand, band, months_band
 from dreamseed_cli.costsim.decisions.investment import Investment
-from dreamseed_cli.costsim.decisions.sampling import Costing, Draws, worlds
+from dreamseed_cli.costsim.decisions.sampling import Costing, Draws, PairCosting, worlds
 from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.costsim.scenario import Scenario
 
@@ -64,6 +64,17 @@ def draw_bills(
         for collector, one in zip(collected, drawn, strict=True):
             collector.add(cost(one, prices), np.size(one.users))
     return [one.bills() for one in collected]
+
+
+def draw_pairs(
+    scenario: Scenario, book: PriceBook, draws: Draws, cost: PairCosting
+) -> tuple[DrawnBills, DrawnBills]:
+    """The bills of one scenario and those of its alternative, draw by draw."""
+    ours, others = _Collector(), _Collector()
+    for prices, (drawn,) in worlds([scenario], book, draws):
+        for collector, bill in zip((ours, others), cost(drawn, prices), strict=True):
+            collector.add(bill, np.size(drawn.users))
+    return ours.bills(), others.bills()
 
 
 class _Collector:

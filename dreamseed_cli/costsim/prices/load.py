@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, UsageError
 from dreamseed_cli.core.toml import read_toml
-from dreamseed_cli.costsim.money import usd
+from dreamseed_cli.costsim.data_file import validated
+from dreamseed_cli.costsim.money import amount
 from dreamseed_cli.costsim.prices.schema import RATE, PriceBook, Tables
 
 _HERE = Path(__file__).resolve().parent
@@ -26,11 +23,6 @@ _LAYERS = {
 """A book's files; a later one's tables go over the earlier ones', field by field."""
 _KINDS = ("prices", "tariffs")
 _Tables = dict[str, dict[str, Any]]
-
-
-def book_names() -> tuple[str, ...]:
-    """Every shipped book: today's prices, and the document's."""
-    return tuple(_LAYERS)
 
 
 def load_book(name: str = "current", overrides: Path | None = None) -> PriceBook:
@@ -47,10 +39,12 @@ def load_book(name: str = "current", overrides: Path | None = None) -> PriceBook
     return _shipped(name) if overrides is None else _validated(name, _overridden(name, overrides), overrides)
 
 
-def apply_overrides(book: PriceBook, amounts: Mapping[str, Decimal | str | float]) -> PriceBook:
-    """The book with the amounts of a profile's `[prices]`: name to amount, in the price's own currency.
+def apply_overrides(
+    book: PriceBook, amounts: Mapping[str, Decimal | str | float], place: Callable[[str], str]
+) -> PriceBook:
+    """The book with other amounts: name to amount, in the price's own currency.
 
-    UsageError or ErrorGroup with every mistake, at `prices.NAME`.
+    ErrorGroup with every mistake, each at its name's `place`.
     """
     errors: list[DreamseedError] = []
     new: dict[str, Decimal] = {}
@@ -58,7 +52,7 @@ def apply_overrides(book: PriceBook, amounts: Mapping[str, Decimal | str | float
         try:
             new[name] = _amount(book, name, value)
         except UsageError as error:
-            errors.append(UsageError(error.cause, place=f"prices.{name}", remedy=error.remedy))
+            errors.append(UsageError(error.cause, place=place(name), remedy=error.remedy))
     if errors:
         raise ErrorGroup(errors)
     own = {"source": "your own: prices of the profile", "date": None}
@@ -81,15 +75,12 @@ def _shipped(name: str) -> PriceBook:
 def _amount(book: PriceBook, name: str, value: Decimal | str | float) -> Decimal:
     """UsageError if there is no such price, or it cannot have this amount."""
     book.amount(name)
-    # A float of a TOML file is the number that stands there, not its neighbour in binary.
-    amount = usd(str(value) if isinstance(value, float) else value)
-    if amount < 0:
-        raise UsageError(f"{value} is negative", remedy="Write 0 or more.")
-    if amount == 0 and (name in book.tariffs or book.prices[name].more):
+    said = amount(value)
+    if said == 0 and (name in book.tariffs or book.prices[name].more):
         raise UsageError("several blocks move with this amount: it cannot be 0", remedy="Write more than 0.")
-    if amount == 0 and name == RATE:
+    if said == 0 and name == RATE:
         raise UsageError("a dollar cannot cost nothing", remedy="Write the won that a dollar costs.")
-    return amount
+    return said
 
 
 def _merged(name: str) -> _Tables:
@@ -151,14 +142,4 @@ def _unknown(path: Path, kind: str, name: str, known: Mapping[str, object]) -> U
 
 
 def _validated(name: str, tables: _Tables, path: Path) -> PriceBook:
-    try:
-        # TOML knows no tuples: JSON's rules of strictness take its arrays for them.
-        return PriceBook.of(name, Tables.model_validate_json(json.dumps(tables, default=str)))
-    except ValidationError as error:
-        raise ErrorGroup([_explain(detail, path) for detail in error.errors()]) from error
-
-
-def _explain(detail: ErrorDetails, path: Path) -> UsageError:
-    place = ".".join(str(step) for step in detail["loc"]) or "prices"
-    remedy = "Remove it, or mind the spelling." if detail["type"] == "extra_forbidden" else ""
-    return UsageError(detail["msg"].removeprefix("Value error, "), place=f"{path}: {place}", remedy=remedy)
+    return PriceBook.of(name, validated(tables, Tables, path))

@@ -15,8 +15,8 @@ from dreamseed_cli.costsim.prices.tiers import Meter, steps_of
 _ZERO = Decimal(0)
 
 Unit = Literal[
-    "USD", "call", "GB", "GB-month", "GiB", "GiB-second", "hour", "kWh", "month", "piece", "request", "token",
-    "vCPU-second", "year",
+    "USD", "call", "GB", "GB-month", "GiB", "GiB-hour", "GiB-second", "hour", "kWh", "month", "piece",
+    "request", "token", "vCPU-hour", "vCPU-second", "year",
 ]  # fmt: skip
 """What a quantity is counted in."""
 

@@ -15,6 +15,7 @@ from pydantic import model_validator
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.costsim.columns import always, each
 from dreamseed_cli.costsim.money import decimal, to_usd
+from dreamseed_cli.costsim.prices.age import MAX_AGE_DAYS
 from dreamseed_cli.costsim.prices.part import Part
 from dreamseed_cli.costsim.prices.price import Price
 from dreamseed_cli.costsim.prices.tariff import ElectricityBill, Tariff
@@ -93,6 +94,10 @@ class PriceBook:
         unit = meter.amount / meter.per
         return unit / self.rate if meter.in_won else unit
 
+    def fallback_usd(self, model: str, prompts: Decimal | float, answers: Decimal | float) -> Decimal:
+        """Tokens of the OpenAI-compatible fallback. UsageError for a model without prices."""
+        return self.usd(f"fallback-{model}-input", prompts) + self.usd(f"fallback-{model}-output", answers)
+
     def electricity_bill(
         self, tariff_id: str, kwh: Decimal | float, month: int, *, contract_kw: Decimal | None = None
     ) -> ElectricityBill:
@@ -121,7 +126,7 @@ class PriceBook:
         bill = self.electricity_bill(tariff_id, kwh, month, contract_kw=contract_kw)
         return to_usd(each(_TOTAL, bill), self.tariffs[tariff_id].currency, self.rate)
 
-    def stale(self, today: dt.date, max_age_days: int = 180) -> tuple[Price | Tariff, ...]:
+    def stale(self, today: dt.date, max_age_days: int = MAX_AGE_DAYS) -> tuple[Price | Tariff, ...]:
         """Every price and tariff that is older; a price of the user's own without a date is not."""
         oldest = today - dt.timedelta(days=max_age_days)
         entries: list[Price | Tariff] = [*self.prices.values(), *self.tariffs.values()]

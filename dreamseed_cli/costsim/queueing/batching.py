@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from operator import attrgetter
@@ -70,13 +71,20 @@ class CardTotals:
 class JumpCard:
     """One replica. `next_at` says when `event` is due; call nothing with a time after that before it."""
 
-    def __init__(self, card: EmulatedCard, max_num_seqs: int) -> None:
+    def __init__(
+        self, card: EmulatedCard, max_num_seqs: int, steps_ms: Sequence[float] | None = None
+    ) -> None:
+        """steps_ms: of 1, 2, ... sequences, instead of the card's two parts for them."""
         self._places = max_num_seqs
         self._capacity = card.kv_cache_tokens
         self._budget = max(MAX_BATCHED_TOKENS, max_num_seqs)
         self._prefill_s = 1 / card.prefill_tokens_per_s
-        self._first_s = card.decode_step_ms / 1000
-        self._each_s = card.decode_step_ms_per_seq / 1000
+        if steps_ms is None:
+            steps_ms = [
+                card.decode_step_ms + card.decode_step_ms_per_seq * more for more in range(max_num_seqs)
+            ]
+        # By the number of sequences; 0 of them take none.
+        self._step_s = [0.0, *(step / 1000 for step in steps_ms)]
         self._token_s = card.decode_step_ms_per_kv_token / 1000
         self._arrivals = 0
         self._waiting: list[Job] = []
@@ -223,7 +231,7 @@ class JumpCard:
             self._begin_prefill(now, admit=not preempted)
             return
         self._steps = self._most_steps() if not preempted or not self._waiting else 1
-        self._base_s = self._first_s + self._each_s * (self._decoding - 1) + self._token_s * self._kv
+        self._base_s = self._step_s[self._decoding] + self._token_s * self._kv
         self.next_at = now + self._seconds(self._steps)
 
     def _begin_prefill(self, now: float, *, admit: bool) -> None:
@@ -245,10 +253,10 @@ class JumpCard:
         prefill_s = self._prompt * self._prefill_s
         self._steps = 1
         if self._decoding:
-            prefill_s += self._first_s + self._each_s * (self._decoding - 1) + self._token_s * kv
+            prefill_s += self._step_s[self._decoding] + self._token_s * kv
             self.next_at = now + prefill_s
         else:
-            self.next_at = now + max(prefill_s, self._first_s)
+            self.next_at = now + max(prefill_s, self._step_s[1])
 
     def _advance(self, job: Job, left: int) -> int:
         tokens = min(job.length - job.computed, left)

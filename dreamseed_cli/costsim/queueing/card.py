@@ -13,7 +13,7 @@ from scipy.optimize import nnls  # type: ignore[import-untyped]
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.result import Provenance
 from dreamseed_cli.costsim.queueing.outcome import Floats
-from dreamseed_cli.plan.fit import findings, fit
+from dreamseed_cli.plan.fit import findings, fit, sequences
 from dreamseed_cli.plan.layouts import TYPICAL_CONTEXT, roofline_engine
 from dreamseed_cli.plan.parts import Card, Model
 from dreamseed_cli.plan.roofline import (
@@ -36,6 +36,25 @@ class CardModel:
     max_num_seqs: int
     cards_per_replica: int = 1
     provenance: Provenance = Provenance.COMPUTED
+    curve: tuple[tuple[float, float], ...] = ()
+    """A step's milliseconds at rising numbers of sequences, as measured: between them a straight line, beyond
+    the last the last one's slope. Empty: as the card has it.
+    """
+    on_top_s: float = 0.0
+    """Of every time to the first token, what takes none of the card's: network, tokenising, server."""
+
+    def steps_ms(self) -> Floats:
+        """Decoding steps of 1, 2, ... `max_num_seqs` sequences, without what each token kept adds."""
+        many = np.arange(1, self.max_num_seqs + 1, dtype=np.float64)
+        found: Floats = self.card.decode_step_ms + self.card.decode_step_ms_per_seq * (many - 1)
+        if not self.curve:
+            return found
+        batch, step = np.array(self.curve).T
+        found = np.interp(many, batch, step)
+        if len(batch) > 1:
+            slope = (step[-1] - step[-2]) / (batch[-1] - batch[-2])
+            found += slope * np.maximum(many - batch[-1], 0)
+        return found
 
 
 def card_of_profile(profile: Profile, tables: Tables) -> CardModel:
@@ -70,7 +89,10 @@ def card_of_roofline(
     for found in findings(engine, model, card, size):
         raise UsageError(found.cause, place=found.place, remedy=found.remedy)
     roofline = roofline_engine(model, card, engine, size)
-    tokens = fit(model, card, engine, size).kv_tokens
+    memory = fit(model, card, engine, size)
+    tokens = memory.kv_tokens
+    if model.window is not None:  # their average is of max_model_len, which short sequences do not reach
+        tokens = sequences(model, engine, memory, context) * context
     prefill = prefill_tok_s(roofline, prompt=context)
     if prefill is None:
         raise UsageError(

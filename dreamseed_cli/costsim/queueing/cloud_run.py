@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from dreamseed_cli.costsim.queueing.system import CloudRunSettings
+from dreamseed_cli.costsim.usage.cloud_run import IDLE_KEPT_S
 
-KEPT_S = 900.0
 AVERAGED_S = 60.0
 EVALUATED_S = 5.0
 ROUNDED_TO_S = 0.1
@@ -112,7 +112,7 @@ class CloudRun:
         every = max(1, round(EVALUATED_S / self._tick_s))
         self._every = every
         self._sums = deque([0.0], maxlen=max(1, round(AVERAGED_S / EVALUATED_S)))
-        self._used: deque[int] = deque(maxlen=max(1, round(KEPT_S / EVALUATED_S)))
+        self._used: deque[int] = deque(maxlen=max(1, round(IDLE_KEPT_S / EVALUATED_S)))
         self._total = CloudRunTotals(
             peak_instances=self._ready,
             rounding_s=rounding_s(mean / max(self._active, 1), settings.plain_request_s),

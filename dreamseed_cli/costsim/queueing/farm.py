@@ -45,7 +45,8 @@ class Farm:
         *,
         ended: Callable[[Request, Ending, float], None],
     ) -> None:
-        self._cards = [JumpCard(cards.card, cards.max_num_seqs) for _ in range(replicas)]
+        steps_ms = cards.steps_ms().tolist()
+        self._cards = [JumpCard(cards.card, cards.max_num_seqs, steps_ms) for _ in range(replicas)]
         self._slots = [Slot(f"r{number}", True, cards.max_num_seqs) for number in range(replicas)]
         self._numbers = {slot.name: number for number, slot in enumerate(self._slots)}
         self._balancer = Balancer(rules)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dreamseed_cli.core.quantiles import SHARES, minimum_samples, rank
-from dreamseed_cli.core.result import Provenance
 
 Floats = npt.NDArray[np.float64]
 
@@ -167,15 +165,3 @@ class Outcome:
     energy: EnergyOutcome
     notes: tuple[str, ...] = ()
     """Where the cards' figures come from, and what was assumed."""
-    provenance: Provenance = Provenance.SIMULATED
-
-    @property
-    def holds(self) -> bool:
-        """Whether nobody was turned away, by Cloud Run or the gateway, or cut; how fast is `attainment`."""
-        return not self.cloud_run.rejected and self.overall.endings.get(Ending.ANSWERED, 0) == (
-            self.overall.requests
-        )
-
-    def to_data(self) -> dict[str, Any]:
-        """JSON-able."""
-        return asdict(self)

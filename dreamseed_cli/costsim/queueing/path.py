@@ -20,8 +20,6 @@ from dreamseed_cli.costsim.queueing.system import Fallback, System
 from dreamseed_cli.gateway.admission.ticket import Ticket
 from dreamseed_cli.gateway.call import PriorityClass
 
-_ENDINGS = tuple(Ending)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trail:

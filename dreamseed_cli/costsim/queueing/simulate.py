@@ -107,8 +107,9 @@ class _Window:
         picked = np.flatnonzero(chosen)
         endings = Counter(trail.ending[index] for index in picked.tolist())
         answered = picked[[trail.ending[index] is Ending.ANSWERED for index in picked.tolist()]]
-        ttft = trail.first_at[answered] - asked.at_s[answered] + self.system.network_s
-        e2e = trail.end_at[answered] - asked.at_s[answered] + self.system.network_s
+        on_top_s = self.system.network_s + self.system.cards.on_top_s
+        ttft = trail.first_at[answered] - asked.at_s[answered] + on_top_s
+        e2e = trail.end_at[answered] - asked.at_s[answered] + on_top_s
         gaps = np.maximum(asked.answer_tokens[answered] - 1, 1)
         targets = self.system.targets
         fine = (ttft <= targets.ttft_ms / 1000) & ((e2e - ttft) / gaps <= targets.tpot_ms / 1000)

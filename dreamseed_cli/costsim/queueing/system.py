@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dreamseed_cli.costsim.power_use import wall_w
 from dreamseed_cli.costsim.queueing.card import CardModel
 from dreamseed_cli.costsim.scenario import Scenario
+from dreamseed_cli.costsim.usage.box import wall_w
 from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.profile.schema import Admission, Targets
 

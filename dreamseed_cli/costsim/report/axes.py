@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from dreamseed_cli.costsim.words import Money
+from dreamseed_cli.costsim.report.words import Money
 from dreamseed_cli.report.plots import PAIR
 
 if TYPE_CHECKING:

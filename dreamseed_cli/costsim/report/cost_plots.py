@@ -11,8 +11,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from dreamseed_cli.costsim.decisions.sweep import Row
 from dreamseed_cli.costsim.holding import Held
 from dreamseed_cli.costsim.report.axes import money_axis, panel, short, users_axis
+from dreamseed_cli.costsim.report.words import Money
 from dreamseed_cli.costsim.study import Study
-from dreamseed_cli.costsim.words import Money
 from dreamseed_cli.estimates.schema import Book as Figures
 from dreamseed_cli.report.plots import PAIR, Key, Plots
 from dreamseed_cli.report.svg import BAND, INK, MUTED, SERIES, drawing, inline_svg

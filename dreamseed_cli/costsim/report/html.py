@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from dreamseed_cli.costsim.answer import Answer
 from dreamseed_cli.costsim.decisions.architectures import Luck
-from dreamseed_cli.costsim.figures import printed
+from dreamseed_cli.costsim.report.bill_rows import bill_rows
 from dreamseed_cli.costsim.report.cost_plots import band_plot, stack_plot, tornado_plot
+from dreamseed_cli.costsim.report.loads import validation_words
 from dreamseed_cli.costsim.report.time_plots import day_plot, money_plot
+from dreamseed_cli.costsim.report.words import (
+    Money,
+    count,
+    holds_words,
+    months,
+    percent,
+    seconds,
+    traffic_words,
+)
 from dreamseed_cli.costsim.study import BEYOND, Study
-from dreamseed_cli.costsim.words import Money, count, holds_words, months, percent, seconds
 from dreamseed_cli.report.page import environment
 from dreamseed_cli.report.plots import Plots
-
-
-@dataclass(frozen=True, slots=True)
-class BillRow:
-    """A line of the bill as the page shows it."""
-
-    title: str
-    document: str
-    recomputed: str
-    ours: str
-    p5: str
-    p95: str
-    how: str
 
 
 def html_page(found: Answer, money: Money, date: str, command: str, tool: str) -> str:
@@ -50,7 +45,9 @@ def html_page(found: Answer, money: Money, date: str, command: str, tool: str) -
         date=date,
         command=command,
         tool=tool,
-        bill=[] if study is None else bill_rows(study, money),
+        bill=[] if study is None else list(bill_rows(study)),
+        foretold=None if found.validation is None else validation_words(found.validation),
+        traffic=None if study is None else traffic_words(study.month.traffic),
         luck=Luck,
         beyond=BEYOND,
         holds=None if study is None or study.held is None else holds_words(study.held),
@@ -58,23 +55,6 @@ def html_page(found: Answer, money: Money, date: str, command: str, tool: str) -
         over_rows=_over_rows(found, money),
         over_time=_over_time(study, money),
     )
-
-
-def bill_rows(one: Study, money: Money) -> list[BillRow]:
-    """Every line, the total, and what stands aside."""
-    figures, document = one.question.figures, {line.key: line.usd for line in one.document.lines}
-    rows = []
-    for line in one.bill.lines:
-        said, band = printed(line, figures), one.bands.lines[line.key]
-        amounts = (money(document.get(line.key)), money(line.usd), money(band.p5), money(band.p95))
-        rows.append(BillRow(line.title, "-" if said is None else money.span(*said), *amounts, line.how))
-    said_total, total = figures.get("f1-total-usd"), one.bands.total
-    amounts = (money(one.document.usd), money(one.bill.usd), money(total.p5), money(total.p95))
-    rows.append(BillRow("Total", money.span(said_total.low, said_total.high), *amounts, ""))
-    rows += [
-        BillRow(f"beside it: {one.title}", "", "", money(one.usd), "", "", one.how) for one in one.bill.aside
-    ]
-    return rows
 
 
 def _over_rows(found: Answer, money: Money) -> Sequence[Plots]:

@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from dreamseed_cli.costsim.holding import Held
 from dreamseed_cli.costsim.report.axes import money_axis, panel, whole_ticks
+from dreamseed_cli.costsim.report.words import Money
 from dreamseed_cli.costsim.rivals import Returns
 from dreamseed_cli.costsim.scenario import Scenario
 from dreamseed_cli.costsim.study import Study
-from dreamseed_cli.costsim.words import Money
 from dreamseed_cli.report.plots import Key, Plots
 from dreamseed_cli.report.svg import GRID, MUTED, SERIES, drawing, inline_svg
 
@@ -53,13 +53,12 @@ def money_plot(found: Returns, money: Money) -> Plots:
     """Funds left with and without the box, and how far one is ahead with it."""
     months = [float(one.month) for one in found.flow]
     said = found.document
-    unpaid = [float(said.funds - said.monthly * one.month) for one in found.flow]
-    paid = [value - float(said.initial) for value in unpaid]
+    unpaid = [said.funds - said.monthly * one.month for one in found.flow]
     left: list[_Line] = [
         ([float(one.funds) for one in found.flow], SERIES[0], False),
         ([float(one.funds_alternative) for one in found.flow], SERIES[4], False),
-        (unpaid, SERIES[1], True),
-        (paid, SERIES[2], True),
+        ([float(left) for left in unpaid], SERIES[1], True),
+        ([float(left - said.initial) for left in unpaid], SERIES[2], True),
     ]
     ahead: list[_Line] = [
         ([float(one.ahead) for one in found.flow], SERIES[0], False),
@@ -68,7 +67,7 @@ def money_plot(found: Returns, money: Money) -> Plots:
     ]
     with drawing():
         panels = [
-            _months("runway", "Funds left", months, left, money, floor=-float(found.ours.funds)),
+            _months("runway", "Funds left", months, left, money, floor=float(-found.ours.funds)),
             _months("payback", "Ahead of the full cloud", months, ahead, money, floor=None),
         ]
     keys = [

@@ -6,20 +6,21 @@ from functools import partial
 
 import numpy as np
 import pytest
+from cost_bills import monthly_bill
 
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.costsim.bill import Bill
-from dreamseed_cli.costsim.choices import Choices
+from dreamseed_cli.costsim.billing.bill import Bill
+from dreamseed_cli.costsim.billing.choices import Choices
+from dreamseed_cli.costsim.billing.monthly import bill_of
 from dreamseed_cli.costsim.decisions.architecture_bills import Database, full_cloud_bill
 from dreamseed_cli.costsim.decisions.ranges import Range, Ranges, shipped_ranges
 from dreamseed_cli.costsim.decisions.sampling import Costing, Draws, sample, with_value
 from dreamseed_cli.costsim.decisions.uncertainty import draw_bills
 from dreamseed_cli.costsim.money import decimal
-from dreamseed_cli.costsim.month import month_of
-from dreamseed_cli.costsim.monthly import bill_of, monthly_bill
 from dreamseed_cli.costsim.prices.load import load_book
 from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.costsim.scenario import Scenario, draw_of, in_columns
+from dreamseed_cli.costsim.usage.month import month_of
 from dreamseed_cli.plan.tables import shipped
 
 _BOOK = load_book()

@@ -42,6 +42,7 @@ def test_a_cards_speed_counts_its_prefills() -> None:
     assert strict < lax
 
 
+@pytest.mark.no_cover
 def test_the_simulation_saturates_where_the_bill_says() -> None:
     """Below the closed form's most the simulated cards keep up, above it they do not."""
     one = asked()
@@ -60,6 +61,7 @@ def test_the_wait_of_the_usual_hour_goes_into_the_bill() -> None:
     assert 0 < usual_rps(one.scenario) < one.scenario.concurrent * one.scenario.requests_per_user_min / 60
 
 
+@pytest.mark.no_cover
 def test_a_bench_result_says_how_fast_a_card_is(tmp_path: Path) -> None:
     """Its speed is the scenario's and does not vary; a simulated result does not become a measured one."""
     (tmp_path / "result.json").write_text(sweep_result().model_dump_json(), encoding="utf-8")
@@ -104,6 +106,8 @@ def test_prices_become_stale_by_their_date() -> None:
     assert len(one.book.stale(dt.date(2036, 1, 1))) == len(dates)
     assert None not in dates
     assert study(one, QUICK, today=dt.date(2036, 1, 1)).stale
+    patient = replace(QUICK, max_price_age_days=36_500)
+    assert not study(one, patient, today=dt.date(2036, 1, 1)).stale
 
 
 def test_a_sweep_has_the_cards_of_the_documents_rows_unless_they_are_set() -> None:
@@ -145,4 +149,4 @@ def test_as_many_steps_are_told_as_the_bar_has() -> None:
     for effort, sweep in ((QUICK, None), (replace(QUICK, optimise=True, whole_day=True), "users=10..10")):
         told: list[str] = []
         answer(asked(1000), effort, sweep=sweep, with_study=True, budget=None, today=TODAY, tell=told.append)
-        assert len(told) == steps(effort, sweep=sweep, with_study=True)
+        assert len(told) == steps(asked(1000), effort, sweep=sweep, with_study=True)

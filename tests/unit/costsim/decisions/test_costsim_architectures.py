@@ -2,20 +2,21 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
 import pytest
+from cost_bills import monthly_bill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamseed_cli.core.errors import ErrorGroup, MissingError, UsageError
-from dreamseed_cli.costsim.bill import Bill, Line
+from dreamseed_cli.costsim.billing.bill import Bill, Line
 from dreamseed_cli.costsim.decisions.architecture_bills import (
     Database,
-    cheapest_cloud_cards,
     full_cloud_bill,
     on_premises_bill,
 )
@@ -48,8 +49,8 @@ from dreamseed_cli.costsim.decisions.sweep import (
     scenario_at,
     sweep,
 )
-from dreamseed_cli.costsim.monthly import monthly_bill
 from dreamseed_cli.costsim.prices.load import load_book
+from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.costsim.scenario import Scenario
 from dreamseed_cli.estimates.load import load_book as load_figures
 from dreamseed_cli.estimates.load import shipped_dir
@@ -79,6 +80,15 @@ def _failure(hits: str, rate: float, hours: float, *, ups: bool = False) -> Fail
         ups=ups,
         source="a test",
     )
+
+
+def _in_cloud(scenario: Scenario, *, book: PriceBook = _BOOK, home: str = "rtx5090") -> Bill:
+    hybrid = monthly_bill(scenario, book)
+    return full_cloud_bill(hybrid, scenario, book, cards(), home, Database(16, 32))
+
+
+def _how(bill: Bill, key: str) -> str:
+    return next(line.how for line in bill.lines if line.key == key)
 
 
 def test_one_part_by_hand() -> None:
@@ -170,25 +180,35 @@ def test_at_home_only_electricity_address_and_domain_are_left() -> None:
 def test_the_full_cloud_pays_for_cards_by_the_hour() -> None:
     """At 0 users one instance of the cheapest kind runs all month: an L4, 730 h x $0.7068."""
     nobody = Scenario(users=0, concurrent=0)
-    found = cheapest_cloud_cards(nobody, _BOOK, cards(), "rtx5090")
-    assert found.hours == pytest.approx(730)
-    assert (found.price_id, found.most) == ("cloud-l4", 1)
-    assert found.usd == _BOOK.usd("cloud-l4", found.hours)
-    bill = full_cloud_bill(monthly_bill(nobody, _BOOK), nobody, _BOOK, cards(), "rtx5090", Database(16, 32))
+    bill = _in_cloud(nobody)
+    assert bill.of("cloud-gpu") == pytest.approx(730 * Decimal("0.7068"))
+    how = "730 h of L4 24 GB (g2-standard-4), on demand, up to 1 at a time, x $0.7068/h"
+    assert _how(bill, "cloud-gpu") == how
     assert bill.of("electricity") == bill.of("fixed-ip") == 0
     # 2 x (16 x 0.0413 + 32 x 0.007) x 730
     assert bill.of("cloud-sql") == Decimal("1291.8080")
+    assert _how(bill, "cloud-sql").startswith("2 x (16 vCPU x $0.0413 + 32 GiB x $0.007) x 730 h")
     assert bill.of("domain") == monthly_bill(nobody, _BOOK).of("domain")
 
 
 def test_a_busy_service_takes_more_cloud_cards_in_its_busy_hours() -> None:
     """More than one at the peak, and fewer on average."""
     busy = Scenario(users=1_000_000, concurrent=10_000)
-    found = cheapest_cloud_cards(busy, _BOOK, cards(), "rtx5090")
-    assert found.most > 1
-    assert 730 < found.hours < found.most * 730
+    found = re.match(r"([\d,]+) h of .* up to (\d+) at a time", _how(_in_cloud(busy), "cloud-gpu"))
+    assert found is not None
+    hours, most = float(found[1].replace(",", "")), int(found[2])
+    assert most > 1
+    assert 730 < hours < most * 730
     with pytest.raises(UsageError, match="no card"):
-        cheapest_cloud_cards(busy, _BOOK, cards(), "rtx6090")
+        _in_cloud(busy, home="rtx6090")
+
+
+def test_the_prices_of_cloud_sql_are_in_the_book() -> None:
+    """A dearer vCPU is a dearer database: 16 x 2 x 730 h x $0.01 more."""
+    nobody = Scenario(users=0, concurrent=0)
+    dearer = _BOOK.with_amounts({"cloud-sql-vcpu": _BOOK.amount("cloud-sql-vcpu") + Decimal("0.01")})
+    more = _in_cloud(nobody, book=dearer).of("cloud-sql") - _in_cloud(nobody).of("cloud-sql")
+    assert more == 16 * 2 * 730 * Decimal("0.01")
 
 
 def test_failures_that_make_no_sense_are_refused(tmp_path: Path) -> None:

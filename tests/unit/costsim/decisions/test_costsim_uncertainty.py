@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cost_bills import monthly_bill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
-from dreamseed_cli.costsim.bill import Bill, Line
+from dreamseed_cli.costsim.billing.bill import Bill, Line
 from dreamseed_cli.costsim.decisions.bands import band, months_band
 from dreamseed_cli.costsim.decisions.ranges import Range, Ranges, load_ranges, shipped_ranges
 from dreamseed_cli.costsim.decisions.sampling import sample, with_value, worlds
 from dreamseed_cli.costsim.decisions.sensitivity import rank_correlation, tornado
 from dreamseed_cli.costsim.decisions.uncertainty import DrawnBills, draw_bills, drawn_return, uncertainty
 from dreamseed_cli.costsim.money import decimal
-from dreamseed_cli.costsim.monthly import monthly_bill
 from dreamseed_cli.costsim.prices.load import load_book
 from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.costsim.scenario import Scenario, draw_of

@@ -9,14 +9,18 @@ import pytest
 from benchmarks._stepped import PROMPT, closed_cell
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.result import Provenance
-from dreamseed_cli.costsim.queueing.card import card_of_profile, card_of_roofline
-from dreamseed_cli.costsim.queueing.card_fit import card_of_bench, read_cells
+from dreamseed_cli.costsim.queueing.bench_cells import read_cells
+from dreamseed_cli.costsim.queueing.bench_load import NO_QUEUE, repeat
+from dreamseed_cli.costsim.queueing.card import CardModel, card_of_profile, card_of_roofline
+from dreamseed_cli.costsim.queueing.card_fit import card_of_bench
+from dreamseed_cli.costsim.queueing.farm import Farm, Request
 from dreamseed_cli.costsim.queueing.validate import validate_against_bench
+from dreamseed_cli.costsim.report.loads import validation_words
 from dreamseed_cli.plan.layouts import roofline_engine
 from dreamseed_cli.plan.roofline import decode_point, prefill_tok_s
 from dreamseed_cli.plan.tables import require_model, shipped
 from dreamseed_cli.profile.load import load_profile
-from dreamseed_cli.profile.schema import EmulatedCard, VllmEngine
+from dreamseed_cli.profile.schema import Admission, EmulatedCard, VllmEngine
 
 TRUTH = EmulatedCard(
     source="test",
@@ -100,14 +104,82 @@ def test_a_fit_finds_the_card(result: dict[str, Any]) -> None:
     assert found.provenance is Provenance.SIMULATED
 
 
+@pytest.mark.no_cover
 def test_held_out_cells_are_foretold(result: dict[str, Any]) -> None:
-    """Cells the fit has not seen: TTFT, latency and throughput within 9 %."""
-    errors = validate_against_bench(result, spreads=(0.0, 0.5))
-    assert {one.cell for one in errors} == {"streams-4", "streams-32"}
-    assert {one.quantity for one in errors} >= {"ttft_mean_ms", "e2e_mean_ms", "tokens_per_s"}
-    assert max(abs(one.error) for one in errors) <= AIM, errors
+    """Cells the fit has not seen: means and throughput within 9 %, and all figures together on average."""
+    found = validate_against_bench(result)
+    assert [load.cell.name for load in found.loads if load.held_out] == ["streams-4", "streams-32"]
+    quantities = {one.quantity for _, one in found.held_out}
+    assert quantities == {
+        *("ttft_mean_ms", "ttft_p50_ms", "ttft_p95_ms"),
+        *("e2e_mean_ms", "e2e_p50_ms", "e2e_p95_ms", "tokens_per_s"),
+    }
+    means = [abs(one.error) for _, one in found.held_out if "_p" not in one.quantity]
+    assert max(means) <= AIM, found.held_out
+    assert found.mean_error <= AIM
+    assert abs(found.worst[1].error) >= max(means)
 
 
+@pytest.mark.no_cover
+def test_open_loop_loads_are_never_fitted(result: dict[str, Any]) -> None:
+    """A rate is held out however few streams there are; one that was too much for the engine is no load."""
+    cells = result["suites"][0]["cells"]
+    rate = cells[1] | {"name": "poisson-1", "asked_streams": None, "asked_rate_per_s": 1.0}
+    rate["shape"] = {"type": "rate"}
+    over = rate | {"name": "poisson-9", "asked_rate_per_s": 9.0, "over_capacity": True}
+    found = validate_against_bench({"suites": [{"cells": [*cells[:3], rate, over]}]})
+    held_out = {load.cell.name: load.held_out for load in found.loads}
+    assert held_out == {"streams-1": False, "streams-4": True, "streams-12": False, "poisson-1": True}
+
+
+@pytest.mark.no_cover
+def test_a_trace_and_sessions_are_no_loads_to_foretell(result: dict[str, Any]) -> None:
+    """Their requests come in a way of their own, which the result does not tell."""
+    cells = result["suites"][0]["cells"]
+    others = [
+        cells[1] | {"name": name, "asked_streams": None, "asked_rate_per_s": rate, "shape": {"type": name}}
+        for name, rate in (("replay", 2.0), ("users", None))
+    ]
+    document = {"suites": [{"cells": [*cells[:3], *others]}]}
+    assert {load.cell.name for load in validate_against_bench(document).loads} == {
+        "streams-1",
+        "streams-4",
+        "streams-12",
+    }
+    assert card_of_bench(document, max_num_seqs=256, kv_cache_tokens=1_000_000).card.decode_step_ms > 0
+
+
+@pytest.mark.no_cover
+def test_a_load_that_was_measured_twice_is_one_load(result: dict[str, Any]) -> None:
+    """Through the gateway and past it: neither tells the fit about the other."""
+    cells = result["suites"][0]["cells"]
+    twice = [cell | {"name": cell["name"].replace("streams", "batch")} for cell in cells]
+    document = {"suites": [{"name": "engine", "cells": cells}, {"name": "batching", "cells": twice}]}
+    found = validate_against_bench(document, rules=Admission())
+    held_out = {load.cell.name for load in found.loads if load.held_out}
+    assert held_out == {"streams-4", "batch-4", "streams-32", "batch-32"}
+
+
+@pytest.mark.no_cover
+def test_each_suite_has_an_error_of_its_own(result: dict[str, Any]) -> None:
+    """A machine that was half as fast in one suite fits no single card; each suite by itself fits well."""
+    cells = result["suites"][0]["cells"]
+    card = TRUTH.model_copy(
+        update={"prefill_tokens_per_s": 1775.0, "decode_step_ms": 11.2, "decode_step_ms_per_seq": 0.56}
+    )
+    slow = [closed_cell(card, streams, 160) | {"name": f"batch-{streams}"} for streams in (1, 4, 12)]
+    suites = [{"name": "engine", "cells": cells}, {"name": "batching", "cells": slow}]
+    one_load = {"name": "small", "cells": [cells[0] | {"name": "small"}]}
+    found = validate_against_bench({"suites": [*suites, one_load]})
+    assert found.mean_error > AIM
+    assert set(found.alone) == {"engine", "batching"}
+    assert max(found.alone.values()) <= AIM
+    assert found.alone["engine"] == validate_against_bench(result).mean_error
+    assert "Held-out error of each suite by itself" in validation_words(found)
+    assert validate_against_bench(result).alone == {}
+
+
+@pytest.mark.no_cover
 def test_an_engine_that_behaves_otherwise_is_noticed(result: dict[str, Any]) -> None:
     """A held-out cell that took half as long again is off by a third in what it took."""
     cells = [dict(cell) for cell in result["suites"][0]["cells"]]
@@ -116,10 +188,11 @@ def test_an_engine_that_behaves_otherwise_is_noticed(result: dict[str, Any]) -> 
         for name in ("ttft", "e2e")
     }
     cells[1] |= slower
-    errors = validate_against_bench(result | {"suites": [{"cells": cells}]}, spreads=(0.0, 0.5))
-    off = {one.quantity: one.error for one in errors if one.cell == "streams-4"}
+    found = validate_against_bench(result | {"suites": [{"cells": cells}]})
+    off = {one.quantity: one.error for load, one in found.held_out if load.cell.name == "streams-4"}
     assert off["e2e_mean_ms"] == pytest.approx(-1 / 3, abs=AIM)
     assert "ttft_p95_ms" not in off
+    assert abs(found.worst[1].error) > 0.3
 
 
 def test_cells_that_say_nothing_are_left_out(result: dict[str, Any]) -> None:
@@ -141,3 +214,82 @@ def test_prompts_of_two_lengths_tell_what_comes_on_top() -> None:
         cell["ttft"]["mean"]["value"] += 50
     found = card_of_bench(document, max_num_seqs=8, kv_cache_tokens=100_000)
     assert found.card.prefill_tokens_per_s == pytest.approx(TRUTH.prefill_tokens_per_s, rel=0.05)
+    assert found.on_top_s == pytest.approx(0.05, abs=0.005)
+
+
+@pytest.mark.no_cover
+def test_what_is_on_top_is_told_from_prompts_that_wait_for_each_other() -> None:
+    """Prompts of one length: half a second on every first token holds up no other, as a prefill would."""
+    cells = [_cell(streams) for streams in (1, 8, 32)]
+    for cell in cells:
+        for kind in ("ttft", "e2e"):
+            cell[kind]["mean"]["value"] += 500
+    found = card_of_bench({"suites": [{"cells": cells}]}, max_num_seqs=256, kv_cache_tokens=1_000_000)
+    assert found.on_top_s > 0.35
+    assert found.card.prefill_tokens_per_s > 0.5 * TRUTH.prefill_tokens_per_s
+
+
+def test_steps_between_measured_ones_lie_on_a_straight_line() -> None:
+    """10 ms for one, 30 ms for five: 20 for three, and 40 for seven, with the last slope."""
+    card = CardModel(TRUTH, 8, curve=((1.0, 10.0), (5.0, 30.0)))
+    assert card.steps_ms()[[0, 2, 4, 6]] == pytest.approx([10, 20, 30, 40])
+    assert set(CardModel(TRUTH, 8, curve=((1.0, 10.0),)).steps_ms()) == {10.0}
+    assert CardModel(TRUTH, 3).steps_ms() == pytest.approx([5.6, 5.6 + 0.28, 5.6 + 2 * 0.28])
+
+
+def test_a_short_bench_is_repeated_with_its_drain() -> None:
+    """Four streams that get one answer each: as many are simulated, and the drain counts."""
+    cell = _cell(4) | {"requests": 4, "window_s": [0.0, 5.0], "duration_s": 5.0, "output_tokens_mean": 100.0}
+    (short,) = read_cells({"suites": [{"cells": [cell]}]})
+    assert short.whole
+    card = CardModel(TRUTH, 256)
+    seen = repeat(short, card, NO_QUEUE, seed=1, requests=40)
+    assert len(seen.e2e_s) == 40
+    # 100 answers' tokens in the time that the longest of four takes: 4 x 100 / (TTFT + 99 steps of 6.44 ms)
+    assert seen.tokens_per_s == pytest.approx(4 * 100 / max(seen.e2e_s), rel=0.05)
+
+
+def test_streams_that_are_refused_wait_as_the_bench_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve for two places and a queue of one: asked again after 0.1, 0.2, 0.4, ... s, not without end."""
+    through = {"replicas": {"r0": {}}, "window_s": [0.5, 2.0], "duration_s": 3.0, "requests": 20}
+    (full,) = read_cells({"suites": [{"cells": [_cell(12) | through]}]})
+    asked: list[float] = []
+    submit = Farm.submit
+
+    def counted(farm: Farm, request: Request, now: float) -> None:
+        asked.append(now)
+        submit(farm, request, now)
+
+    monkeypatch.setattr(Farm, "submit", counted)
+    rules = NO_QUEUE.model_copy(update={"max_queued_standard": 1})
+    seen = repeat(full, CardModel(TRUTH, 2), rules, seed=1, requests=1)
+    assert seen.e2e_s
+    # A stream that is never served is refused at 0, 0.1, 0.3, 0.7 and 1.5 s of these two; few are served.
+    assert 9 * 3 < len(asked) < 12 * 7
+
+
+@pytest.mark.no_cover
+def test_what_never_begins_in_the_window_has_no_times() -> None:
+    """Where the first answers take longer than the whole measurement only tokens count."""
+    cells = [_cell(streams) for streams in (1, 4, 12)]
+    late = cells[1] | {"window_s": [0.05, 0.1], "duration_s": 2.0, "requests": 4}
+    found = validate_against_bench({"suites": [{"cells": [cells[0], late, cells[2]]}]})
+    assert [one.quantity for _, one in found.held_out] == ["tokens_per_s"]
+
+
+def test_a_rate_is_repeated_with_as_many_requests() -> None:
+    """About twenty in a window of ten seconds; just twenty in a whole measurement."""
+    cell = _cell(1) | {
+        "asked_streams": None,
+        "asked_rate_per_s": 2.0,
+        "shape": {"type": "rate"},
+        "requests": 20,
+        "window_s": [10.0, 20.0],
+        "duration_s": 30.0,
+    }
+    whole = cell | {"window_s": [0.0, 30.0], "achieved_rate_per_s": 2.0}
+    (rate,), (to_the_end,) = (read_cells({"suites": [{"cells": [one]}]}) for one in (cell, whole))
+    assert len(repeat(to_the_end, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=1).e2e_s) == 20
+    seen = repeat(rate, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=1)
+    assert seen.window_s == 10
+    assert 10 <= len(seen.ttft_s) <= 30

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from benchmarks._closed_form import erlang_b, erlang_c, md1_wait_s, mmc_wait_s
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.costsim.queueing.closed_form import erlang_b, erlang_c, md1_wait_s, mmc_wait_s
 
 
 def test_erlang_b_agrees_with_the_definition() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 
 import pytest
@@ -101,6 +100,11 @@ def test_more_cards_never_lower_goodput() -> None:
     assert goods[0] < goods[2]
 
 
+def _all_answered(outcome: Outcome) -> bool:
+    answered = outcome.overall.endings.get(Ending.ANSWERED, 0)
+    return not outcome.cloud_run.rejected and answered == outcome.overall.requests
+
+
 def test_an_overloaded_box_refuses_and_the_fallback_pays() -> None:
     """More than one card can make: the gateway refuses, PREMIUM suffers least, and what falls back is counted
     in tokens; BATCH does not fall back.
@@ -113,14 +117,14 @@ def test_an_overloaded_box_refuses_and_the_fallback_pays() -> None:
     assert not batch.fallback
     assert outcome.fallback.requests == outcome.overall.fallback > 0
     assert outcome.fallback.answer_tokens / outcome.fallback.requests == pytest.approx(200, rel=0.1)
-    assert not outcome.holds
+    assert not _all_answered(outcome)
 
 
 def test_a_quiet_box_holds_and_mostly_idles() -> None:
     """One request in ten seconds: everybody is answered, and the box draws little more than idle."""
     patient = dict.fromkeys(PriorityClass, math.inf)
     outcome = simulate(_load(0.1, deadlines_s=patient), _system(), hours=1.0, seed=4)
-    assert outcome.holds
+    assert _all_answered(outcome)
     assert outcome.overall.attainment == 1.0
     assert outcome.cards.busy_share == pytest.approx(0.1 * 200 * 0.0056, rel=0.5)
     watts = 200 + 800 * outcome.cards.busy_share
@@ -128,6 +132,7 @@ def test_a_quiet_box_holds_and_mostly_idles() -> None:
     assert outcome.energy.kwh == pytest.approx(watts * outcome.window_s / 3.6e6)
 
 
+@pytest.mark.no_cover
 def test_tokens_and_prompts_are_what_was_asked() -> None:
     """Tokens a second are arrivals times lengths, the batch follows from Little's law."""
     outcome = simulate(_load(6.0), _system(2), hours=0.5, seed=5)
@@ -156,14 +161,7 @@ def test_no_users_cost_no_requests() -> None:
         0,
     )
     assert outcome.energy.mean_w == 200.0
-    assert outcome.holds
-
-
-def test_an_outcome_is_json() -> None:
-    """`to_data` survives JSON with the endings by their names."""
-    data = simulate(_load(5.0), _system(), hours=0.02, seed=1).to_data()
-    assert json.loads(json.dumps(data))["overall"]["endings"]["answered"] > 0
-    assert data["provenance"] == "simulated"
+    assert _all_answered(outcome)
 
 
 def test_a_time_of_nothing_is_an_error() -> None:

@@ -8,9 +8,9 @@ from heapq import heappop, heappush
 import numpy as np
 import pytest
 
+from benchmarks._closed_form import md1_wait_s, mmc_wait_s
 from dreamseed_cli.costsim.queueing.arrivals import Asked
 from dreamseed_cli.costsim.queueing.card import CardModel
-from dreamseed_cli.costsim.queueing.closed_form import md1_wait_s, mmc_wait_s
 from dreamseed_cli.costsim.queueing.outcome import Floats
 from dreamseed_cli.costsim.queueing.path import Path
 from dreamseed_cli.costsim.queueing.system import CloudRunSettings, System
@@ -78,6 +78,7 @@ def _interval(values: Floats, batches: int = 20) -> tuple[float, float]:
     return float(means.mean()), 2.861 * float(means.std(ddof=1)) / math.sqrt(batches)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("places", "load"), [(1, 0.5), (4, 0.6), (16, 0.8)])
 def test_mmc_waits_as_erlang_says(places: int, load: float) -> None:
     """Poisson arrivals and exponential service at c places: each wait is that of the exact recursion but for
@@ -99,6 +100,7 @@ def test_mmc_waits_as_erlang_says(places: int, load: float) -> None:
     assert abs(p95 - known) <= max(0.01 * known, spread)
 
 
+@pytest.mark.no_cover
 def test_md1_waits_as_pollaczek_and_khinchine_say() -> None:
     """Constant service at one place: half of what M/M/1 waits."""
     rng = np.random.default_rng(11)
