@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from typing import Final
 
+from dreamseed_cli.backup.ending import as_interruption
 from dreamseed_cli.backup.lock import only_one
 from dreamseed_cli.backup.notify import Alarm, Hooks, Message, changes, still_known, tell
-from dreamseed_cli.backup.records import RunRecord, read_record, write_record
-from dreamseed_cli.backup.rpo import LiveRpo
+from dreamseed_cli.backup.records import RunRecord, Untold, change_record
 from dreamseed_cli.backup.run import Report
 from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.textfile import write_textfile
+from dreamseed_cli.backup.wal.outage import read_state
 from dreamseed_cli.core.errors import DreamseedError, InterruptedByUser
+
+_MOST_UNTOLD: Final = 50
+"""Messages that wait for a hook which works again: the newest ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,47 +32,92 @@ class Attended:
     hook_errors: tuple[DreamseedError, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What was kept, and what went wrong with hooks or the textfile."""
+
+    record: RunRecord
+    errors: tuple[DreamseedError, ...]
+
+
+Judge = Callable[[RunRecord], tuple[RunRecord, Mapping[Alarm, str | None]]]
+"""Given the record as it is: as it should be, and what is wrong, None where it is fine (notify.changes)."""
+
+
 def attended_run(settings: Settings, make: Callable[[], Report], now: Callable[[], datetime]) -> Attended:
     """Run `make` alone on this host; its end is recorded and told. Raises AlreadyRunning, or make's error."""
     with only_one(settings.home, "backup"):
         try:
-            report = make()
+            with as_interruption():
+                report = make()
         except Exception as error:
             _failed(settings, str(error), now())
             raise
         except KeyboardInterrupt:
             _failed(settings, str(InterruptedByUser("interrupted")), now())
             raise
-        record = _good(read_record(settings.home), report)
         trouble = "; ".join(str(problem) for problem in report.problems)
         found = {Alarm.FAILED: f"the backup was made, but: {trouble}" if trouble else None, Alarm.LATE: None}
-        return Attended(report, tuple(settle(settings, record, found, now())))
+        settled = settle(settings, lambda before: (_good(before, report), found), now())
+        return Attended(report, settled.errors)
 
 
-def settle(
-    settings: Settings,
-    record: RunRecord,
-    found: Mapping[Alarm, str | None],
-    now: datetime,
-    rpo: LiveRpo | None = None,
-) -> list[DreamseedError]:
-    """Tell what is new, keep the record, and write the textfile; what went wrong with hooks or that file.
+def settle(settings: Settings, judge: Judge, now: datetime) -> Settled:
+    """Tell what is new, and what a hook failed to take before; keep the record, and write the textfile.
 
-    The record is kept first: a hook that hangs the machine must not make the next tick tell it all again.
+    The record is kept first: a hook that hangs the machine must not make the next tick tell it all again. It
+    is judged as it is then: a run and a look beside it settle both.
     """
-    told = changes(record.alarms, found)
-    record = record.model_copy(update={"alarms": still_known(record.alarms, found)})
-    write_record(settings.home, record)
-    table, errors = settings.table, []
-    hooks = Hooks(table.notify.command, table.notify.webhook_env, table.notify.timeout_s)
-    for kind, text in told:
-        errors += tell(hooks, Message.of(kind, text, socket.gethostname(), now), os.environ)
-    if table.textfile is not None:
-        try:
-            write_textfile(Path(table.textfile).expanduser(), record, rpo)
-        except DreamseedError as error:
-            errors.append(error)
-    return errors
+    hooks = _hooks(settings)
+    due: list[Untold] = []
+
+    def judged(before: RunRecord) -> RunRecord:
+        record, found = judge(before)
+        new = changes(before.alarms, found)
+        due.extend(before.untold)
+        due.extend(Untold(kind=kind, text=text, at=now, way=way) for kind, text in new for way in hooks.ways)
+        return record.model_copy(update={"alarms": still_known(before.alarms, found), "untold": ()})
+
+    record = change_record(settings.home, judged)
+    untold, errors = _told(hooks, due)
+    if untold:
+
+        def keep(found: RunRecord) -> RunRecord:
+            return found.model_copy(update={"untold": (*untold, *found.untold)[-_MOST_UNTOLD:]})
+
+        record = change_record(settings.home, keep)
+    try:
+        write_textfile(settings.textfile, record, read_state(settings.wal_state))
+    except DreamseedError as error:
+        errors.append(error)
+    return Settled(record, tuple(errors))
+
+
+def _hooks(settings: Settings) -> Hooks:
+    table = settings.table.notify
+    return Hooks(table.command, table.webhook_env, table.timeout_s)
+
+
+def _told(hooks: Hooks, due: Sequence[Untold]) -> tuple[list[Untold], list[DreamseedError]]:
+    """Those that a hook failed to take, and why. After its first failure a hook is left alone until the next
+    tick: each message would take its whole timeout. One that the profile has no more is owed nothing.
+    """
+    untold, errors, broken = list[Untold](), list[DreamseedError](), set[str]()
+    for one in due:
+        if one.way not in hooks.ways:
+            continue
+        failed = [] if one.way in broken else _tell_one(hooks, one)
+        if failed:
+            errors += failed
+            broken.add(one.way)
+        if one.way in broken:
+            untold.append(one)
+    return untold, errors
+
+
+def _tell_one(hooks: Hooks, one: Untold) -> list[DreamseedError]:
+    message = Message.of(one.kind, one.text, socket.gethostname(), one.at)
+    return tell(hooks.only(one.way), message, os.environ)
 
 
 def _good(before: RunRecord, report: Report) -> RunRecord:
@@ -90,9 +139,10 @@ def _good(before: RunRecord, report: Report) -> RunRecord:
 
 def _failed(settings: Settings, error: str, now: datetime) -> None:
     """Nothing here may hide the failure itself."""
-    before = read_record(settings.home)
-    record = before.model_copy(
-        update={"failed": now, "error": error, "failures_in_a_row": before.failures_in_a_row + 1}
-    )
+
+    def judge(before: RunRecord) -> tuple[RunRecord, Mapping[Alarm, str | None]]:
+        update = {"failed": now, "error": error, "failures_in_a_row": before.failures_in_a_row + 1}
+        return before.model_copy(update=update), {Alarm.FAILED: error}
+
     with suppress(OSError):
-        settle(settings, record, {Alarm.FAILED: error}, now)
+        settle(settings, judge, now)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from dreamseed_cli.backup.manifest import (
+    Blob,
     Level,
     Manifest,
     ManifestInvalid,
@@ -21,19 +22,22 @@ from dreamseed_cli.backup.manifest import (
 )
 from dreamseed_cli.backup.names import (
     BACKUPS,
+    BLOBS,
     PINS,
     VERIFICATIONS,
     Kind,
     NameInvalid,
+    blob_name,
     manifest_name,
     parse_backup_object,
     parse_pin,
     parse_verification,
     part_name,
 )
+from dreamseed_cli.backup.pool import Pool
 from dreamseed_cli.backup.retention import Backup
 from dreamseed_cli.backup.store.base import Store, Stored
-from dreamseed_cli.backup.store.errors import ObjectCorrupt, ObjectMissing
+from dreamseed_cli.backup.store.errors import ObjectCorrupt, ObjectMissing, StoreRefused
 from dreamseed_cli.backup.wal_names import SegmentRange, WalSegment, parse_lsn
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup
 
@@ -43,14 +47,17 @@ _READERS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A backup that is there whole, as far as names, sizes and its manifest tell.
+    """A backup whose database is there whole, as far as names, sizes and its manifest tell.
 
-    proof: the highest that is recorded, in the manifest or later. pinned: likewise.
+    proof: the highest that is recorded, in the manifest or later. pinned: likewise. lost: contents of its
+    folders that are missing or changed, by their plain SHA-256. Many backups share one: were they no backups
+    any more, one lost picture would take all databases along, and retention the WAL behind them.
     """
 
     manifest: Manifest
     proof: Proof
     pinned: bool
+    lost: Mapping[str, DreamseedError] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -66,6 +73,7 @@ class Entry:
             started=self.manifest.span.started,
             level=self.proof.level,
             wal=_wal_range(self.manifest),
+            cluster=identity.system_identifier,
         )
 
 
@@ -103,11 +111,14 @@ class Catalog:
     def next_older(self, backup_id: str) -> Entry | None:
         """The good backup to offer when this one turns out to be damaged: the newest that is older.
 
-        A damaged id is placed by its stamp, since its sequence number cannot be read.
+        A damaged id is placed by its stamp, since its sequence number cannot be read. For one whose folders
+        are not whole, one whose folders are.
         """
         ids = [entry.id for entry in self.backups]
         if backup_id in ids:
-            return next(iter(self.backups[ids.index(backup_id) + 1 :]), None)
+            at = ids.index(backup_id)
+            older = self.backups[at + 1 :]
+            return next((entry for entry in older if not (self.backups[at].lost and entry.lost)), None)
         return next((entry for entry in self.backups if entry.id < backup_id), None)
 
 
@@ -123,22 +134,29 @@ class _Listing:
         return list(self.parts.values())
 
 
-def read_catalog(store: Store) -> Catalog:
+def read_catalog(store: Store, known: Iterable[Manifest] = ()) -> Catalog:
     """List and read all manifests. Store errors other than a missing or corrupt object are raised.
 
-    Parts are compared by name and size, and by digest where the store tells one; they are not downloaded.
+    Parts and folders' contents are compared by name and size, and by digest where the store tells one; they
+    are not downloaded.
+    known: manifests read before, which never change: they are listed again, and not fetched.
     """
+    read = {manifest.identity.backup_id: manifest for manifest in known}
     listings, foreign = _list_backups(store)
     proofs, pins = _proofs(store), _pins(store)
     complete = [id_ for id_, listing in listings.items() if listing.manifest is not None]
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="catalog") as pool:
-        manifests = dict(zip(complete, pool.map(_reader(store), complete), strict=True))
+    asked = [id_ for id_ in complete if id_ not in read]
+    with Pool(_READERS, "catalog") as pool:
+        fetched = dict(zip(asked, pool.map(_reader(store), asked), strict=True))
+    manifests = {id_: fetched.get(id_) or read[id_] for id_ in complete}
+    blobs = _list_blobs(store, manifests.values())
     good: list[Entry] = []
     damaged: list[Damaged] = []
     for id_, found in manifests.items():
         errors = _part_errors(found, listings[id_], store.name) if isinstance(found, Manifest) else found
         if isinstance(found, Manifest) and not errors:
-            good.append(Entry(found, _highest([found.proof, *proofs[id_]]), found.pinned or id_ in pins))
+            proof, pinned = _highest([found.proof, *proofs[id_]]), found.pinned or id_ in pins
+            good.append(Entry(found, proof, pinned, _lost(found, blobs, store.name)))
         else:
             damaged.append(Damaged(id_, tuple(errors)))
     return Catalog(
@@ -149,6 +167,20 @@ def read_catalog(store: Store) -> Catalog:
         ),
         foreign=tuple(foreign),
     )
+
+
+def hidden(store: Store, runs: Iterable[str]) -> frozenset[str]:
+    """Of the ids of unfinished runs, those whose manifest another program hid: shown again, they are backups
+    again. StoreRefused where the key may not list versions.
+    """
+    return frozenset(id_ for id_ in runs if not all(one.marker for one in store.versions(manifest_name(id_))))
+
+
+def hidden_if_told(store: Store, catalog: Catalog) -> frozenset[str]:
+    """The same for a list to people: none where the key may not ask."""
+    with suppress(StoreRefused):
+        return hidden(store, (run.id for run in catalog.incomplete))
+    return frozenset()
 
 
 def _list_backups(store: Store) -> tuple[dict[str, _Listing], list[str]]:
@@ -165,6 +197,13 @@ def _list_backups(store: Store) -> tuple[dict[str, _Listing], list[str]]:
         else:
             listings[found.backup_id].parts[found.part] = stored
     return dict(listings), foreign
+
+
+def _list_blobs(store: Store, found: Iterable[Manifest | tuple[DreamseedError, ...]]) -> dict[str, Stored]:
+    """Folders' contents by name; not asked for where no backup has any."""
+    if not any(one.folders for one in found if isinstance(one, Manifest)):
+        return {}
+    return {stored.name: stored for stored in store.list(BLOBS)}
 
 
 def _proofs(store: Store) -> defaultdict[str, list[Proof]]:
@@ -218,11 +257,31 @@ def _part_error(
     part: StoredPart, stored: Stored | None, manifest: Manifest, store: str
 ) -> DreamseedError | None:
     place = f"{store}: {part_name(manifest.identity.backup_id, part.index)}"
+    return _object_error(part, stored, f"a part of '{part.stream}'", place)
+
+
+def _lost(manifest: Manifest, stored: Mapping[str, Stored], store: str) -> dict[str, DreamseedError]:
+    """Contents of its folders that are missing, of another size, or of another digest than it says."""
+    lost: dict[str, DreamseedError] = {}
+    for folder in manifest.folders:
+        for blob in folder.blobs:
+            name = blob_name(blob.plain_sha256)
+            what = f"content of the folder '{folder.name}'"
+            error = _object_error(blob, stored.get(name), what, f"{store}: {name}")
+            if error is not None:
+                lost[blob.plain_sha256] = error
+    return lost
+
+
+def _object_error(
+    told: StoredPart | Blob, stored: Stored | None, what: str, place: str
+) -> DreamseedError | None:
+    """told: what the manifest says of it. stored: what the store lists; None: nothing."""
     if stored is None:
-        return ObjectMissing(f"a part of '{part.stream}' is not in the store", place=place)
-    if stored.size != part.stored_size:
-        return ObjectCorrupt(f"it has {stored.size} bytes, the manifest says {part.stored_size}", place=place)
-    if stored.sha256 not in {None, part.cipher_sha256}:
+        return ObjectMissing(f"{what} is not in the store", place=place)
+    if stored.size != told.stored_size:
+        return ObjectCorrupt(f"it has {stored.size} bytes, the manifest says {told.stored_size}", place=place)
+    if stored.sha256 not in {None, told.cipher_sha256}:
         return ObjectCorrupt("its SHA-256 is not the one in the manifest", place=place)
     return None
 

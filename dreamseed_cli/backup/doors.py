@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dreamseed_cli.backup.catalog import read_catalog
+from dreamseed_cli.backup.archiver import Archiver, read_archiver
+from dreamseed_cli.backup.catalog import Catalog, Entry, read_catalog
 from dreamseed_cli.backup.cold import copy_backup
 from dreamseed_cli.backup.folders import backup_folder, known_blobs
 from dreamseed_cli.backup.heartbeat import beat
@@ -24,6 +24,7 @@ from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.source import Source
 from dreamseed_cli.backup.sources import make_source
 from dreamseed_cli.backup.status import Status, read_status
+from dreamseed_cli.backup.wal.outage import read_state
 
 
 def utc_now() -> datetime:
@@ -49,43 +50,52 @@ class Doors:
     dsn: Callable[[], str]
 
     def backup(self, kind: Kind, *, pin: bool = False) -> Report:
-        """One run. Everything that can be missing is asked for before anything is read."""
+        """One run. What it needs is asked for before anything is read; what the second copy needs, once there
+        is a backup: a key that is missing there must not keep one from being made.
+        """
         settings, table = self.settings, self.settings.table
         recipients, folders = tuple(settings.recipients()), settings.folders()
-        store, cold = settings.open(), settings.open_cold()
-        source: Source = make_source(kind, self.dsn())
+        store = settings.open()
+        source: Source = self._source(kind)
         progress = Progress(sys.stderr, source.expected_bytes())
         wish = Wish(recipients, table.compression_level, table.threads, pin, progress.told)
 
         def copy(manifest: Manifest) -> None:
-            if cold is not None:
+            cold = settings.open_cold()
+            if cold is None:
+                return
+            try:
                 copy_backup(store, cold, manifest, threads=table.threads)
+            finally:
+                cold.close()
 
         try:
-            after = After(self.prune, copy if cold is not None else None)
+            after = After(self.prune, copy if table.cold is not None else None)
             return run_backup(store, source, wish, after, _taking(folders, recipients))
         finally:
             progress.end()
             store.close()
-            if cold is not None:
-                cold.close()
 
     def rehearse(self, kind: Kind) -> Ready:
         """Ask for everything that a run needs, and store nothing."""
         settings = self.settings
         recipients, folders = tuple(settings.recipients()), tuple(settings.folders())
-        expected = make_source(kind, self.dsn()).expected_bytes() or 0
+        expected = self._source(kind).expected_bytes() or 0
         store = settings.open()
         try:
             return Ready(expected, recipients, folders, len(read_catalog(store).backups))
         finally:
             store.close()
 
-    def prune(self) -> Pruned:
-        """Delete what no rule keeps, with the key that may."""
+    def _source(self, kind: Kind) -> Source:
+        settings = self.settings
+        return make_source(kind, self.dsn(), settings.temp, digests=settings.table.digests)
+
+    def prune(self, catalog: Catalog) -> Pruned:
+        """Delete what no rule keeps, with the key that may. catalog: just read."""
         store = self.settings.open("prune")
         try:
-            return prune(store, plan_pruning(store, self.settings.rules, utc_now()))
+            return prune(store, plan_pruning(store, self.settings.rules, utc_now(), catalog=catalog))
         finally:
             store.close()
 
@@ -94,30 +104,39 @@ class Doors:
         settings = self.settings
         store = settings.open()
         try:
-            return read_status(store, settings.identities_if_any(), utc_now(), settings.table.rpo_target_s)
+            archiving = read_state(settings.wal_state)
+            identities, target_s = settings.identities_if_any(), settings.table.rpo_target_s
+            return read_status(store, identities, utc_now, target_s, archiving)
         finally:
             store.close()
 
-    def look(self) -> LiveRpo | None:
-        """A heartbeat first, if backups are physical: logical ones reach no further with any WAL."""
-        if self.settings.table.kind == "physical":
-            store = self.settings.open()
-            try:
-                beat(self.dsn(), store, utc_now)
-            finally:
-                store.close()
+    def archiver(self) -> Archiver | None:
+        """How the server's archiver does; None where backups are logical, or the server archives nothing."""
+        return read_archiver(self.dsn()) if self._physical else None
+
+    def beat(self) -> None:
+        """A heartbeat, if backups are physical: logical ones reach no further with any WAL."""
+        if not self._physical:
+            return
+        store = self.settings.open()
+        try:
+            beat(self.dsn(), store, utc_now)
+        finally:
+            store.close()
+
+    def look(self) -> LiveRpo:
+        """What would be lost now. The store tells it, also while the server is down."""
         return self.status().rpo
+
+    @property
+    def _physical(self) -> bool:
+        return self.settings.table.kind == "physical"
 
 
 def _taking(folders: Mapping[str, Path], recipients: Sequence[str]) -> TakeFolders:
-    def take(uploader: Uploader, known: Sequence[Manifest]) -> tuple[tuple[Folder, ...], tuple[Stream, ...]]:
+    def take(uploader: Uploader, known: Sequence[Entry]) -> tuple[tuple[Folder, ...], tuple[Stream, ...]]:
         blobs = known_blobs(known, recipients)
         saved = [backup_folder(name, path, uploader, blobs) for name, path in folders.items()]
         return tuple(one.folder for one in saved), tuple(one.stream for one in saved)
 
     return take
-
-
-def end_in_order() -> None:
-    """SIGTERM, which systemd sends, ends a run as Ctrl-C does: with its children, and recorded as failed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)

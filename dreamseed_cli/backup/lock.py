@@ -6,11 +6,14 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final, TextIO
 
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.core.processes import ProcessIdentity, boot_id
+
+_NAME: Final = "run.lock"
 
 
 class AlreadyRunning(DreamseedError):
@@ -27,16 +30,9 @@ def only_one(home: Path, what: str) -> Iterator[None]:
     The kernel lets go of it however its holder ends. The file says who that is: pid, start time, boot.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = home / "run.lock"
+    path = home / _NAME
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AlreadyRunning(
-                f"another run is at work: {_holder(file.read())}",
-                place=str(path),
-                remedy="Wait for it, or end it: what it uploaded so far counts for nothing.",
-            ) from error
+        _lock(file, path)
         me = ProcessIdentity.of(os.getpid())
         file.truncate(0)
         file.write(
@@ -46,6 +42,24 @@ def only_one(home: Path, what: str) -> Iterator[None]:
         )
         file.flush()
         yield
+
+
+def refuse_second(home: Path) -> None:
+    """AlreadyRunning if another process holds the lock now. Whether this one may run, `only_one` decides."""
+    path = home / _NAME
+    with suppress(FileNotFoundError), path.open(encoding="utf-8") as file:
+        _lock(file, path)
+
+
+def _lock(file: TextIO, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise AlreadyRunning(
+            f"another run is at work: {_holder(file.read())}",
+            place=str(path),
+            remedy="Wait for it, or end it: what it uploaded so far counts for nothing.",
+        ) from error
 
 
 def _holder(text: str) -> str:

@@ -50,9 +50,9 @@ class Level(StrEnum):
     REREAD = "uploaded-and-reread"
     """Every part was read back from the store and its digest was equal."""
     RESTORED = "restored"
-    """A server was restored from it and started."""
+    """A server was restored from it and started; files and WAL were checked, what tables hold was not."""
     DIGESTS_EQUAL = "restored-and-digests-equal"
-    """And every table's content was what it was at the snapshot."""
+    """And every table held what it held when it was digested (`Manifest.tables`)."""
 
     @property
     def rank(self) -> int:
@@ -161,6 +161,19 @@ class Extension(Part):
     version: Named
 
 
+class Locale(Part):
+    """How a database compares and classifies text, beside its collation.
+
+    ctype: `datctype`. provider: None: the server knows of none (before PostgreSQL 15). name: the provider's
+    own locale; empty for libc, whose are collation and ctype.
+    """
+
+    ctype: str
+    provider: Literal["libc", "icu", "builtin"] | None = None
+    name: str = ""
+    icu_rules: str = ""
+
+
 class Database(Part):
     """One database of the cluster."""
 
@@ -169,6 +182,12 @@ class Database(Part):
     collation: str
     size: Bytes
     """`pg_database_size()`: what a restore will need on the disk, about."""
+    locale: Locale | None = None
+    """None: made before it was kept."""
+
+
+DigestMethod = Literal["md5", "hash64"]
+"""How a row becomes two numbers of 64 bits: see `logical.digests`. md5: before there was a choice."""
 
 
 class Table(Part):
@@ -179,6 +198,25 @@ class Table(Part):
     name: Named
     rows: Annotated[int, Field(ge=0)]
     digest: Sha256 | None
+
+
+class Content(Part):
+    """Where in the WAL a physical backup's tables were digested: recovery to there must give the same.
+
+    point: the restore point's name; None: the backup's own end. at: by the server's clock. note: why there
+    are no digests; then nothing else is set.
+    """
+
+    point: str | None = None
+    lsn: Lsn | None = None
+    at: AwareDatetime | None = None
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _taken_or_not(self) -> Self:
+        if not (self.lsn is None) == (self.at is None) == (self.note != "") or (self.point and self.note):
+            raise ValueError("content has a place and a moment, or a note that says why not")
+        return self
 
 
 class Producer(Part):
@@ -225,6 +263,10 @@ class Manifest(Part):
     extensions: tuple[Extension, ...]
     roles: tuple[Named, ...]
     tables: tuple[Table, ...]
+    digest_method: DigestMethod = "md5"
+    """Of all tables: a restore is compared by the same."""
+    content: Content | None = None
+    """Of a physical backup whose digests were wanted."""
     folders: tuple[Folder, ...] = ()
     compression: Compression
     recipients: tuple[Recipient, ...]
@@ -241,6 +283,10 @@ class Manifest(Part):
             raise ValueError("wal stands in a physical backup, and only there")
         if parse_backup_id(self.identity.backup_id).kind is not kind:
             raise ValueError("identity.backup_id names another kind than identity.kind")
+        if kind is Kind.LOGICAL and self.content is not None:
+            raise ValueError("content stands in a physical backup only")
+        if kind is Kind.PHYSICAL and self.tables and (self.content is None or self.content.lsn is None):
+            raise ValueError("tables of a physical backup need a place in content")
         for name in ("producers", "streams", "parts", "recipients"):
             # Checked here: pydantic calls a field too short, too, when only one of its items is wrong.
             if not getattr(self, name):
@@ -266,6 +312,14 @@ class Manifest(Part):
     def to_bytes(self) -> bytes:
         """Canonical JSON: keys sorted, no spaces, UTF-8; the same manifest gives the same bytes."""
         data = self.model_dump(mode="json")
+        # As in manifests from before there were such.
+        if self.content is None:
+            del data["content"]
+        if self.digest_method == "md5":
+            del data["digest_method"]
+        for database in data["databases"]:
+            if database["locale"] is None:
+                del database["locale"]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return text.encode()
 

@@ -7,6 +7,7 @@
     verifications/<backup id>/<stamp>.<level>    what was proven later: manifests are never changed
     pins/<backup id>
     heartbeats/<stamp>.<timeline>.<LSN>          where the server's WAL stood at a moment
+    clusters/<system identifier>                 whose the store is: see owner
 
 Names hold digests of plain bytes, as the same bytes sealed twice differ: whoever can list the store can tell
 whether it holds a file that he has himself, and nothing else.
@@ -30,6 +31,7 @@ BLOBS: Final = "blobs/"
 VERIFICATIONS: Final = "verifications/"
 PINS: Final = "pins/"
 HEARTBEATS: Final = "heartbeats/"
+CLUSTERS: Final = "clusters/"
 
 BACKUP_ID_PATTERN: Final = r"[0-9]{8}T[0-9]{6}Z-(?:logical|physical)-[0-9a-f]{8}"
 SHA256_PATTERN: Final = r"[0-9a-f]{64}"
@@ -39,6 +41,7 @@ _MOST_PARTS: Final = 1_000_000
 _BACKUP_OBJECT: Final = re.compile(rf"backups/({BACKUP_ID_PATTERN})/(?:manifest\.json|parts/([0-9]{{6}}))")
 _WAL_OBJECT: Final = re.compile(rf"wal/([0-9A-F]{{8}})/([0-9A-Za-z.]+)\.({SHA256_PATTERN})")
 _VERIFICATION: Final = re.compile(rf"verifications/({BACKUP_ID_PATTERN})/([0-9]{{8}}T[0-9]{{6}}Z)\.([a-z-]+)")
+_CLUSTER: Final = re.compile(r"clusters/([0-9]{1,20})")
 _HEARTBEAT: Final = re.compile(r"heartbeats/([0-9]{8}T[0-9]{6}Z)\.([0-9A-F]{8})\.([0-9A-F]{16})")
 
 
@@ -204,6 +207,21 @@ def parse_verification(name: str) -> VerificationObject:
     if found is None:
         raise NameInvalid("not a verification of a backup", place=name)
     return VerificationObject(found[1], parse_stamp(found[2]), found[3])
+
+
+def cluster_name(system: str) -> str:
+    """The object that says that the store is this cluster's; system: PostgreSQL's identifier of it."""
+    name = CLUSTERS + system
+    parse_cluster(name)
+    return name
+
+
+def parse_cluster(name: str) -> str:
+    """NameInvalid if nothing under `clusters/` is called so."""
+    found = _CLUSTER.fullmatch(name)
+    if found is None:
+        raise NameInvalid("not a cluster's system identifier", place=name)
+    return found[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Tells somebody that backups failed, are late, or lose too much, and that it is over: once for each.
 
-A hook that fails changes nothing of the run; it is reported beside it.
+A hook that fails changes nothing of the run; it is reported beside it, and told again with the next tick.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError, UsageError
 
 _REST = 300
+COMMAND: Final = "command"
+WEBHOOK: Final = "webhook"
 
 
 class Alarm(StrEnum):
@@ -31,11 +34,17 @@ class Alarm(StrEnum):
     """No backup was made since the last scheduled hour, with the time it may take."""
     RPO = "rpo"
     """More work than the target would be lost now."""
+    WAL = "wal"
+    """WAL that cannot be archived fills the database's disk, or waits for longer than the RPO's target."""
+    BLIND = "blind"
+    """For longer than the RPO's target nobody could see what would be lost."""
+    DRILL = "drill"
+    """A rehearsal failed, missed a target, or is overdue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """kind: `failed`, `late`, `rpo`, or one of them with `-over`. text: for people. at: ISO 8601, UTC."""
+    """kind: an alarm, or one with `-over` at its end. text: for people. at: ISO 8601, UTC."""
 
     kind: str
     text: str
@@ -59,11 +68,27 @@ class Hooks:
     webhook_env: str | None = None
     timeout_s: float = 20.0
 
+    def only(self, way: str) -> Hooks:
+        """Without the others."""
+        return replace(
+            self,
+            command=self.command if way == COMMAND else (),
+            webhook_env=self.webhook_env if way == WEBHOOK else None,
+        )
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The names of those there are."""
+        return tuple(way for way, there in ((COMMAND, self.command), (WEBHOOK, self.webhook_env)) if there)
+
 
 _OVER: Mapping[Alarm, str] = {
     Alarm.FAILED: "backups work again",
     Alarm.LATE: "a backup was made, late",
     Alarm.RPO: "what would be lost is within its target again",
+    Alarm.WAL: "WAL is archived again",
+    Alarm.BLIND: "what would be lost can be seen again",
+    Alarm.DRILL: "the rehearsals are in order again",
 }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from dreamseed_cli.backup.catalog import Catalog, Entry
-from dreamseed_cli.backup.names import Kind
+from dreamseed_cli.backup.catalog import Catalog, Damaged, Entry
+from dreamseed_cli.backup.names import Kind, parse_backup_id
 from dreamseed_cli.backup.physical.recovery import Goal
 from dreamseed_cli.backup.rpo import LiveRpo
 from dreamseed_cli.backup.verify import choose
@@ -16,14 +16,17 @@ from dreamseed_cli.core.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """bytes: plain ones to fetch. seconds: computed from the rate at which the backup was made; None where
-    that is not known. lost: in a sentence.
+    """bytes: plain ones to fetch. seconds: computed from the last restore's rate, or from that at which the
+    backup was made; None where neither is known. measured: whether it is a restore's. lost: in a sentence.
+    skipped: see skipped_for.
     """
 
     entry: Entry
     bytes: int
     seconds: float | None
+    measured: bool
     lost: str
+    skipped: tuple[Damaged, ...] = ()
 
 
 def base_for(catalog: Catalog, wanted: str | None, goal: Goal) -> Entry:
@@ -45,15 +48,36 @@ def base_for(catalog: Catalog, wanted: str | None, goal: Goal) -> Entry:
     )
 
 
-def preview(entry: Entry, goal: Goal, rpo: LiveRpo | None) -> Preview:
-    """rpo: of the archive now; None where no archive carries it further."""
+def skipped_for(catalog: Catalog, chosen: Entry, wanted: str | None, goal: Goal) -> tuple[Damaged, ...]:
+    """Damaged backups that base_for passed over for an older one, newest first: more is lost for them.
+
+    None of them where somebody named the backup. What they were is told by their ids alone.
+    """
+    if wanted not in {None, "latest"}:
+        return ()
+    return tuple(one for one in catalog.damaged if one.id > chosen.id and _could_reach(one.id, goal))
+
+
+def preview(
+    entry: Entry,
+    goal: Goal,
+    rpo: LiveRpo | None,
+    last_rate: float | None,
+    skipped: tuple[Damaged, ...] = (),
+    doubt: str = "",
+) -> Preview:
+    """rpo: of the archive now; None where none carries it further. last_rate: of a restore of this kind.
+    doubt: why the goal may not be reached (goal.check_goal).
+    """
     manifest = entry.manifest
-    rate = _own_rate(entry)
+    rate = last_rate or _own_rate(entry)
     return Preview(
         entry=entry,
         bytes=manifest.plain_bytes,
         seconds=manifest.plain_bytes / rate if rate else None,
-        lost=_lost(entry, goal, rpo),
+        measured=last_rate is not None,
+        lost=f"{_lost(entry, goal, rpo)} {doubt}".rstrip(),
+        skipped=skipped,
     )
 
 
@@ -65,6 +89,15 @@ def _reaches(entry: Entry, goal: Goal) -> bool:
     if goal.kind == "lsn" and wal is not None and isinstance(goal.value, str):
         return parse_lsn(wal.stop_lsn) <= parse_lsn(goal.value)
     return True
+
+
+def _could_reach(backup_id: str, goal: Goal) -> bool:
+    """Whether it would have been looked at, were it whole: only a physical one goes to a moment."""
+    if goal.kind in {"latest", "immediate"}:
+        return True
+    named = parse_backup_id(backup_id)
+    after = goal.kind == "time" and isinstance(goal.value, datetime) and named.stamp > goal.value
+    return named.kind is Kind.PHYSICAL and not after
 
 
 def _own_rate(entry: Entry) -> float | None:

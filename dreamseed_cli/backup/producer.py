@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import IO, Final, Self, cast
 
 from psycopg.pq import Conninfo
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.core.errors import FailedError, MissingError
 
 _KEPT_LINES: Final = 20
@@ -43,6 +45,7 @@ class Producer:
         """environment: beside this process's own. ProgramMissing if there is no such program."""
         self.name = Path(argv[0]).name
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        ending.check()
         try:
             # Its own session: a Ctrl-C at the terminal reaches us, and we end it with its workers.
             self._process = subprocess.Popen(
@@ -61,8 +64,10 @@ class Producer:
             ) from error
         self._output = cast("IO[bytes]", self._process.stdout)
         self._errors = cast("IO[bytes]", self._process.stderr)
+        _widen(self._output.fileno())
         self._reader = threading.Thread(target=self._keep_lines, daemon=True)
         self._reader.start()
+        self._forget = ending.on_end(self._end)
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +94,7 @@ class Producer:
 
     def stop(self) -> None:
         """End it and its children, if they still run: asked first, then killed."""
+        self._forget()
         if self._process.poll() is None:
             self._signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -103,20 +109,32 @@ class Producer:
         code = self._process.wait()
         self._reader.join(_GRACE_S)
         if code != 0:
+            ending.check()
             told = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
             raise ProducerFailed(
                 f"{told}: {self.last_lines or 'it said nothing'}",
                 place=self.name,
-                remedy="Nothing of this run counts as a backup. Mend the cause and run it again.",
+                remedy="What it wrote is not used. Mend the cause and run it again.",
             )
 
     def _keep_lines(self) -> None:
         for line in self._errors:
             self._lines.append(line.decode(errors="replace").rstrip())
 
+    def _end(self, hard: bool) -> None:
+        if self._process.returncode is None:
+            self._signal(signal.SIGKILL if hard else signal.SIGTERM)
+
     def _signal(self, signum: signal.Signals) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signum)
+
+
+def _widen(pipe: int) -> None:
+    """Let the program get ahead of its reader by more than the usual 64 KiB, where the system allows it."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _CHUNK)
 
 
 def run_program(argv: Sequence[str | Path], *, environment: Mapping[str, str] | None = None) -> None:

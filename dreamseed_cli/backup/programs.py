@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from dreamseed_cli.backup.logical.server import Programs
-from dreamseed_cli.backup.producer import program_version
-from dreamseed_cli.core.errors import MissingError
+from dreamseed_cli.backup.manifest import Extension
+from dreamseed_cli.backup.producer import Producer, ProducerFailed, program_version
+from dreamseed_cli.core.errors import MissingError, UsageError
 from dreamseed_cli.services.postgres import program
 
 _MAJOR: Final = 10_000
@@ -30,6 +31,27 @@ def programs_for(version_num: int, packages: tuple[str, ...] = _PACKAGES) -> Pro
         if pg_dump.exists() and program_version(pg_dump).split(".")[0] == str(major):
             return folder.joinpath
     return program
+
+
+def check_extensions(wanted: Iterable[Extension], programs: Programs) -> None:
+    """Whether a server of these programs could use a data folder with these extensions. UsageError if not.
+
+    Where pg_config is not installed, nothing tells; then the server itself will.
+    """
+    try:
+        with Producer([programs("pg_config"), "--sharedir"]) as running:
+            share = Path(running.read(1 << 16).decode().strip())
+    except (MissingError, ProducerFailed):
+        return
+    missing = sorted(
+        {one.name for one in wanted if not (share / "extension" / f"{one.name}.control").exists()}
+    )
+    if missing:
+        raise UsageError(
+            f"extensions of the backup are not installed: {', '.join(missing)}",
+            place=str(share / "extension"),
+            remedy="Install their packages for this server, then restore.",
+        )
 
 
 def _folders(major: int, packages: tuple[str, ...]) -> Iterator[Path]:

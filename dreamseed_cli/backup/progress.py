@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import TextIO
 
 _EVERY_S = 0.5
+_STEADY_S = 2.0
+"""Until then the rate is that of the first parts, and says nothing of the time left."""
 
 
 def size_text(size: float) -> str:
@@ -35,11 +37,14 @@ class Progress:
         self._expected = expected
         self._clock = clock
         self._begun = clock()
+        self._there = 0
         self._shown_at = self._begun - _EVERY_S
         self._shown = False
 
     def told(self, plain: int, stored: int) -> None:
-        """What the pipeline calls after each part."""
+        """What the pipeline calls after each part (see pipeline.Told)."""
+        if not stored:
+            self._there = plain
         now = self._clock()
         if not self._stream.isatty() or now - self._shown_at < _EVERY_S:
             return
@@ -49,10 +54,11 @@ class Progress:
 
     def line(self, plain: int, stored: int) -> str:
         """`1.2 GiB of about 3.0 GiB, 310.0 MiB/s, 6 s left; 420.0 MiB stored`."""
-        rate = plain / max(self._clock() - self._begun, 1e-6)
+        elapsed = self._clock() - self._begun
+        rate = (plain - self._there) / max(elapsed, 1e-6)
         whole = f" of about {size_text(self._expected)}" if self._expected else ""
         left = ""
-        if self._expected and rate > 0 and plain < self._expected:
+        if self._expected and elapsed >= _STEADY_S and 0 < plain < self._expected:
             left = f", {time_text((self._expected - plain) / rate)} left"
         return f"{size_text(plain)}{whole}, {size_text(rate)}/s{left}; {size_text(stored)} stored"
 

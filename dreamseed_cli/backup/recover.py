@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-import tempfile
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dreamseed_cli.backup.catalog import Catalog, Entry, read_catalog
+from dreamseed_cli.backup.catalog import Catalog, Damaged, Entry, read_catalog
 from dreamseed_cli.backup.doors import utc_now
-from dreamseed_cli.backup.folders import restore_folder
+from dreamseed_cli.backup.folders import FolderInvalid, restore_folder
+from dreamseed_cli.backup.goal import check_goal
 from dreamseed_cli.backup.keys import Identity
+from dreamseed_cli.backup.logical.proof import DigestsDiffer
 from dreamseed_cli.backup.logical.restore import RestoreReport, Target, restore_logical
 from dreamseed_cli.backup.manifest import Level
 from dreamseed_cli.backup.names import Kind
+from dreamseed_cli.backup.physical.content import Archived, stop_to_compare
 from dreamseed_cli.backup.physical.recovery import Goal
 from dreamseed_cli.backup.physical.restore import Restored, Wish, restore_physical
+from dreamseed_cli.backup.physical.soundness import NO_AMCHECK, amcheck
+from dreamseed_cli.backup.physical.verify import CopyDiffers
 from dreamseed_cli.backup.pipeline import Downloader
-from dreamseed_cli.backup.preview import Preview, base_for, preview
-from dreamseed_cli.backup.programs import programs_for
+from dreamseed_cli.backup.preview import Preview, base_for, preview, skipped_for
+from dreamseed_cli.backup.programs import check_extensions, programs_for
+from dreamseed_cli.backup.progress import Progress
+from dreamseed_cli.backup.records import read_rates, write_rate
+from dreamseed_cli.backup.rpo import reach
 from dreamseed_cli.backup.seal import SealBroken
 from dreamseed_cli.backup.settings import Settings
-from dreamseed_cli.backup.status import read_status
+from dreamseed_cli.backup.status import archive_for, base_of, read_heartbeats, read_status
 from dreamseed_cli.backup.store.base import Store
 from dreamseed_cli.backup.store.errors import ObjectCorrupt, ObjectMissing
+from dreamseed_cli.backup.tar import TarBroken
 from dreamseed_cli.backup.verify import offer, record_proof
-from dreamseed_cli.backup.wal.archive import read_listing
+from dreamseed_cli.backup.wal.archive import Listing, read_listing
 from dreamseed_cli.backup.wal.settings import restore_command
+from dreamseed_cli.backup.wal_names import DEFAULT_SEGMENT_BYTES
 from dreamseed_cli.core.errors import DreamseedError, FailedError, UsageError
 from dreamseed_cli.services.postgres import USER
 
@@ -38,15 +49,33 @@ _USUAL_SUPERUSER: Final = "postgres"
 """What initdb calls it on most systems; our own server calls it otherwise."""
 
 
+_DAMAGE: Final = (
+    ObjectMissing,
+    ObjectCorrupt,
+    SealBroken,
+    TarBroken,
+    CopyDiffers,
+    DigestsDiffer,
+    FolderInvalid,
+)
+"""What a restore raises when the backup is to blame, and another one may do."""
+
+
 class BackupDamaged(FailedError):
-    """A part is missing or changed: this backup cannot be restored."""
+    """A part is missing or changed, or not what it should be: this backup cannot be restored."""
 
     kind = "backup_damaged"
 
 
+def _amcheck(dsn: str) -> str:
+    """What it found, or what stands for it."""
+    sound = amcheck(dsn)
+    return f"{NO_AMCHECK}: the files' checksums stand for it" if sound is None else f"amcheck: {sound}"
+
+
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A restore that was looked at and not begun."""
+    """A restore that was looked at and not begun. skipped: see preview.skipped_for."""
 
     settings: Settings
     store: Store
@@ -54,6 +83,7 @@ class Recovery:
     entry: Entry
     goal: Goal
     identities: Sequence[Identity]
+    skipped: tuple[Damaged, ...] = ()
 
     @classmethod
     def look(cls, settings: Settings, key_file: Path | None, wanted: str | None, goal: Goal) -> Recovery:
@@ -68,30 +98,60 @@ class Recovery:
                 place=entry.id,
                 remedy="Choose a physical one: dreamseed backup list.",
             )
-        return cls(settings, store, catalog, entry, goal, identities)
+        skipped = skipped_for(catalog, entry, wanted, goal)
+        return cls(settings, store, catalog, entry, goal, identities, skipped)
 
     @property
     def physical(self) -> bool:
         return self.entry.manifest.identity.kind is Kind.PHYSICAL
 
     def preview(self) -> Preview:
-        """Nothing is changed by it."""
+        """Nothing is changed by it. UsageError for a goal that the archive does not reach."""
+        doubt = self._doubt(self._archived(self._listing())) if self.physical else ""
         target_s = self.settings.table.rpo_target_s
-        rpo = read_status(self.store, self.identities, utc_now(), target_s).rpo if self.physical else None
-        return preview(self.entry, self.goal, rpo)
+        rpo = read_status(self.store, self.identities, utc_now, target_s).rpo if self.physical else None
+        rate = read_rates(self.settings.home).of(self.entry.manifest.identity.kind)
+        return preview(self.entry, self.goal, rpo, rate, self.skipped, doubt)
 
-    def physical_into(self, folder: Path, wal_fetch: Sequence[str], say: Say) -> Restored:
-        """Unpack, verify, recover; the backup is then recorded as restored. See restore_physical."""
-        archive = read_listing(self.store).segments
-        goal = self.goal if archive or self.goal.kind != "latest" else Goal("immediate")
-        command = restore_command(wal_fetch) if archive else None
+    def physical_into(
+        self, folder: Path, wal_fetch: Sequence[str], say: Say, *, quick: bool = False, look: bool = False
+    ) -> Restored:
+        """Unpack, verify, recover, compare the tables on the way; what was proven is then recorded.
+
+        quick: only names and sizes of files are compared. look: amcheck looks through all tables and indexes;
+        Unsound. UsageError, before anything is fetched, for a goal that the archive does not reach. See
+        restore_physical.
+        """
         manifest = self.entry.manifest
+        listing = self._listing()
+        goal = self.goal if listing.segments or self.goal.kind != "latest" else Goal("immediate")
+        command = restore_command(wal_fetch) if listing.segments else None
+        archived = self._archived(listing)
+        if doubt := self._doubt(archived):
+            say(doubt)
+        compare_at = "it was to be quick" if quick else stop_to_compare(manifest, goal, archived)
+        if isinstance(compare_at, str):
+            say(f"What its tables hold is not compared: {compare_at}.")
         user = USER if USER in manifest.roles else _USUAL_SUPERUSER
         programs = programs_for(manifest.versions.server_version_num)
-        with self._damage_explained():
-            wish = Wish(folder, goal, command, user, programs)
-            done = restore_physical(self._downloader(), wish, say)
-        self._record(Level.RESTORED, say)
+        check_extensions(manifest.extensions, programs)
+        begun = time.monotonic()
+        with self._damage_explained(), self._fetching() as download:
+            wish = Wish(
+                folder,
+                goal,
+                command,
+                user,
+                programs,
+                thorough=not quick,
+                check=_amcheck if look else None,
+                compare_at=compare_at if isinstance(compare_at, Goal) else None,
+                archived=archived,
+            )
+            done = restore_physical(download, wish, say)
+        if not quick and not done.resumed and not done.kept:
+            self._note_rate(time.monotonic() - begun)
+        self._record(done.proven, say)
         return done
 
     def logical_into(
@@ -99,25 +159,58 @@ class Recovery:
     ) -> RestoreReport:
         """Restore and compare every table's digest; recorded as proven if all databases were restored."""
         target = Target(dsn, names, globals=names is None, replace=replace)
-        with self._damage_explained():
-            done = restore_logical(
-                self.entry.manifest, self._downloader(), target, Path(tempfile.gettempdir())
-            )
+        begun = time.monotonic()
+        with self._damage_explained(), self._fetching() as download:
+            done = restore_logical(self.entry.manifest, download, target, self.settings.temp)
         if {name for name, _ in done.databases} >= {one.name for one in self.entry.manifest.databases}:
+            self._note_rate(time.monotonic() - begun)
             self._record(Level.DIGESTS_EQUAL, say)
         return done
 
     def folders_into(self, to: Path) -> dict[str, int]:
         """Every folder of the backup below `to`, by its name; how many files each. See restore_folder."""
-        with self._damage_explained():
+        with self._damage_explained(), self._fetching() as download:
             return {
-                folder.name: restore_folder(folder, self._downloader(), to / folder.name)
+                folder.name: restore_folder(folder, download, to / folder.name)
                 for folder in self.entry.manifest.folders
             }
 
-    def _downloader(self) -> Downloader:
-        threads = self.settings.table.threads
-        return Downloader(self.store, self.entry.manifest, self.identities, threads=threads)
+    @property
+    def _segment_bytes(self) -> int:
+        wal = self.entry.manifest.wal
+        return wal.segment_bytes if wal else DEFAULT_SEGMENT_BYTES
+
+    def _listing(self) -> Listing:
+        return read_listing(self.store, self._segment_bytes)
+
+    def _doubt(self, archived: Archived | None) -> str:
+        """See check_goal."""
+        return check_goal(self.goal, archived, read_heartbeats(self.store), utc_now())
+
+    def _archived(self, listing: Listing) -> Archived | None:
+        """How far recovery from this backup could go; None: no further than the backup itself."""
+        base, size = base_of(self.entry), self._segment_bytes
+        if not listing.segments or base.end_lsn is None:
+            return None
+        archive = archive_for(self.store, listing, base, self.identities, size)
+        lsn, holes = reach(base, base.end_lsn, archive)
+        return Archived(lsn, archive.history, next(iter(holes), None), size)
+
+    @contextmanager
+    def _fetching(self) -> Iterator[Downloader]:
+        manifest = self.entry.manifest
+        progress = Progress(sys.stderr, manifest.plain_bytes)
+        try:
+            threads = self.settings.table.threads
+            yield Downloader(self.store, manifest, self.identities, threads=threads, told=progress.told)
+        finally:
+            progress.end()
+
+    def _note_rate(self, seconds: float) -> None:
+        """A restore that succeeded tells how long the next one may take."""
+        manifest = self.entry.manifest
+        with suppress(OSError):
+            write_rate(self.settings.home, manifest.identity.kind, manifest.plain_bytes / max(seconds, 1e-9))
 
     def _record(self, level: Level, say: Say) -> None:
         """The restore is done whether or not the store takes the record of it."""
@@ -130,7 +223,8 @@ class Recovery:
     def _damage_explained(self) -> Iterator[None]:
         try:
             yield
-        except (ObjectMissing, ObjectCorrupt, SealBroken) as error:
+        except _DAMAGE as error:
+            older = offer(self.catalog, self.entry.id)
             raise BackupDamaged(
-                error.cause, place=error.place, remedy=offer(self.catalog, self.entry.id)
+                f"{error.cause} ({error.kind})", place=error.place, remedy=f"{error.remedy} {older}".lstrip()
             ) from error

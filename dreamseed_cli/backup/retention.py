@@ -3,6 +3,9 @@
 What stays, whatever the rules say: the newest backup of each kind, the newest one proven to each level, pins,
 and the WAL that what stays needs. Nothing at all goes after a failed run, or while the clock and the backups
 contradict each other. "Newer" is told by sequence numbers, never by a clock alone.
+
+A store should be one cluster's. Where it holds several's backups, each has its own newest ones and slots, and
+no WAL goes that any of them may need: names do not tell whose it is.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ CLOCK_SLACK: Final = timedelta(minutes=10)
 class Backup:
     """A complete backup, as far as retention is concerned.
 
-    wal: the segment numbers it needs to become consistent; None for a logical one.
+    wal: the segment numbers it needs to become consistent; None for a logical one. cluster: the identifier of
+    the one it is of.
     """
 
     id: str
@@ -35,6 +39,7 @@ class Backup:
     started: datetime
     level: Level
     wal: SegmentRange | None = None
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +107,12 @@ def plan(
     now: datetime,
     *,
     last_run_failed: bool = False,
+    owners: Collection[str] = (),
 ) -> Decision:
     """Decide what may be deleted. Nothing is done; call it with nothing running, under the runs' lock.
 
     backups: the good ones only. A damaged one protects nothing and is for a person to delete.
-    now: this machine's clock, with its time zone.
+    now: this machine's clock, with its time zone. owners: clusters that archive WAL into the store (owner).
     """
     ordered = _ordered(backups)
     held = _why_held(ordered, rules, now, last_run_failed=last_run_failed)
@@ -114,13 +120,33 @@ def plan(
         return Decision({backup.id: (held,) for backup in ordered}, {}, None, held=held)
     moments = _moments(ordered, now)
     reasons = _Reasons()
-    _keep_at_any_rate(ordered, pins, reasons)
-    _keep_by_rules(ordered, moments, rules, now, reasons)
-    base = _point_in_time_base(ordered, moments, rules, now)
+    bounds: list[int | None] = []
+    by_cluster: dict[str, list[Backup]] = {cluster: [] for cluster in owners}
+    for backup in ordered:
+        by_cluster.setdefault(backup.cluster, []).append(backup)
+    for cluster, of_one in by_cluster.items():
+        base = _keep(of_one, pins, moments, rules, now, reasons)
+        kept = [backup for backup in of_one if backup.id in reasons.by_id]
+        if cluster in owners or any(backup.wal for backup in kept):
+            bounds.append(_needed_from(kept, base))
+    return _decide(ordered, _lowest(bounds), wal, reasons, moments, now)
+
+
+def _keep(
+    of_one: Sequence[Backup],
+    pins: Collection[str],
+    moments: dict[str, datetime],
+    rules: Rules,
+    now: datetime,
+    reasons: _Reasons,
+) -> Backup | None:
+    """Which of one cluster's backups stay; and the one that begins its point-in-time recovery."""
+    _keep_at_any_rate(of_one, pins, reasons)
+    _keep_by_rules(of_one, moments, rules, now, reasons)
+    base = _point_in_time_base(of_one, moments, rules, now)
     if base is not None:
         reasons.add(base, f"begins the {rules.point_in_time_days} days of point-in-time recovery")
-    kept = [backup for backup in ordered if backup.id in reasons.by_id]
-    return _decide(ordered, kept, base, wal, reasons, moments, now)
+    return base
 
 
 def delete_by_age_alone(backups: Iterable[Backup], days: int, now: datetime) -> frozenset[str]:
@@ -239,15 +265,14 @@ def _point_in_time_base(
 
 def _decide(
     ordered: Sequence[Backup],
-    kept: Sequence[Backup],
-    base: Backup | None,
+    needed_from: int | None,
     wal: Sequence[WalFile],
     reasons: _Reasons,
     moments: dict[str, datetime],
     now: datetime,
 ) -> Decision:
+    kept = [backup for backup in ordered if backup.id in reasons.by_id]
     needed = tuple(backup.wal for backup in kept if backup.wal is not None)
-    needed_from = _needed_from(needed, base)
     return Decision(
         keep={backup.id: tuple(reasons.by_id[backup.id]) for backup in kept},
         delete={
@@ -261,10 +286,17 @@ def _decide(
     )
 
 
-def _needed_from(needed: Sequence[SegmentRange], base: Backup | None) -> int | None:
+def _needed_from(kept: Sequence[Backup], base: Backup | None) -> int | None:
+    """Of one cluster; None: it archives WAL, and its first physical backup may be under way."""
     if base is not None and base.wal is not None:
         return base.wal.first
-    return min((span.first for span in needed), default=None)
+    return min((backup.wal.first for backup in kept if backup.wal is not None), default=None)
+
+
+def _lowest(bounds: Sequence[int | None]) -> int | None:
+    """Of all clusters: a segment may be anybody's. None: no WAL goes."""
+    known = [bound for bound in bounds if bound is not None]
+    return min(known) if known and len(known) == len(bounds) else None
 
 
 def _may_go(file: WalFile, needed: Sequence[SegmentRange], needed_from: int | None) -> bool:

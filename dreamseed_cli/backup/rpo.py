@@ -86,7 +86,7 @@ def live_rpo(
         return LiveRpo(None, None, None, None, (), target_s, note="there is no good backup")
     if base.end_lsn is None:
         return _aged(base.moment, None, None, (), now, target_s)
-    lsn, holes = _reach(base, base.end_lsn, archive)
+    lsn, holes = reach(base, base.end_lsn, archive)
     # A heartbeat from a clock that ran ahead would promise an RPO of zero until then.
     past = [beat for beat in beats if beat.at <= now + FUTURE_SLACK]
     durable = [beat.at for beat in past if _is_durable(beat, lsn, archive)]
@@ -95,8 +95,8 @@ def live_rpo(
     return _aged(max([base.moment, *durable]), lsn, behind, holes, now, target_s)
 
 
-def _reach(base: Base, end_lsn: int, archive: Archive) -> tuple[int, tuple[SegmentRange, ...]]:
-    """The LSN up to which WAL is there without a hole, and the holes."""
+def reach(base: Base, end_lsn: int, archive: Archive) -> tuple[int, tuple[SegmentRange, ...]]:
+    """The LSN up to which recovery from the base finds WAL without a hole, and the holes. Pure."""
     size = archive.segment_bytes
     present = {
         segment.number

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from dreamseed_cli import __version__
-from dreamseed_cli.backup.catalog import read_catalog
+from dreamseed_cli.backup.catalog import Catalog, Entry, read_catalog
 from dreamseed_cli.backup.keys import parse_recipients
+from dreamseed_cli.backup.logical.digests import METHOD
 from dreamseed_cli.backup.manifest import (
     Compression,
     Folder,
@@ -30,6 +31,7 @@ from dreamseed_cli.backup.manifest import (
     next_sequence,
 )
 from dreamseed_cli.backup.names import manifest_name, new_backup_id
+from dreamseed_cli.backup.owner import check_backup
 from dreamseed_cli.backup.pipeline import Told, Uploader
 from dreamseed_cli.backup.prune import Pruned
 from dreamseed_cli.backup.source import Produced, Source
@@ -37,9 +39,9 @@ from dreamseed_cli.backup.store.base import Store
 from dreamseed_cli.backup.verify import record_proof
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup
 
-TakeFolders = Callable[[Uploader, Sequence[Manifest]], tuple[tuple[Folder, ...], tuple[Stream, ...]]]
+TakeFolders = Callable[[Uploader, Sequence[Entry]], tuple[tuple[Folder, ...], tuple[Stream, ...]]]
 """Stores the folders' contents, and gives what the manifest says of them and the streams of their indexes. It
-is given the manifests of the good backups, whose contents are not stored again.
+is given the good backups, whose contents are not stored again.
 """
 
 
@@ -48,7 +50,7 @@ def _utc_now() -> datetime:
 
 
 def _no_folders(
-    _uploader: Uploader, _known: Sequence[Manifest]
+    _uploader: Uploader, _known: Sequence[Entry]
 ) -> tuple[tuple[Folder, ...], tuple[Stream, ...]]:
     return (), ()
 
@@ -68,9 +70,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """What follows a backup that exists; None: left out."""
+    """What follows a backup that exists; None: left out. prune: is given all that the store holds."""
 
-    prune: Callable[[], Pruned] | None = None
+    prune: Callable[[Catalog], Pruned] | None = None
     copy_to_cold: Callable[[Manifest], None] | None = None
 
 
@@ -117,29 +119,38 @@ def run_backup(
     take_folders: TakeFolders = _no_folders,
 ) -> Report:
     """Make one backup, under the runs' lock. Whatever is raised, there is no new backup: parts without a
-    manifest at most, which a later run deletes.
+    manifest at most, which a later run deletes. OtherCluster for a physical one of another cluster.
     """
     steps = _Steps(wish.seconds)
-    manifest = _make(store, source, wish, take_folders, steps)
+    with steps.step("catalogue"):
+        known = read_catalog(store).backups
+        foreign = check_backup(store, source.kind, source.system_identifier(), known)
+    manifest, problems = _make(store, source, wish, take_folders, known, steps)
+    if foreign is not None:
+        problems.append(foreign)
     with steps.step("check"):
-        _check(store, manifest, wish)
-    problems: list[DreamseedError] = []
+        catalog = _check(store, manifest, known, wish)
     pruned: Pruned | None = None
     after = after or After()
     if after.prune is not None:
         with steps.step("retention"), _collected(problems):
-            pruned = after.prune()
+            pruned = after.prune(catalog)
     if after.copy_to_cold is not None:
         with steps.step("cold copy"), _collected(problems):
             after.copy_to_cold(manifest)
     return Report(manifest, steps.seconds, pruned, tuple(problems))
 
 
-def _make(store: Store, source: Source, wish: Wish, take_folders: TakeFolders, steps: _Steps) -> Manifest:
+def _make(
+    store: Store,
+    source: Source,
+    wish: Wish,
+    take_folders: TakeFolders,
+    known: Sequence[Entry],
+    steps: _Steps,
+) -> tuple[Manifest, list[DreamseedError]]:
     started, begun = wish.now(), wish.seconds()
     recipients = parse_recipients(wish.recipients, place="recipients")
-    with steps.step("catalogue"):
-        known = [entry.manifest for entry in read_catalog(store).backups]
     backup_id = new_backup_id(source.kind, started)
     with (
         steps.step("streams"),
@@ -165,6 +176,8 @@ def _make(store: Store, source: Source, wish: Wish, take_folders: TakeFolders, s
         extensions=produced.extensions,
         roles=produced.roles,
         tables=produced.tables,
+        digest_method=METHOD,
+        content=produced.content,
         folders=folders,
         compression=Compression(level=wish.level),
         recipients=wish.recipients,
@@ -173,11 +186,11 @@ def _make(store: Store, source: Source, wish: Wish, take_folders: TakeFolders, s
     )
     with steps.step("manifest"):
         store.put(manifest_name(backup_id), manifest.to_bytes())
-    return manifest
+    return manifest, list(produced.problems)
 
 
-def _sequence(known: Sequence[Manifest]) -> int:
-    return next_sequence(manifest.identity.sequence for manifest in known)
+def _sequence(known: Sequence[Entry]) -> int:
+    return next_sequence(entry.manifest.identity.sequence for entry in known)
 
 
 def _identity(backup_id: str, source: Source, produced: Produced, sequence: int) -> Identity:
@@ -191,20 +204,24 @@ def _identity(backup_id: str, source: Source, produced: Produced, sequence: int)
     )
 
 
-def _check(store: Store, manifest: Manifest, wish: Wish) -> None:
+def _check(store: Store, manifest: Manifest, known: Sequence[Entry], wish: Wish) -> Catalog:
     """The catalogue, read anew, must show it whole: only then is it recorded, and may older ones go."""
     backup_id = manifest.identity.backup_id
-    catalog = read_catalog(store)
+    catalog = read_catalog(store, [entry.manifest for entry in known])
     damaged = next((entry for entry in catalog.damaged if entry.id == backup_id), None)
     if damaged is not None:
         raise ErrorGroup(damaged.errors)
-    if all(entry.id != backup_id for entry in catalog.backups):
+    made = next((entry for entry in catalog.backups if entry.id == backup_id), None)
+    if made is not None and made.lost:
+        raise ErrorGroup(tuple(made.lost.values()))
+    if made is None:
         raise DreamseedError(
             "the backup was uploaded, and the store does not list it",
             place=f"{store.name}: {manifest_name(backup_id)}",
             remedy="Run dreamseed backup list, then back up again.",
         )
     record_proof(store, backup_id, Level.REREAD, wish.now())
+    return catalog
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import pyrage
 import zstandard
 
 from dreamseed_cli.backup.keys import Identity, NoKey, WrongKey
+from dreamseed_cli.backup.memory import fresh
 from dreamseed_cli.core.errors import FailedError
 
 LARGEST_PLAIN_BYTES: Final = 1 << 30
@@ -31,7 +32,6 @@ _NO_MATCH: Final = "No matching keys found"
 class Damage(StrEnum):
     """What is wrong with a sealed object."""
 
-    CIPHER_DIFFERS = "the stored bytes are not those that were uploaded"
     CIPHER_BROKEN = "the encryption's own check fails: bytes were changed or cut off"
     NOT_COMPRESSED = "the decrypted bytes do not decompress"
     SIZE_DIFFERS = "the size is another than the manifest's"
@@ -60,19 +60,18 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is known of a sealed object beforehand.
+    """What is known of a sealed object beforehand. The digest of its stored bytes is the store's to compare.
 
-    cipher_sha256, plain_size: None where nothing tells them (an archived WAL file's name has only the digest
-    of its plain bytes). name: of the object, for messages.
+    plain_size: None where nothing tells it (an archived WAL file's name has only the digest of its plain
+    bytes). name: of the object, for messages.
     """
 
     name: str
     plain_sha256: str
     plain_size: int | None = None
-    cipher_sha256: str | None = None
 
 
-def seal(plain: bytes, recipients: Sequence[pyrage.x25519.Recipient], level: int = 3) -> Sealed:
+def seal(plain: bytes | memoryview, recipients: Sequence[pyrage.x25519.Recipient], level: int = 3) -> Sealed:
     """Compress and encrypt a part; any recipient's private key opens it. NoKey without recipients.
 
     level: zstd's. Uses one thread: parts are sealed side by side.
@@ -83,11 +82,14 @@ def seal(plain: bytes, recipients: Sequence[pyrage.x25519.Recipient], level: int
     return Sealed(cipher, sha256(plain), sha256(cipher), len(plain))
 
 
-def open_sealed(cipher: bytes, identities: Sequence[Identity], expected: Expected) -> bytes:
-    """The plain bytes, proven equal to those that were sealed. Raises SealBroken, WrongKey, NoKey."""
-    if expected.cipher_sha256 is not None and sha256(cipher) != expected.cipher_sha256:
-        raise SealBroken(Damage.CIPHER_DIFFERS, place=expected.name)
-    plain = _unpack(_decrypt(cipher, identities, expected.name), expected)
+def open_sealed(
+    cipher: bytes, identities: Sequence[Identity], expected: Expected, room: memoryview | None = None
+) -> memoryview:
+    """The plain bytes, proven equal to those that were sealed. Raises SealBroken, WrongKey, NoKey.
+
+    room: memory for them, of `expected.plain_size` at least, where they then lie if they were compressed.
+    """
+    plain = _unpack(_decrypt(cipher, identities, expected.name), expected, room)
     if expected.plain_size is not None and len(plain) != expected.plain_size:
         raise SealBroken(Damage.SIZE_DIFFERS, place=expected.name)
     if sha256(plain) != expected.plain_sha256:
@@ -95,28 +97,49 @@ def open_sealed(cipher: bytes, identities: Sequence[Identity], expected: Expecte
     return plain
 
 
-def sha256(data: bytes) -> str:
+def payload_size(cipher: bytes) -> int:
+    """Bytes of a sealed object behind the stanzas of age's header, whose length is random: equal for the same
+    plain bytes sealed again at the same level.
+    """
+    return len(cipher.partition(b"\n--- ")[2])
+
+
+def sha256(data: bytes | memoryview) -> str:
     """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
-def _pack(plain: bytes, level: int) -> bytes:
+def _pack(plain: bytes | memoryview, level: int) -> bytes:
     packed = zstandard.ZstdCompressor(level=level, write_content_size=True).compress(plain)
     # Bytes that look like a frame themselves (a .zst file in a folder) must be wrapped, or they would be
     # decompressed on the way back.
-    return plain if len(plain) <= len(packed) and not plain.startswith(_ZSTD_MAGIC) else packed
+    return bytes(plain) if len(plain) <= len(packed) and plain[:4] != _ZSTD_MAGIC else packed
 
 
-def _unpack(payload: bytes, expected: Expected) -> bytes:
+def _unpack(payload: bytes, expected: Expected, room: memoryview | None) -> memoryview:
     if not payload.startswith(_ZSTD_MAGIC):
-        return payload
+        return memoryview(payload)
     try:
         size = zstandard.get_frame_parameters(payload).content_size
         if size > (LARGEST_PLAIN_BYTES if expected.plain_size is None else expected.plain_size):
             raise SealBroken(Damage.SIZE_DIFFERS, place=expected.name)
-        return zstandard.ZstdDecompressor().decompress(payload, allow_extra_data=False)
+        plain = fresh(size) if room is None else room[:size]
+        # Any frame that follows counts as well, and makes it longer than the first one says.
+        with zstandard.ZstdDecompressor().stream_reader(payload, read_across_frames=True) as frames:
+            whole = _fill(plain, frames) == size and not frames.read(1)
     except zstandard.ZstdError as error:
         raise SealBroken(Damage.NOT_COMPRESSED, place=expected.name) from error
+    if not whole:
+        raise SealBroken(Damage.NOT_COMPRESSED, place=expected.name)
+    return plain
+
+
+def _fill(plain: memoryview, frames: zstandard.ZstdDecompressionReader) -> int:
+    """Bytes that came; fewer than there is room for only at the end."""
+    filled = 0
+    while filled < len(plain) and (came := frames.readinto(plain[filled:])):
+        filled += came
+    return filled
 
 
 def _decrypt(cipher: bytes, identities: Sequence[Identity], place: str) -> bytes:

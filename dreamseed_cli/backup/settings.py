@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import platformdirs
-
+from dreamseed_cli.backup.home import backup_home
 from dreamseed_cli.backup.keys import (
     Identity,
     NoKey,
@@ -17,7 +17,7 @@ from dreamseed_cli.backup.keys import (
     read_recipients,
 )
 from dreamseed_cli.backup.retention import Rules
-from dreamseed_cli.backup.store.base import Store
+from dreamseed_cli.backup.store.base import Limits, Store
 from dreamseed_cli.backup.store.open import StoreSettings, Task, open_store
 from dreamseed_cli.core.errors import MissingError
 from dreamseed_cli.profile.backup import Backup
@@ -35,12 +35,27 @@ class Settings:
         return self.table.store or f"local:{self.home / 'store'}"
 
     @property
+    def textfile(self) -> Path:
+        """Where Prometheus's metrics of backups go: `dreamseed metrics` reads the default."""
+        return _path(self.table.textfile, textfile_in(self.home))
+
+    @property
     def key_file(self) -> Path:
         return _path(self.table.key_file, self.home / "key.txt")
 
     @property
     def recipients_file(self) -> Path:
         return _path(self.table.recipients_file, self.home / "recipients.txt")
+
+    @property
+    def wal_state(self) -> Path:
+        """The folder in which `wal push` keeps what it knows: what is archived, and how it goes."""
+        return self.home / "wal"
+
+    @property
+    def temp(self) -> Path:
+        """Where dumps lie while they are made or restored."""
+        return _path(self.table.temp, Path(tempfile.gettempdir()))
 
     @property
     def rules(self) -> Rules:
@@ -57,9 +72,11 @@ class Settings:
                 )
         return folders
 
-    def open(self, task: Task = "daily", *, create: bool = False) -> Store:
-        """The store itself. UsageError, MissingError: see open_store."""
-        return open_store(self.store_url, self._store_settings("STANDARD"), task=task, create=create)
+    def open(self, task: Task = "daily", *, create: bool = False, limits: Limits | None = None) -> Store:
+        """The store itself. limits: others than the usual ones. UsageError, MissingError: see open_store."""
+        settings = self._store_settings("STANDARD")
+        settings = settings if limits is None else replace(settings, limits=limits)
+        return open_store(self.store_url, settings, task=task, create=create)
 
     def open_cold(self, *, create: bool = False) -> Store | None:
         """The second copy's store; None: there is none."""
@@ -100,10 +117,9 @@ class Settings:
         )
 
 
-def backup_home(environment: Mapping[str, str]) -> Path:
-    """$DREAMSEED_BACKUP_DIR, else `backup` in the user's data folder (XDG): not where the database lies."""
-    chosen = environment.get("DREAMSEED_BACKUP_DIR")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_data_path("dreamseed") / "backup"
+def textfile_in(home: Path) -> Path:
+    """The default place of the metrics of backups."""
+    return home / "backup.prom"
 
 
 def _path(chosen: str | None, default: Path) -> Path:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from dreamseed_cli.backup.manifest import Database, Extension, Producer, Stream, Table, WalSpan
+from dreamseed_cli.backup.manifest import Content, Database, Extension, Producer, Stream, Table, WalSpan
 from dreamseed_cli.backup.names import Kind
 from dreamseed_cli.backup.pipeline import Uploader
+from dreamseed_cli.core.errors import DreamseedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class Produced:
     roles: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     wal: WalSpan | None = None
+    content: Content | None = None
+    problems: tuple[DreamseedError, ...] = ()
+    """What a backup can do without, and lacks."""
 
 
 class Source(Protocol):
@@ -32,6 +36,9 @@ class Source(Protocol):
 
     @property
     def kind(self) -> Kind: ...
+
+    def system_identifier(self) -> str:
+        """Of the cluster (`manifest.Identity`): asked before anything is streamed."""
 
     def expected_bytes(self) -> int | None:
         """About how many plain bytes will come, for the time left; None: nobody knows."""

@@ -8,12 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dreamseed_cli.backup.logical.dump import backup_logical
-from dreamseed_cli.backup.logical.server import connect, read_server, value
+from dreamseed_cli.backup.logical.server import Server, connect, read_server, value
 from dreamseed_cli.backup.names import Kind
 from dreamseed_cli.backup.physical.base import PhysicalSource
 from dreamseed_cli.backup.pipeline import Uploader
 from dreamseed_cli.backup.programs import programs_for
 from dreamseed_cli.backup.source import Produced, Source
+from dreamseed_cli.core.errors import FailedError
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A server before its backup. cluster: its `cluster_name`, for people; `main` where it has none."""
+
+    server: Server
+    cluster: str
+
+
+class DatabaseLeftOut(FailedError):
+    """A database of the server is not in the backup."""
+
+    kind = "database_left_out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +37,23 @@ class LogicalSource:
 
     dsn: str
     temp: Path
+    facts: Facts
     databases: Sequence[str] | None = None
     kind: Kind = Kind.LOGICAL
 
+    def system_identifier(self) -> str:
+        return self.facts.server.system_identifier
+
     def expected_bytes(self) -> int | None:
-        return expected_bytes(self.dsn, self.databases)
+        found = self.facts.server.databases
+        return sum(one.size for one in found if self.databases is None or one.name in self.databases)
 
     def produce(self, uploader: Uploader) -> Produced:
-        facts = backup_logical(self.dsn, uploader, self.temp, databases=self.databases)
-        server = facts.server
+        server = self.facts.server
+        facts = backup_logical(self.dsn, uploader, self.temp, server=server, databases=self.databases)
         return Produced(
             system_identifier=server.system_identifier,
-            cluster=cluster_name(self.dsn),
+            cluster=self.facts.cluster,
             server=server.version,
             server_version_num=server.version_num,
             producers=facts.producers,
@@ -42,26 +62,31 @@ class LogicalSource:
             extensions=facts.extensions,
             roles=server.roles,
             tables=facts.tables,
+            problems=tuple(map(_left_out, server.closed)) if self.databases is None else (),
         )
 
 
-def make_source(kind: Kind, dsn: str) -> Source:
-    """Whatever makes backups of this kind of the server at `dsn`. ServerUnreachable."""
+def _left_out(name: str) -> DatabaseLeftOut:
+    return DatabaseLeftOut(
+        "it takes no connections, so that it is not in this backup",
+        place=f"database {name}",
+        remedy="Allow them (ALTER DATABASE ... ALLOW_CONNECTIONS true), drop it, or make physical backups.",
+    )
+
+
+def make_source(kind: Kind, dsn: str, temp: Path | None = None, *, digests: bool = True) -> Source:
+    """Whatever makes backups of this kind of the server at `dsn`. ServerUnreachable, UsageError.
+
+    temp: for dumps; None: $TMPDIR. digests: of a physical backup's tables.
+    """
+    facts = read_facts(dsn)
     if kind is Kind.LOGICAL:
-        return LogicalSource(dsn, Path(tempfile.gettempdir()))
+        return LogicalSource(dsn, temp or Path(tempfile.gettempdir()), facts)
+    size = sum(database.size for database in facts.server.databases)
+    return PhysicalSource(dsn, facts.cluster, programs_for(facts.server.version_num), digests, size)
+
+
+def read_facts(dsn: str) -> Facts:
+    """Ask the server once."""
     with connect(dsn) as connection:
-        programs = programs_for(connection.info.server_version)
-    return PhysicalSource(dsn, cluster_name(dsn), programs)
-
-
-def expected_bytes(dsn: str, databases: Sequence[str] | None = None) -> int:
-    """What the databases take on the server's disk: about what a backup reads."""
-    with connect(dsn) as connection:
-        found = read_server(connection).databases
-    return sum(one.size for one in found if databases is None or one.name in databases)
-
-
-def cluster_name(dsn: str) -> str:
-    """The server's `cluster_name`, for people; `main` where it has none."""
-    with connect(dsn) as connection:
-        return str(value(connection, "SHOW cluster_name")) or "main"
+        return Facts(read_server(connection), str(value(connection, "SHOW cluster_name")) or "main")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from dreamseed_cli.backup.catalog import Catalog, Entry
-from dreamseed_cli.backup.keys import Identity
+from dreamseed_cli.backup.keys import Identity, WrongKey
 from dreamseed_cli.backup.manifest import Level, Manifest
-from dreamseed_cli.backup.names import parse_backup_id, verification_name
-from dreamseed_cli.backup.pipeline import Downloader, reread
+from dreamseed_cli.backup.names import NameInvalid, parse_backup_id, verification_name
+from dreamseed_cli.backup.pipeline import Downloader, Told, reread
+from dreamseed_cli.backup.pool import Pool
 from dreamseed_cli.backup.store.base import Store
 from dreamseed_cli.core.errors import DreamseedError, UsageError
 
@@ -31,14 +32,24 @@ class Verified:
 
 
 def verify(
-    store: Store, manifest: Manifest, identities: Sequence[Identity], now: datetime, *, threads: int = 2
+    store: Store,
+    manifest: Manifest,
+    identities: Sequence[Identity],
+    now: datetime,
+    *,
+    threads: int = 2,
+    told: Told = lambda _plain, _stored: None,
 ) -> Verified:
     """Read everything of a backup again and compare; a good one gets a record of it.
 
-    identities: none compares the stored bytes only, which needs no key.
+    identities: none compares the stored bytes only, which needs no key. WrongKey if they open none of it.
     """
     opened = bool(identities)
-    errors = _open_all(store, manifest, identities) if opened else reread(store, manifest, threads=threads)
+    errors = (
+        _open_all(Downloader(store, manifest, identities, told=told), threads)
+        if opened
+        else reread(store, manifest, threads=threads, told=told)
+    )
     backup_id = manifest.identity.backup_id
     if not errors:
         record_proof(store, backup_id, Level.REREAD, now)
@@ -76,9 +87,21 @@ def choose(catalog: Catalog, wanted: str | None) -> Entry:
 
 
 def offer(catalog: Catalog, backup_id: str) -> str:
-    """What to do about a damaged backup."""
-    older = catalog.next_older(backup_id)
-    return f"The next older good one is {older.id}." if older else "There is no older good one."
+    """What to do about a damaged backup. One of its kind comes first: the other kind restores into something
+    else, and loses something else.
+    """
+    kind = parse_backup_id(backup_id).kind
+    older = list(_older(catalog, backup_id))
+    best = next((entry for entry in older if entry.manifest.identity.kind is kind), next(iter(older), None))
+    return f"The next older good one is {best.id}." if best else "There is no older good one."
+
+
+def _older(catalog: Catalog, backup_id: str) -> Iterator[Entry]:
+    """The good ones, newest first."""
+    entry = catalog.next_older(backup_id)
+    while entry is not None:
+        yield entry
+        entry = catalog.next_older(entry.id)
 
 
 def _none_such(catalog: Catalog, wanted: str) -> UsageError:
@@ -90,23 +113,29 @@ def _none_such(catalog: Catalog, wanted: str) -> UsageError:
         return UsageError(
             "this run never finished: it is no backup", place=wanted, remedy="See dreamseed backup list."
         )
-    parse_backup_id(wanted)
+    try:
+        parse_backup_id(wanted)
+    except NameInvalid as error:
+        return UsageError(error.cause, place=wanted, remedy=error.remedy)
     return UsageError("the store has no such backup", place=wanted, remedy="See dreamseed backup list.")
 
 
-def _open_all(store: Store, manifest: Manifest, identities: Sequence[Identity]) -> tuple[DreamseedError, ...]:
-    downloader = Downloader(store, manifest, identities)
+def _open_all(downloader: Downloader, threads: int) -> tuple[DreamseedError, ...]:
+    manifest = downloader.manifest
     blobs = [blob for folder in manifest.folders for blob in folder.blobs]
-    tries: list[Callable[[], bytes]] = [
+    tries: list[Callable[[], object]] = [
         *(lambda part=part: downloader.part(part) for part in manifest.parts),
         *(lambda blob=blob: downloader.blob(blob) for blob in blobs),
     ]
-    return tuple(error for attempt in tries if (error := _failure(attempt)) is not None)
+    with Pool(threads, "verify") as pool:
+        return tuple(error for error in pool.map(_failure, tries) if error is not None)
 
 
-def _failure(attempt: Callable[[], bytes]) -> DreamseedError | None:
+def _failure(attempt: Callable[[], object]) -> DreamseedError | None:
     try:
         attempt()
+    except WrongKey:
+        raise  # of the key, not of the object
     except DreamseedError as error:
         return error
     return None

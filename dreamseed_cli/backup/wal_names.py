@@ -219,10 +219,6 @@ class TimelineHistory:
         if any(later.at_lsn < earlier.at_lsn for earlier, later in pairwise(self.forks)):
             raise WalNameError("forks must not go back in the WAL", place=name)
 
-    def timeline_at(self, lsn: int) -> int:
-        """The timeline that holds the byte at `lsn` in this history (tliOfPointInHistory)."""
-        return next((fork.timeline for fork in self.forks if lsn < fork.at_lsn), self.timeline)
-
     def segment_at(self, number: int, size: int = DEFAULT_SEGMENT_BYTES) -> WalSegment:
         """The file that recovery reads for a segment number.
 

@@ -7,11 +7,17 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 import real_services
+
+pytestmark = pytest.mark.usefixtures("untraced_children")
 
 
 def _run(home: Path, *words: str) -> tuple[int, Any]:
@@ -29,6 +35,28 @@ def _run(home: Path, *words: str) -> tuple[int, Any]:
     return done.returncode, answer["data"] if answer["data"] is not None else answer["errors"]
 
 
+@contextmanager
+def _writing_until_it_is_copied(dsn: str) -> Iterator[None]:
+    """A transaction is in progress when the run begins, and until pg_basebackup is there."""
+
+    def hold() -> None:
+        with psycopg.connect(dsn) as held, psycopg.connect(dsn, autocommit=True) as watching:
+            held.execute("SELECT pg_current_xact_id()")
+            begun.set()
+            copying = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_basebackup'"
+            for _ in range(1200):
+                if watching.execute(copying).fetchone() != (0,):
+                    return
+                watching.execute("SELECT pg_sleep(0.05)")
+
+    begun = threading.Event()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert begun.wait(30)
+    yield
+    thread.join()
+
+
 def test_a_named_point_comes_back_from_the_archive(tmp_path: Path, monkeypatch: Any) -> None:
     """Rows up to the point are there, later ones are not; `status` tells an RPO within its target."""
     home = tmp_path / "backup"
@@ -42,8 +70,11 @@ def test_a_named_point_comes_back_from_the_archive(tmp_path: Path, monkeypatch: 
                     connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
             server.stop()
             server.start()
-            code, made = _run(home, "backup", "--kind", "physical", "--dsn-env", "TEST_DSN")
+            with _writing_until_it_is_copied(server.server.dsn("postgres")):
+                code, made = _run(home, "backup", "--kind", "physical", "--dsn-env", "TEST_DSN")
             assert code == 0, made
+            shown = _run(home, "backup", "show")[1]["manifest"]
+            assert shown["content"]["point"].startswith("dreamseed-content-")
             with psycopg.connect(server.server.dsn("postgres"), autocommit=True) as connection:
                 connection.execute("CREATE TABLE t AS SELECT 1 AS n")
                 connection.execute("SELECT pg_create_restore_point('before')")
@@ -57,6 +88,12 @@ def test_a_named_point_comes_back_from_the_archive(tmp_path: Path, monkeypatch: 
         assert status["wal_segments"] > 0
         code, restored = _run(home, "restore", "--point", "before", "--into", f"{folder}/back", "--yes")
         assert code == 0, restored
+        assert restored["proof"] == "restored"  # nothing tells whether the point lies before the digests
+        code, latest = _run(home, "restore", "--into", f"{folder}/latest", "--yes")
+        assert (code, latest["proof"]) == (0, "restored-and-digests-equal"), latest
+        code, errors = _run(home, "restore", "--lsn", "F/0", "--into", f"{folder}/far", "--yes")
+        assert (code, Path(folder, "far").exists()) == (2, False)
+        assert "the archive ends at" in errors[0]["cause"]
         back = real_services.RunningPostgres(
             type(server.server)(data=Path(folder) / "back", socket_dir=Path(folder)),
             Path(folder) / "back.log",

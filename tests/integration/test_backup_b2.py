@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from b2_server import DAILY, FAULTS, PRUNE, B2Server, Fault, FaultKind, b2_server
 from b2sdk.v3 import BucketRetentionSetting, RetentionMode, RetentionPeriod
+from flipped import flipped
 
 from dreamseed_cli.backup.store import b2
 from dreamseed_cli.backup.store.base import Limits, Store
@@ -157,7 +158,7 @@ def test_other_bytes_are_refused(store: Store, server: B2Server) -> None:
     store.put(NAME, DATA)
     server.reset()
     with pytest.raises(ObjectConflict, match=NAME):
-        store.put(NAME, DATA[:-1] + b"x")
+        store.put(NAME, flipped(DATA))
     assert "upload" not in server.calls
 
 
@@ -360,6 +361,26 @@ def test_object_lock(opened: Opener, server: B2Server, rights: tuple[str, ...]) 
     until = datetime.now(UTC) + timedelta(days=30)
     assert (f"governance until {until:%Y-%m-}" in str(caught.value)) is may_read
     assert store.get(NAME) == DATA
+
+
+def test_lifecycle_rules_that_hide_by_age_are_told(opened: Opener, server: B2Server) -> None:
+    """Those that touch our names; not for others' names, nor those that only delete what is hidden."""
+
+    def rule(prefix: str, days: int | None) -> dict[str, object]:
+        return {"fileNamePrefix": prefix, "daysFromUploadingToHiding": days, "daysFromHidingToDeleting": 1}
+
+    ours = opened().rights().expiry
+    server.bucket.lifecycle_rules = [rule("", 30), rule("pg/wal/", 7), rule("logs/", 3), rule("pg/", None)]
+    try:
+        found = opened().rights().expiry
+        unlisted = opened(tuple(right for right in DAILY if right != "listBuckets")).rights().expiry
+    finally:
+        server.bucket.lifecycle_rules = []
+    assert (ours, unlisted) == ((), ())
+    assert found == (
+        "names that start with '' are hidden 30 days after their upload",
+        "names that start with 'pg/wal/' are hidden 7 days after their upload",
+    )
 
 
 def test_rights_are_told(opened: Opener) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,13 @@ import real_services
 from dreamseed_cli.app import main
 
 Run = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[real_services.RunningPostgres]:
+    """One of this module's own: a physical copy takes all that other tests ever made on a shared one."""
+    with real_services.own_postgres() as server:
+        yield server
 
 
 @pytest.fixture
@@ -56,7 +63,7 @@ def test_a_logical_backup_comes_back_with_equal_digests(
     code, verified = run("backup", "verify")
     assert (code, verified["opened"]) == (0, True)
     code, seen = run("restore", "--database", f"{name}=back")
-    assert (code, seen["done"]) == (0, False)
+    assert (code, seen["done"], seen["seconds_from"]) == (0, False, "backup")
     code, restored = run("restore", "--database", f"{name}=back", "--yes", "--dsn-env", "TEST_DSN")
     assert code == 0, restored
     assert restored["proof"] == "restored-and-digests-equal"
@@ -71,6 +78,8 @@ def test_a_physical_backup_recovers_into_a_new_folder(run: Run, postgres_dsn: st
     """With its own WAL; without an archive it reaches the backup's end, and says what is lost."""
     with psycopg.connect(postgres_dsn, autocommit=True) as connection:
         connection.execute("CREATE TABLE p AS SELECT 1 AS n")
+        connection.execute("ALTER SYSTEM SET autovacuum = off")  # it writes when it likes
+        connection.execute("SELECT pg_reload_conf()")
     run("backup", "init")
     code, report = run("backup", "--kind", "physical", "--dsn-env", "TEST_DSN")
     assert code == 0, report
@@ -81,4 +90,10 @@ def test_a_physical_backup_recovers_into_a_new_folder(run: Run, postgres_dsn: st
     code, restored = run("restore", "--into", str(tmp_path / "data"), "--yes")
     assert code == 0, restored
     assert (tmp_path / "data" / "PG_VERSION").is_file()
-    assert run("backup", "show")[1]["proof"] == "restored"
+    proof = "restored-and-digests-equal"
+    assert restored["proof"] == run("backup", "show")[1]["proof"] == proof
+    assert restored["files"] == "names, sizes and checksums"
+    code, seen = run("restore")
+    assert (code, seen["seconds_from"]) == (0, "restore")
+    code, quick = run("restore", "--into", str(tmp_path / "quick"), "--quick", "--yes")
+    assert (code, quick["proof"], quick["tables"]) == (0, "restored", None)

@@ -1,84 +1,55 @@
 """Logical backups of a real PostgreSQL: everything comes back, and whatever cannot is said."""
 
+import hashlib
+import os
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import psycopg.conninfo
 import pytest
+from backup_databases import RICH, SMALL, check_fittings, fill
+from backup_servers import postgres_of
+from flipped import flipped
 from logical_backups import Programs, manifest_of, new_downloader, new_uploader
-from psycopg import sql
 from real_services import RunningPostgres, postgres
 
-from dreamseed_cli.backup.logical import snapshot
+from dreamseed_cli.backup.ending import ends_in_order
+from dreamseed_cli.backup.logical import dump, snapshot
 from dreamseed_cli.backup.logical.checks import TargetUnfit
-from dreamseed_cli.backup.logical.digests import DigestFailed, Stopping, digest_database
+from dreamseed_cli.backup.logical.digests import (
+    METHOD,
+    DigestFailed,
+    Sums,
+    digest_database,
+    divided,
+    list_relations,
+    sum_up,
+)
 from dreamseed_cli.backup.logical.dump import backup_logical, database_stream
 from dreamseed_cli.backup.logical.proof import DigestsDiffer
 from dreamseed_cli.backup.logical.restore import RestoreReport, Target, restore_logical
-from dreamseed_cli.backup.manifest import Manifest
-from dreamseed_cli.backup.names import part_name
+from dreamseed_cli.backup.logical.server import connect
+from dreamseed_cli.backup.manifest import DigestMethod, Manifest, Table
+from dreamseed_cli.backup.names import Kind, part_name
 from dreamseed_cli.backup.pipeline import UploadIncomplete
+from dreamseed_cli.backup.pool import Pool
 from dreamseed_cli.backup.producer import ProducerFailed
+from dreamseed_cli.backup.sources import LogicalSource, make_source
 from dreamseed_cli.backup.store.base import Limits, Store
 from dreamseed_cli.backup.store.errors import ObjectCorrupt, ObjectMissing
 from dreamseed_cli.backup.store.open import StoreSettings, open_store
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, UsageError
 from dreamseed_cli.services.postgres import program
 
-RICH = 'Ünï "quoted" 기억'
-SMALL = "small"
-
-ROLES = """
-CREATE ROLE "Größe" LOGIN PASSWORD 'a-secret';
-CREATE ROLE readers NOLOGIN;
-GRANT readers TO "Größe" WITH ADMIN OPTION;
-"""
-SCHEMA = """
-CREATE EXTENSION vector;
-CREATE SCHEMA "Mixed Schema" AUTHORIZATION "Größe";
-CREATE TYPE mood AS ENUM ('sad', 'ok', '행복');
-CREATE DOMAIN percent AS int CHECK (value BETWEEN 0 AND 100);
-CREATE TABLE types (
-    id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, f float8, r float4, n numeric, d date,
-    ts timestamp, tz timestamptz, i interval, b bytea, j jsonb, a text[], m mood, p percent, v vector(3),
-    u uuid, net inet, rng int4range, t text, s int GENERATED ALWAYS AS (id * 2) STORED,
-    w int GENERATED ALWAYS AS (id * 3) VIRTUAL, dropped int);
-ALTER TABLE types DROP COLUMN dropped;
-INSERT INTO types (f, r, n, d, ts, tz, i, b, j, a, m, p, v, u, net, rng, t) VALUES
-    ('NaN', 'NaN', 'NaN', '4713-01-01 BC', '0044-03-15 12:00 BC', '2025-11-10 03:00+09', '1 mon -2 days 3.5s',
-     '\\x00ff', '{"a": [1, null]}', '{a,NULL,"b c"}', '행복', 5, '[1,2,3]', gen_random_uuid(),
-     '10.0.0.1/8', '[1,5)', ''),
-    ('Infinity', '-Infinity', 'Infinity', 'infinity', '-infinity', 'infinity', 'infinity', '', '1', '{}',
-     'sad', 0, '[0.1,0,-0]', NULL, '::1', 'empty', E'tab\\t newline\\n \\\\ quote"'),
-    ('-0', 1e-45, 1e-300, '2024-02-29', '2025-03-30 02:30', '1900-01-01 00:00+08:27:52', '0', NULL, NULL,
-     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
-CREATE TABLE "Mixed Schema"."Tàble ""x"" y" ("Sp ace" text, "select" int);
-INSERT INTO "Mixed Schema"."Tàble ""x"" y" VALUES ('a', 1), ('a', 1), (NULL, NULL), ('', 0);
-CREATE TABLE events (at date NOT NULL, n int) PARTITION BY RANGE (at);
-CREATE TABLE events_old PARTITION OF events FOR VALUES FROM (MINVALUE) TO ('2025-01-01');
-CREATE TABLE events_new PARTITION OF events DEFAULT;
-INSERT INTO events SELECT '2024-12-01'::date + g / 300, g FROM generate_series(1, 20000) g;
-CREATE UNLOGGED TABLE scratch (n int);
-INSERT INTO scratch SELECT generate_series(1, 50);
-CREATE TABLE nothing ();
-INSERT INTO nothing DEFAULT VALUES;
-CREATE MATERIALIZED VIEW totals AS SELECT at, sum(n) FROM events GROUP BY at;
-CREATE MATERIALIZED VIEW stale AS SELECT count(*) FROM scratch;
-INSERT INTO scratch VALUES (51);
-CREATE MATERIALIZED VIEW empty AS SELECT 1 WITH NO DATA;
-CREATE SEQUENCE counted START 42;
-SELECT nextval('counted');
-SELECT lo_from_bytea(4001, 'large');
-SELECT lo_from_bytea(4002, decode(repeat('00ff', 800000), 'hex'));
-SELECT lo_put(lo_create(4003), 3000000, 'after a hole');
-SELECT lo_create(4004);
-GRANT SELECT ON types TO readers;
-ALTER DEFAULT PRIVILEGES IN SCHEMA "Mixed Schema" GRANT SELECT ON TABLES TO readers;
-"""
+_HALVES = (slice(8), slice(8, 16))
+_SWAP = "UPDATE x SET b = CASE a WHEN 1 THEN 'x' ELSE '' END WHERE a IN (1, 3)"
+_HASH64 = "7964c37667787b1aaa67d1343a0db54fecaa49fef7662bf443234b9a52bb0e60"
+"""Of three_rows(), by PostgreSQL 15 and 18 (measured): another digest of the same rows is another method."""
 _ROWS = """CREATE TABLE x AS SELECT a, t, b FROM (VALUES (1, '2025-01-01 00:00+09'::timestamptz, ''),
     (2, NULL, NULL), (3, 'infinity', 'x'), (4, '0001-01-01 00:00+00 BC', E'\\n')) AS v (a, t, b)"""
 
@@ -95,15 +66,7 @@ def source(folder: Path) -> Iterator[RunningPostgres]:
     """A server with a rich database, a small one, roles and grants."""
     (folder / "a").mkdir()
     with postgres(folder / "a") as running:
-        with psycopg.connect(running.server.dsn("postgres"), autocommit=True) as connection:
-            connection.execute(ROLES)
-            for name in (RICH, SMALL):
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-            connection.execute(sql.SQL("ALTER DATABASE {} SET work_mem = '5MB'").format(sql.Identifier(RICH)))
-        with psycopg.connect(running.server.dsn(RICH), autocommit=True) as connection:
-            connection.execute(SCHEMA)
-        with psycopg.connect(running.server.dsn(SMALL), autocommit=True) as connection:
-            connection.execute("CREATE TABLE kept AS SELECT g, md5(g::text) FROM generate_series(1, 9000) g")
+        fill(running)
         yield running
 
 
@@ -154,6 +117,24 @@ def restore(
     return restore_logical(manifest, new_downloader(store, manifest), to, folder)
 
 
+def contents(server: RunningPostgres) -> list[Table]:
+    """What both databases' tables hold, digested from outside, but for a view that a restore fills anew."""
+    dsn = server.server.dsn("postgres")
+    found = [table for name in (RICH, SMALL) for table in digest_database(dsn, name)]
+    assert len(found) > 10
+    return [table for table in found if table.name != "stale"]
+
+
+def three_rows(dsn: str, method: DigestMethod = METHOD) -> str | None:
+    """The digest of a new table of these, in an empty database."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS x; CREATE TABLE x (b text, a int)")
+        connection.execute("INSERT INTO x VALUES ('one', 1), ('two', 2), ('two', 2)")
+    name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+    (found,) = (table for table in digest_database(dsn, name, method=method) if table.name == "x")
+    return found.digest
+
+
 def databases(server: RunningPostgres) -> set[str]:
     """Those that are there."""
     with psycopg.connect(server.server.dsn("postgres")) as connection:
@@ -167,22 +148,101 @@ def test_everything_comes_back_on_a_new_server(
     report = restore(saved, store, target, folder)
     assert report.tables == len(saved.tables)
     assert report.refreshed == ("public.stale",)
-    for name in (RICH, SMALL):
-        before = digest_database(source.server.dsn("postgres"), name)
-        after = digest_database(target.server.dsn("postgres"), name)
-        assert [t for t in after if t.name != "stale"] == [t for t in before if t.name != "stale"]
-    with psycopg.connect(target.server.dsn(RICH)) as connection:
-        assert connection.execute("SHOW work_mem").fetchone() == ("5MB",)
-        assert connection.execute("SELECT nextval('counted')").fetchone() == (43,)
-        assert connection.execute(
-            "SELECT has_table_privilege('readers', 'types', 'SELECT'),"
-            " pg_has_role('Größe', 'readers', 'MEMBER')"
-        ).fetchone() == (True, True)
-        assert connection.execute("SELECT lo_get(4001)").fetchone() == (b"large",)
-        assert connection.execute(
-            "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'Mixed Schema'"
-        ).fetchone() == ("Größe",)
+    assert contents(target) == contents(source)
+    check_fittings(target)
     assert list(folder.glob("dreamseed-dump-*")) == []
+
+
+def test_an_older_servers_backup_comes_back_on_a_newer_one(store: Store, folder: Path) -> None:
+    """With the digests that the older one took of every type, by the same method."""
+    for name in ("older", "newer"):
+        (folder / name).mkdir()
+    with postgres_of(15, folder / "older") as older:
+        fill(older, extension=False)
+        assert three_rows(older.new_database()) == _HASH64
+        before = contents(older)
+        manifest = save(older, store, folder, databases=[RICH, SMALL])
+    with postgres_of(18, folder / "newer") as newer:
+        assert restore(manifest, store, newer, folder).tables == len(manifest.tables)
+        assert contents(newer) == before
+        check_fittings(newer)
+
+
+def test_tablespaces_that_are_there_stay_and_a_missing_folder_is_told(store: Store, folder: Path) -> None:
+    """Onto the same server, as after an accident; onto another one, before anything is changed."""
+    (folder / "t").mkdir()
+    with postgres(folder / "t") as server:
+        dsn = server.server.dsn("postgres")
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for name in ("fast", "Größe"):
+                (folder / name).mkdir()
+                connection.execute(f"CREATE TABLESPACE \"{name}\" LOCATION '{folder / name}'")
+            connection.execute("CREATE DATABASE shop")
+        with psycopg.connect(server.server.dsn("shop"), autocommit=True) as connection:
+            connection.execute("CREATE TABLE t TABLESPACE fast AS SELECT 1 AS a")
+        manifest = save(server, store, folder, ["shop"])
+        assert restore(manifest, store, server, folder, replace=frozenset({"shop"})).rows == 1
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for dropped in ("DATABASE shop", "TABLESPACE fast", 'TABLESPACE "Größe"'):
+                connection.execute(f"DROP {dropped}")
+            (folder / "Größe").rmdir()
+            with pytest.raises(TargetUnfit, match="folder of the tablespace") as refused:
+                restore(manifest, store, server, folder)
+            assert refused.value.place == str(folder / "Größe")
+            found = connection.execute("SELECT count(*) FROM pg_tablespace").fetchone()
+            assert found == (2,)
+        (folder / "Größe").mkdir()
+        assert restore(manifest, store, server, folder).rows == 1
+
+
+def test_templates_of_ones_own_are_saved_and_closed_databases_are_told(store: Store, folder: Path) -> None:
+    """Every database means every one; a template is dropped for its backup, and is one again."""
+    (folder / "e").mkdir()
+    with postgres(folder / "e") as server:
+        dsn = server.server.dsn("postgres")
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE starter IS_TEMPLATE true")
+            connection.execute("CREATE DATABASE frozen ALLOW_CONNECTIONS false")
+        with psycopg.connect(server.server.dsn("starter"), autocommit=True) as connection:
+            connection.execute("CREATE TABLE t AS SELECT 1 AS a")
+        with new_uploader(store) as uploader:
+            produced = make_source(Kind.LOGICAL, dsn, folder).produce(uploader)
+        manifest = save(server, store, folder, databases=None)
+        assert [database.name for database in produced.databases] == ["postgres", "starter"]
+        (left_out,) = produced.problems
+        assert (left_out.kind, left_out.place) == ("database_left_out", "database frozen")
+        everything = frozenset({"postgres", "starter"})
+        assert restore(manifest, store, server, folder, replace=everything).rows == 1
+        with psycopg.connect(dsn) as connection:
+            is_template = connection.execute(
+                "SELECT datistemplate FROM pg_database WHERE datname = 'starter'"
+            ).fetchone()
+        assert is_template == (True,)
+
+
+@pytest.mark.parametrize(
+    ("version", "locale"),
+    [
+        (15, "LOCALE_PROVIDER icu ICU_LOCALE 'ko-KR' LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'"),
+        (15, "LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C.UTF-8'"),
+        (18, "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'"),
+    ],
+    ids=["icu", "libc", "builtin"],
+)
+def test_a_renamed_database_keeps_its_locale(version: int, locale: str, store: Store, folder: Path) -> None:
+    """Provider, locale, collation and ctype: text sorts and matches as it did."""
+    home = folder / locale.split()[1]
+    home.mkdir()
+    with postgres_of(version, home) as server:
+        with psycopg.connect(server.server.dsn("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE text TEMPLATE template0 ENCODING 'UTF8' {locale}")
+            manifest = save(server, store, folder, ["text"])
+            restore(manifest, store, server, folder, databases={"text": "renamed"}, globals=False)
+            found = connection.execute(
+                "SELECT to_jsonb(d) - '{oid,datname,datfrozenxid,datminmxid}'::text[]"
+                " FROM pg_database d WHERE datname IN ('text', 'renamed')"
+            ).fetchall()
+        assert found[0] == found[1]
 
 
 def test_a_backup_is_of_one_moment(
@@ -213,6 +273,39 @@ def test_a_backup_is_of_one_moment(
     assert now[0] > report.rows >= 9000
 
 
+def test_a_table_in_pieces_adds_up_to_the_whole(source: RunningPostgres) -> None:
+    """Every row is in one piece and one only, those in the last block too."""
+    dsn = source.new_database()
+    name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            'CREATE TABLE "T ä" AS SELECT n, repeat(n::text, 50) FROM generate_series(1, 999) n'
+        )
+        connection.execute("CREATE MATERIALIZED VIEW view AS SELECT 1 AS n")
+        relations = list_relations(connection)
+        (view, _) = (list(divided(connection, relation, 1)) for relation in reversed(relations))
+        pieces = list(divided(connection, relations[0], 3))
+        sums = Sums()
+        for piece in pieces:
+            sums.add(sum_up(connection, name, piece))
+        assert [(piece.start, piece.end) for piece in pieces[:2]] == [(0, 3), (3, 6)]
+        assert pieces[-1].end is None
+        (whole,) = divided(connection, relations[0], 1000)
+        assert sums == sum_up(connection, name, whole)
+        assert sums.rows == 999
+    assert len(view) == 1
+
+
+def test_digests_of_older_backups_are_taken_as_they_were(source: RunningPostgres) -> None:
+    """MD5's halves, summed up as signed numbers: what a backup from before says must stay comparable."""
+    dsn = source.new_database()
+    rows = [hashlib.md5(text).digest() for text in (b"(1,one)", b"(2,two)", b"(2,two)")]  # noqa: S324
+    left, right = (sum(int.from_bytes(row[half], signed=True) for row in rows) for half in _HALVES)
+    parts = (["a integer", "b text"], 3, str(left), str(right))
+    assert three_rows(dsn, "md5") == hashlib.sha256(repr(parts).encode()).hexdigest()
+    assert three_rows(dsn) == _HASH64
+
+
 def test_digests_tell_contents_apart(source: RunningPostgres) -> None:
     """Neither the order of rows and columns nor a setting counts; every value, and every equal row, does."""
     dsn = source.new_database()
@@ -238,12 +331,34 @@ def test_digests_tell_contents_apart(source: RunningPostgres) -> None:
     others = [
         f"{_ROWS} LIMIT 3",
         f"{_ROWS}; INSERT INTO x TABLE x LIMIT 1",
+        f"{_ROWS}; {_SWAP}",
         *map(
             with_columns,
-            ("a + 1 AS a, t, b", "a, t, b AS c", "a::int8 AS a, t, b", "a, t, nullif(b, '') AS b"),
+            (
+                *("a + 1 AS a, t, b", "a, t, b AS c", "a::int8 AS a, t, b", "a, t, nullif(b, '') AS b"),
+                *("nullif(a, 2)::float8 AS a, t, b", "coalesce(nullif(a, 2)::float8, 'NaN') AS a, t, b"),
+            ),
         ),
     ]
     assert len({first, *map(digest, others)}) == 1 + len(others)
+
+
+def test_what_a_collation_calls_equal_is_told_apart(folder: Path) -> None:
+    """By one that is not deterministic: ICU's, which the embedded build is without."""
+    (folder / "c").mkdir()
+    with postgres_of(15, folder / "c") as server:
+        dsn, found = server.new_database(), []
+        name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(
+                "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+            )
+            assert connection.execute("SELECT 'a' COLLATE loose = 'A'").fetchone() == (True,)
+            for letter in ("a", "A"):
+                connection.execute("DROP TABLE IF EXISTS x; CREATE TABLE x (b text COLLATE loose)")
+                connection.execute("INSERT INTO x VALUES (%s)", [letter])
+                found += [table.digest for table in digest_database(dsn, name) if table.name == "x"]
+        assert found[0] != found[1]
 
 
 @pytest.mark.parametrize("kind", ["flipped", "truncated", "swapped", "missing"])
@@ -254,10 +369,11 @@ def test_a_damaged_part_is_named(
     parts = [part for part in saved.parts if part.stream == database_stream(SMALL)]
     path, other = (folder / "store" / part_name(saved.identity.backup_id, part.index) for part in parts[1:3])
     whole = path.read_bytes()
-    flipped = bytes([*whole[:99], whole[99] ^ 1, *whole[100:]])
     path.unlink()
     if kind != "missing":
-        path.write_bytes({"flipped": flipped, "truncated": whole[:-1], "swapped": other.read_bytes()}[kind])
+        path.write_bytes(
+            {"flipped": flipped(whole), "truncated": whole[:-1], "swapped": other.read_bytes()}[kind]
+        )
     try:
         with pytest.raises((ObjectCorrupt, ObjectMissing)) as caught:
             restore(saved, store, target, folder, databases={SMALL: "damaged"}, globals=False)
@@ -341,6 +457,19 @@ def test_a_failed_restore_leaves_nothing_and_the_next_one_works(
     assert restore_logical(saved, new_downloader(store, saved), to, folder).tables == 2
 
 
+def test_a_restore_that_is_told_to_end_takes_away_what_it_made(
+    saved: Manifest, store: Store, target: RunningPostgres, folder: Path, programs: Programs
+) -> None:
+    """pg_restore ends with it; the database that it was filling goes, and so does the dump."""
+    version = f'[ "$1" = --version ] && exec "{programs.real}/pg_restore" "$@"'
+    programs.fake("pg_restore", f"{version}; kill {os.getpid()}; sleep 600")
+    to = Target(target.server.dsn("postgres"), {SMALL: "ended"})
+    with pytest.raises(KeyboardInterrupt), ends_in_order():
+        restore_logical(saved, new_downloader(store, saved), to, folder, programs=programs)
+    assert "ended" not in databases(target)
+    assert list(folder.glob("dreamseed-*")) == []
+
+
 @pytest.mark.parametrize(
     ("name", "script"),
     [
@@ -384,30 +513,34 @@ def test_a_server_that_shuts_down_makes_no_backup(
     assert len(save(source, store, folder).tables) == 2
 
 
+def test_a_run_asks_the_server_once_what_it_is(
+    source: RunningPostgres, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found when the source was made is what the manifest says."""
+    made = make_source(Kind.LOGICAL, source.server.dsn("postgres"), folder)
+    assert isinstance(made, LogicalSource)
+    monkeypatch.setattr(dump, "read_server", None)
+    with new_uploader(store) as uploader:
+        produced = replace(made, databases=[SMALL]).produce(uploader)
+    assert [database.name for database in produced.databases] == [SMALL]
+    assert produced.roles == made.facts.server.roles
+
+
 def test_digests_end_when_nobody_wants_them(source: RunningPostgres) -> None:
-    """A statement that is running is cancelled, and nothing new begins: a failed dump waits for no digest."""
-    stopping = Stopping()
-    ended = threading.Event()
+    """A statement that is running is cancelled: a failed dump waits for no digest."""
+    begun = threading.Event()
 
     def work() -> None:
-        with psycopg.connect(source.server.dsn(SMALL)) as connection, stopping.watching(connection):
+        with connect(source.server.dsn(SMALL)) as connection:
             begun.set()
-            with pytest.raises(psycopg.errors.QueryCanceled):
-                connection.execute("SELECT pg_sleep(60)")
-            ended.set()
+            connection.execute("SELECT pg_sleep(60)")
 
-    begun = threading.Event()
-    worker = threading.Thread(target=work)
-    worker.start()
+    pool = Pool(1, "digest")
+    digest = pool.submit(work)
     assert begun.wait(10)
-    for _ in range(500):
-        stopping.stop()
-        if ended.wait(0.02):
-            break
-    worker.join(1)
-    assert not worker.is_alive()
-    with pytest.raises(DigestFailed):
-        digest_database(source.server.dsn("postgres"), SMALL, stopping=stopping)
+    with pytest.raises(DigestFailed), pool:
+        raise DigestFailed("no dump, no digest")
+    assert isinstance(digest.exception(), psycopg.errors.QueryCanceled)
 
 
 def test_a_locked_table_is_told(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -14,29 +17,39 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
+from flipped import flipped
 from real_services import RunningPostgres
 
+from dreamseed_cli.backup.ending import ends_in_order
 from dreamseed_cli.backup.keys import Identity, write_identity
 from dreamseed_cli.backup.manifest import Manifest
 from dreamseed_cli.backup.names import WAL, Kind, new_backup_id
 from dreamseed_cli.backup.physical.base import PhysicalSource
-from dreamseed_cli.backup.physical.folder import MARKER, TargetTaken
+from dreamseed_cli.backup.physical.content import Archived
+from dreamseed_cli.backup.physical.early import EndedEarly
+from dreamseed_cli.backup.physical.folder import TargetTaken
+from dreamseed_cli.backup.physical.mark import MARKER
 from dreamseed_cli.backup.physical.recovery import Goal, RecoveryFailed
 from dreamseed_cli.backup.physical.restore import Restored, Wish, restore_physical
+from dreamseed_cli.backup.physical.tablespaces import LINKS, TablespaceMade
 from dreamseed_cli.backup.physical.verify import Verified
 from dreamseed_cli.backup.pipeline import Downloader, Uploader, UploadIncomplete
 from dreamseed_cli.backup.producer import ProducerFailed
 from dreamseed_cli.backup.run import Wish as RunWish
 from dreamseed_cli.backup.run import run_backup
+from dreamseed_cli.backup.seal import Expected, open_sealed, seal, sha256
 from dreamseed_cli.backup.store.base import MIB, Store
 from dreamseed_cli.backup.store.open import open_store
 from dreamseed_cli.backup.wal.archive import read_history, read_listing
 from dreamseed_cli.backup.wal.settings import restore_command, settings_for
+from dreamseed_cli.backup.wal_names import TimelineHistory, WalSegment
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.services.postgres import EmbeddedPostgres
 
+pytestmark = pytest.mark.usefixtures("untraced_children")
 _BOUND_S = 60.0
 
 # What `dreamseed wal push` and `dreamseed wal fetch` do, without the command line.
@@ -82,7 +95,9 @@ class Site:
     def store_folder(self) -> Path:
         return self.home / "store"
 
-    def restore(self, to: Path, goal: Goal, store_folder: Path | None = None) -> tuple[Restored, list[str]]:
+    def restore(
+        self, to: Path, goal: Goal, store_folder: Path | None = None, archived: Archived | None = None
+    ) -> tuple[Restored, list[str]]:
         """Restore; and the texts of table `event` as the recovered server has them."""
         folder = store_folder or self.store_folder
         texts: list[str] = []
@@ -92,7 +107,9 @@ class Site:
                 texts.extend(text for (text,) in connection.execute("SELECT text FROM event ORDER BY id"))
 
         command = restore_command([*_door(self.home, "fetch", folder)])
-        wish = Wish(to=to, goal=goal, restore_command=command, check=look, limit_s=_BOUND_S)
+        wish = Wish(
+            to=to, goal=goal, restore_command=command, check=look, limit_s=_BOUND_S, archived=archived
+        )
         store = open_store(f"local:{folder}")
         return restore_physical(Downloader(store, self.manifest, [self.identity]), wish, _silent), texts
 
@@ -177,11 +194,39 @@ def test_a_damaged_segment_is_named_and_nothing_opens(site: Site, target: Path, 
     """One flipped bit ends the recovery with the segment's name."""
     store = site.copy_of_store(tmp_path / "store")
     damaged = _segment_after_backup(site, store)
-    data = bytearray(damaged.read_bytes())
-    data[len(data) // 2] ^= 1
-    damaged.write_bytes(data)
+    damaged.write_bytes(flipped(damaged.read_bytes()))
     with pytest.raises(RecoveryFailed, match=f"{damaged.name}': the encryption's own check"):
         site.restore(target, Goal(timeline=1), store)
+
+
+def test_an_archive_that_cannot_be_read_to_its_end_is_no_success(
+    site: Site, target: Path, tmp_path: Path
+) -> None:
+    """PostgreSQL opens at the first record it cannot read: that is told, and restored to only on purpose."""
+    store = site.copy_of_store(tmp_path / "store")
+    last = _segment_after_backup(site, store, -1)
+    stopped = _segment_after_backup(site, store, -3)
+    _archive_anew(site, stopped, lambda plain: plain[:8192] + bytes(len(plain) - 8192))
+    archived = Archived(WalSegment.parse(last.name[:24], MIB).end_lsn, TimelineHistory(1))
+    with pytest.raises(EndedEarly) as early:
+        site.restore(target, Goal(timeline=1), store, archived)
+    assert early.value.place == stopped.name[:24]
+    assert (target / MARKER).exists()
+    offered = early.value.remedy.rpartition("--lsn ")[2].rstrip(".")
+    _, texts = site.restore(target, Goal("lsn", offered, timeline=1), store, archived)
+    assert len(texts) >= site.writing
+    assert "also kept" not in texts
+    _, texts = site.restore(tmp_path / "whole", Goal(timeline=1), archived=archived)
+    assert texts == ["after the deletion"]
+
+
+def _archive_anew(site: Site, path: Path, change: Callable[[bytes], bytes]) -> None:
+    """As if other bytes had been archived: whole for all who ask, but for PostgreSQL."""
+    expected = Expected(path.name, path.name.rpartition(".")[2])
+    data = change(bytes(open_sealed(path.read_bytes(), [site.identity], expected)))
+    path.unlink()
+    name = f"{path.name[:24]}.{sha256(data)}"
+    path.with_name(name).write_bytes(seal(data, [site.identity.key.to_public()]).cipher)
 
 
 def test_without_the_archive(site: Site, target: Path) -> None:
@@ -198,6 +243,34 @@ def test_without_the_archive(site: Site, target: Path) -> None:
     assert seen[0] >= site.writing
     assert restored.size == site.manifest.streams[0].size
     assert restored.verified is Verified.CONTENT
+
+
+def test_one_signal_ends_a_recovery_and_the_next_restore_goes_on(site: Site, target: Path) -> None:
+    """It waited for the archive: the server and its commands are gone, and nothing is fetched again."""
+
+    def tell(text: str) -> None:
+        if "recovery begins" in text:
+            threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    wish = Wish(to=target, goal=Goal(), restore_command=f"sleep 600 # {target}")
+    store = open_store(f"local:{site.store_folder}")
+    with pytest.raises(KeyboardInterrupt), ends_in_order():
+        restore_physical(Downloader(store, site.manifest, [site.identity]), wish, tell)
+    assert (target / MARKER).exists()
+    deadline = time.monotonic() + _BOUND_S
+    while [one for one in psutil.process_iter() if str(target) in _command(one)]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    restored, texts = site.restore(target, Goal())
+    assert (restored.resumed, restored.unpack_s, bool(texts)) == (True, 0, True)
+    assert restored.size == site.manifest.streams[0].size
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def test_targets_refused(site: Site, target: Path) -> None:
@@ -257,7 +330,48 @@ def test_tablespaces_are_refused(
             connection.execute("DROP TABLESPACE elsewhere")
 
 
+def test_a_tablespace_made_since_is_not_made_again(tmp_path: Path, target: Path) -> None:
+    """Its folder is the live server's own: not a byte there changes, and the offered place is restored to."""
+    with tempfile.TemporaryDirectory(prefix="ds-pitr-") as name:
+        home, fast = Path(name), tmp_path / "fast"
+        fast.mkdir()
+        identity, store, data = _cluster(home)
+        with _server(data) as server, psycopg.connect(server.dsn("postgres"), autocommit=True) as live:
+            live.execute("CREATE TABLE event (id serial PRIMARY KEY, text text)")
+            source = PhysicalSource(server.dsn("postgres"), "a box")
+            made = run_backup(store, source, RunWish(recipients=(identity.recipient,))).manifest
+            live.execute("INSERT INTO event (text) VALUES ('kept')")
+            live.execute(f"CREATE TABLESPACE fast LOCATION '{fast}'")
+            live.execute("CREATE TABLE paid TABLESPACE fast AS SELECT 'new' FROM generate_series(1, 999)")
+            _archived(live)
+            live.execute("CHECKPOINT")
+            before = _content(fast)
+            site = Site(home, identity, made, 0, datetime.now(UTC))
+            with pytest.raises(TablespaceMade, match=str(fast)) as refused:
+                site.restore(target, Goal(timeline=1))
+            assert _content(fast) == before != {}
+            assert not any((target / LINKS).iterdir())
+            offered = refused.value.remedy.partition("--lsn ")[2].partition(" --exclusive")[0]
+            _, texts = site.restore(target, Goal("lsn", offered, timeline=1, inclusive=False))
+        assert texts == ["kept"]
+        assert stat.S_IMODE((target / LINKS).stat().st_mode) == 0o700
+
+
+def _content(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def _history(home: Path) -> Site:
+    identity, store, data = _cluster(home)
+    with _server(data) as server, psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
+        site = _work(home, identity, store, server, connection)
+        running = server
+    shutil.rmtree(running.data)
+    return site
+
+
+def _cluster(home: Path) -> tuple[Identity, Store, Path]:
+    """A key, a store, and a data folder whose server archives into it."""
     identity = Identity.create()
     write_identity(home / "key", identity)
     (home / "door.py").write_text(_DOOR)
@@ -268,11 +382,7 @@ def _history(home: Path) -> Site:
     settings = settings_for(_door(home, "push", home / "store"), target_s=900)
     with (data / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = '{text}'\n" for name, text in settings.items())
-    with _server(data) as server, psycopg.connect(server.dsn("postgres"), autocommit=True) as connection:
-        site = _work(home, identity, store, server, connection)
-        running = server
-    shutil.rmtree(running.data)
-    return site
+    return identity, store, data
 
 
 def _work(
@@ -333,11 +443,11 @@ def _archived(connection: psycopg.Connection) -> None:
     raise AssertionError(f"{row[0]} was not archived: {told}")
 
 
-def _segment_after_backup(site: Site, store: Path) -> Path:
-    """An archived segment behind the backup's own, with later ones behind it."""
+def _segment_after_backup(site: Site, store: Path, place: int = -2) -> Path:
+    """An archived segment behind the backup's own; -1: the last one."""
     assert site.manifest.wal is not None
     segments = sorted(path for path in (store / WAL / "00000001").iterdir() if path.name.count(".") == 1)
-    return segments[-2]
+    return segments[place]
 
 
 @contextmanager

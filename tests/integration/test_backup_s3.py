@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
+from botocore.paginate import PageIterator
+from flipped import flipped
 from moto.server import ThreadedMotoServer
 
 from dreamseed_cli.backup.store.base import Limits, Store
@@ -22,6 +25,7 @@ from dreamseed_cli.backup.store.errors import (
     NotAStore,
     ObjectConflict,
     ObjectCorrupt,
+    ObjectLocked,
     ObjectMissing,
     ObjectNotReadable,
     StoreAbsent,
@@ -130,7 +134,7 @@ def test_the_same_again_and_other_bytes(store: Store) -> None:
     """The same is fine, other bytes are a conflict and change nothing."""
     store.put(NAME, DATA)
     assert store.put(NAME, DATA).proof == "read_back"
-    for other in (DATA[:-1], DATA[:-1] + b"x"):
+    for other in (DATA[:-1], flipped(DATA)):
         with pytest.raises(ObjectConflict):
             store.put(NAME, other)
     assert store.get(NAME) == DATA
@@ -157,8 +161,7 @@ def test_rivals_with_other_bytes(store: Store) -> None:
 def test_a_flipped_bit_in_the_bucket(store: Store, client: "S3Client") -> None:
     """Found by get, from the hash that is kept with it, and by putting the same again."""
     store.put(NAME, DATA)
-    broken = DATA[:-1] + bytes([DATA[-1] ^ 1])
-    client.put_object(Bucket=BUCKET, Key=f"pg/{NAME}", Body=broken, Metadata={"sha256": SHA256})
+    client.put_object(Bucket=BUCKET, Key=f"pg/{NAME}", Body=flipped(DATA), Metadata={"sha256": SHA256})
     with pytest.raises(ObjectCorrupt):
         store.get(NAME)
     with pytest.raises(ObjectCorrupt):
@@ -190,6 +193,63 @@ def test_a_class_that_can_be_read(opened: Opener, endpoint: str, client: "S3Clie
     """Infrequent access is read back like any other."""
     assert opened(endpoint, storage_class="STANDARD_IA").put(NAME, DATA).proof == "read_back"
     assert client.head_object(Bucket=BUCKET, Key=f"pg/{NAME}")["StorageClass"] == "STANDARD_IA"
+
+
+def test_pruning_in_a_bucket_with_versions(opened: Opener, endpoint: str, client: "S3Client") -> None:
+    """All versions go, marks too, those of longer names do not, and again is fine."""
+    store = opened(endpoint, f"{_versioned(client, 'kept')}/pg")
+    for data in (b"1", DATA):
+        client.put_object(Bucket="kept", Key=f"pg/{NAME}", Body=data)
+    client.delete_object(Bucket="kept", Key=f"pg/{NAME}")
+    client.put_object(Bucket="kept", Key=f"pg/{NAME}", Body=DATA)
+    store.put(f"{NAME}0", DATA)
+    for _ in range(2):
+        store.delete(NAME)
+    left = client.list_object_versions(Bucket="kept")
+    assert ([one["Key"] for one in left["Versions"]], left.get("DeleteMarkers", [])) == ([f"pg/{NAME}0"], [])
+
+
+def test_what_object_lock_keeps(opened: Opener, endpoint: str, client: "S3Client") -> None:
+    """Named as locked, with its end, and not as a right that the key has not."""
+    client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    store = opened(endpoint, "locked/pg")
+    until = datetime(2099, 1, 2, tzinfo=UTC)
+    client.put_object(
+        Bucket="locked",
+        Key=f"pg/{NAME}",
+        Body=DATA,
+        ObjectLockMode="GOVERNANCE",
+        ObjectLockRetainUntilDate=until,
+        ChecksumAlgorithm="SHA256",
+    )
+    with pytest.raises(ObjectLocked, match="governance until 2099-01-02"):
+        store.delete(NAME)
+    assert store.get(NAME) == DATA
+
+
+def test_a_key_that_may_not_list_versions(
+    opened: Opener, endpoint: str, client: "S3Client", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are none, all is deleted; where there are, it is told that they stay."""
+    refused = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ClientError(refused, "ListObjectVersions")  # type: ignore[arg-type] # as little as is looked at
+
+    monkeypatch.setattr(PageIterator, "__iter__", refuse)
+    plain, versioned = opened(endpoint), opened(endpoint, f"{_versioned(client, 'unlisted')}/pg")
+    for store in (plain, versioned):
+        store.put(NAME, DATA)
+    plain.delete(NAME)
+    assert plain.stat(NAME) is None
+    with pytest.raises(StoreRefused, match="may not list them"):
+        versioned.delete(NAME)
+
+
+def _versioned(client: "S3Client", bucket: str) -> str:
+    client.create_bucket(Bucket=bucket)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    return bucket
 
 
 def test_unfinished_uploads_are_cancelled(store: Store, client: "S3Client") -> None:

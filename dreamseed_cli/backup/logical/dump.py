@@ -7,17 +7,17 @@ whose files leave it as they are uploaded. So a backup needs free disk for the l
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 from psycopg.conninfo import make_conninfo
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.logical.archive import packed
-from dreamseed_cli.backup.logical.digests import Stopping, digest_database
+from dreamseed_cli.backup.logical.digests import digest_database
 from dreamseed_cli.backup.logical.server import (
     Programs,
     Server,
@@ -28,16 +28,19 @@ from dreamseed_cli.backup.logical.server import (
     server_errors,
 )
 from dreamseed_cli.backup.logical.snapshot import exported_snapshot
-from dreamseed_cli.backup.logical.temporary import check_room, forget_dumps, temporary_folder
 from dreamseed_cli.backup.manifest import Database, Extension, Stream, Table
 from dreamseed_cli.backup.manifest import Producer as ProducerFact
 from dreamseed_cli.backup.pipeline import Uploader
+from dreamseed_cli.backup.pool import Pool
 from dreamseed_cli.backup.producer import Producer, libpq_environment, program_version, run_program
 from dreamseed_cli.backup.programs import programs_for
+from dreamseed_cli.backup.temporary import DUMP, check_room, forget_left, temporary_folder
 from dreamseed_cli.core.errors import UsageError
 
 GLOBALS: Final = "globals.sql"
 _LOCK_WAIT_MS: Final = 60_000
+_JOBS: Final = 2
+"""Of pg_dump, and tables digested at a time beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +66,21 @@ def backup_logical(
     uploader: Uploader,
     temp: Path,
     *,
+    server: Server | None = None,
     databases: Sequence[str] | None = None,
-    jobs: int = 2,
     programs: Programs | None = None,
     told: Told = lambda _what, _done, _all: None,
 ) -> LogicalFacts:
     """Save all databases of a server, or those named.
 
-    jobs: of pg_dump, and tables digested at a time beside it. programs: of the server's version; None: found.
+    server: what read_server() just said; None: it is asked. programs: of the server's version; None: found.
     Raises ProducerFailed, DatabaseBusy, DigestFailed, ServerUnreachable, UsageError, StoreFull (no room in
     `temp`), and the Uploader's errors: then nothing may be made of what was uploaded.
     """
-    forget_dumps(temp)
-    with connect(dsn) as connection:
-        server = read_server(connection)
+    forget_left(temp, DUMP)
+    if server is None:
+        with connect(dsn) as connection:
+            server = read_server(connection)
     programs = programs or programs_for(server.version_num)
     chosen = _chosen(server, databases)
     check_room(temp, max((database.size for database in chosen), default=0))
@@ -88,7 +92,7 @@ def backup_logical(
     for database in chosen:
         with connect(dsn, database.name) as connection:
             extensions += read_extensions(connection)
-        stream, content = _database(dsn, database.name, uploader, temp, jobs, programs, told)
+        stream, content = _database(dsn, database.name, uploader, temp, programs, told)
         streams.append(stream)
         tables += content
     return LogicalFacts(
@@ -121,43 +125,34 @@ def _globals(dsn: str, uploader: Uploader, pg_dumpall: Path) -> Stream:
 
 
 def _database(
-    dsn: str, name: str, uploader: Uploader, temp: Path, jobs: int, programs: Programs, told: Told
+    dsn: str, name: str, uploader: Uploader, temp: Path, programs: Programs, told: Told
 ) -> tuple[Stream, tuple[Table, ...]]:
     """One database's stream and tables. The snapshot stays open until both dump and digests have ended."""
-    with temporary_folder(temp) as folder:
+    with temporary_folder(temp, DUMP) as folder:
         dump = folder / "dump"
-        with exported_snapshot(dsn, name) as snapshot, _digesting(dsn, name, snapshot, jobs, told) as tables:
+        with exported_snapshot(dsn, name) as snapshot, _digesting(dsn, name, snapshot, told) as tables:
             told(f"dump of {name}", 0, 1)
-            _dump(dsn, name, dump, snapshot, jobs, programs("pg_dump"))
+            _dump(dsn, name, dump, snapshot, programs("pg_dump"))
             told(f"dump of {name}", 1, 1)
-            content = tables.result()
-        return uploader.stream(database_stream(name), packed(dump)), content
+            # Digests take longer than a dump: they go on meanwhile.
+            stream = uploader.stream(database_stream(name), packed(dump))
+            content = ending.result(tables)
+        return stream, content
 
 
 @contextmanager
-def _digesting(
-    dsn: str, name: str, snapshot: str, jobs: int, told: Told
-) -> Iterator[Future[tuple[Table, ...]]]:
+def _digesting(dsn: str, name: str, snapshot: str, told: Told) -> Iterator[Future[tuple[Table, ...]]]:
     """Digests being taken; they end early if the dump beside them fails."""
-    stopping = Stopping()
 
     def about(done: int, all_: int) -> None:
         told(f"digests of {name}", done, all_)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="digests") as pool:
-        try:
-            yield pool.submit(
-                partial(
-                    digest_database, dsn, name, snapshot=snapshot, jobs=jobs, stopping=stopping, told=about
-                )
-            )
-        except BaseException:
-            stopping.stop()
-            raise
+    with Pool(1, "digests") as pool:
+        yield pool.submit(digest_database, dsn, name, snapshot=snapshot, jobs=_JOBS, told=about)
 
 
-def _dump(dsn: str, name: str, folder: Path, snapshot: str, jobs: int, pg_dump: Path) -> None:
+def _dump(dsn: str, name: str, folder: Path, snapshot: str, pg_dump: Path) -> None:
     # Not compressed here: zstd does it better on whole parts.
-    how = ["--format=directory", "--compress=0", f"--jobs={jobs}", f"--file={folder}"]
+    how = ["--format=directory", "--compress=0", f"--jobs={_JOBS}", f"--file={folder}"]
     arguments = [*how, f"--snapshot={snapshot}", f"--lock-wait-timeout={_LOCK_WAIT_MS}", "--no-password"]
     run_program([pg_dump, *arguments], environment=libpq_environment(make_conninfo(dsn, dbname=name)))

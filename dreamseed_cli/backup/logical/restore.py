@@ -1,11 +1,13 @@
 """Restores a logical backup into a server and proves it: what every table holds is compared at the end.
 
 A restore needs free disk for the largest database's dump, beside the databases themselves. What it made
-itself is removed again if it fails, so that it can simply be run again.
+itself is removed again if it fails, so that it can simply be run again. What was unpacked of a dump when it
+was killed, or lost the store, stays for the next one, which fetches only the rest; any other run removes it.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,20 +19,30 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from dreamseed_cli.backup.logical.archive import unpack
-from dreamseed_cli.backup.logical.checks import Plan, check_target
+from dreamseed_cli.backup import ending
+from dreamseed_cli.backup.logical.checks import Plan, TargetUnfit, check_target
 from dreamseed_cli.backup.logical.digests import digest_database
 from dreamseed_cli.backup.logical.dump import GLOBALS, database_stream
 from dreamseed_cli.backup.logical.proof import Compared, compare
-from dreamseed_cli.backup.logical.server import Programs, Told, connect, server_errors, value
-from dreamseed_cli.backup.logical.temporary import check_room, forget_dumps, temporary_folder
-from dreamseed_cli.backup.manifest import Manifest
+from dreamseed_cli.backup.logical.server import Connection, Programs, Told, connect, server_errors, value
+from dreamseed_cli.backup.manifest import Database, Manifest
 from dreamseed_cli.backup.pipeline import Downloader
 from dreamseed_cli.backup.producer import libpq_environment, program_version, run_program
 from dreamseed_cli.backup.programs import programs_for
+from dreamseed_cli.backup.seal import sha256
+from dreamseed_cli.backup.temporary import (
+    DUMP,
+    check_room,
+    forget_left,
+    lasting_folder,
+    temporary_folder,
+)
+from dreamseed_cli.backup.unpack import Unpacking
 
 MAINTENANCE: Final = "template1"
 """The database to stand in while others are dropped and made: `postgres` may be one of them."""
+_TABLESPACE: Final = re.compile(r"^CREATE TABLESPACE (.+) OWNER .+ LOCATION '([^']+)';$", re.MULTILINE)
+"""PostgreSQL takes no quote in a location."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +51,8 @@ class Target:
 
     dsn: a superuser's; its database does not matter. databases: which, and their new names; None: all, under
     their own. globals: whether roles and tablespaces are made too; roles that are there get the password and
-    rights of the backup, but for the one that `dsn` names. replace: databases that may be dropped although
-    they are not empty, or in use.
+    rights of the backup, but for the one that `dsn` names; tablespaces that are there stay. replace:
+    databases that may be dropped although they are not empty, or in use.
     """
 
     dsn: str
@@ -83,7 +95,7 @@ def restore_logical(
     (no room in `temp`), ServerUnreachable, ServerFailed.
     """
     started = time.monotonic()
-    forget_dumps(temp)
+    forget_left(temp, DUMP, but=f"{DUMP}{manifest.identity.backup_id}")
     wanted = target.databases
     if wanted is None:
         wanted = {database.name: database.name for database in manifest.databases}
@@ -92,8 +104,9 @@ def restore_logical(
         programs = programs or programs_for(server.info.server_version)
         plan = Plan(wanted, target.globals, target.replace, program_version(programs("pg_restore")))
         check_target(server, target.dsn, manifest, plan)
-    check_room(temp, max((sizes[database_stream(name)] for name in wanted), default=0))
     work = _Work(manifest, downloader, target.dsn, temp, jobs, programs, told)
+    needed = (sizes[database_stream(name)] - _size(temp / work.kept_as(name)) for name in wanted)
+    check_room(temp, max(needed, default=0))
     if target.globals:
         work.globals()
     compared = [work.database(name, new) for name, new in wanted.items()]
@@ -106,15 +119,46 @@ def restore_logical(
     )
 
 
-def without_existing(script: bytes, roles: Sequence[str], me: str) -> bytes:
-    """pg_dumpall's script without what would make roles that exist, or change our own password under us.
+def without_existing(script: bytes, roles: Sequence[str], tablespaces: Sequence[str], me: str) -> bytes:
+    """pg_dumpall's script without what would make roles and tablespaces that exist, or change our own
+    password under us.
 
-    roles, me: quoted as PostgreSQL quotes them.
+    roles, tablespaces, me: quoted as PostgreSQL quotes them.
     """
     made = {f"CREATE ROLE {name};".encode() for name in roles}
+    begun = tuple(f"CREATE TABLESPACE {name} OWNER ".encode() for name in tablespaces)
     ours = f"ALTER ROLE {me} WITH ".encode()
-    lines = (line for line in script.split(b"\n") if line not in made and not line.startswith(ours))
+    lines = (line for line in script.split(b"\n") if line not in made and not line.startswith((ours, *begun)))
     return b"\n".join(lines)
+
+
+def check_locations(server: Connection, script: bytes) -> None:
+    """TargetUnfit if a folder of a tablespace to make is not there; only where the server is on this host."""
+    if not Path(str(value(server, "SHOW data_directory"))).is_dir():
+        return
+    for name, folder in _TABLESPACE.findall(script.decode()):
+        if not Path(folder).is_dir():
+            raise TargetUnfit(
+                f"the folder of the tablespace {name} is not there",
+                place=folder,
+                remedy="Make it, empty, for the server's user; or make a tablespace of this name elsewhere.",
+            )
+
+
+def _locale(source: Database) -> sql.Composable:
+    """How its text is compared and classified, as far as the manifest knows: an older one says less."""
+    locale = source.locale
+    if locale is None:
+        return sql.SQL("LOCALE {}").format(source.collation or "C")
+    words = [sql.SQL("LC_COLLATE {} LC_CTYPE {}").format(source.collation or "C", locale.ctype or "C")]
+    if locale.provider is not None:
+        words.append(sql.SQL("LOCALE_PROVIDER {}").format(locale.provider))
+    if locale.name and locale.provider in {"icu", "builtin"}:
+        option = sql.SQL("ICU_LOCALE {}" if locale.provider == "icu" else "BUILTIN_LOCALE {}")
+        words.append(option.format(locale.name))
+    if locale.icu_rules:
+        words.append(sql.SQL("ICU_RULES {}").format(locale.icu_rules))
+    return sql.SQL(" ").join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,30 +175,46 @@ class _Work:
 
     def globals(self) -> None:
         """Roles and tablespaces."""
-        with connect(self.dsn, MAINTENANCE) as server, temporary_folder(self.temp) as folder:
+        with connect(self.dsn, MAINTENANCE) as server, temporary_folder(self.temp, DUMP) as folder:
             roles = [name for (name,) in server.execute("SELECT quote_ident(rolname) FROM pg_roles")]
+            spaces = [name for (name,) in server.execute("SELECT quote_ident(spcname) FROM pg_tablespace")]
             me = value(server, "SELECT quote_ident(current_user)")
+            text = without_existing(b"".join(self.downloader.stream(GLOBALS)), roles, spaces, me)
+            check_locations(server, text)
             script = folder / GLOBALS
-            script.write_bytes(without_existing(b"".join(self.downloader.stream(GLOBALS)), roles, me))
+            script.write_bytes(text)
             arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={script}"]
             run_program([self.programs("psql"), *arguments, "--no-password"], environment=self._environment())
 
     def database(self, name: str, new: str) -> Compared:
         """One database, from its stream to the proof."""
-        with temporary_folder(self.temp) as folder:
-            dump = folder / "dump"
+        with lasting_folder(self.temp, self.kept_as(name)) as dump:
             self.told(f"download of {name}", 0, 1)
-            unpack(self.downloader.stream(database_stream(name)), dump)
+            self._unpack(database_stream(name), dump)
             self.told(f"restore of {new}", 0, 1)
             with self._made_new(name, new):
                 self._pg_restore(dump, name, new)
         self.told(f"restore of {new}", 1, 1)
         content = digest_database(
-            self.dsn, new, jobs=self.jobs, told=lambda done, all_: self.told(f"digests of {new}", done, all_)
+            self.dsn,
+            new,
+            jobs=self.jobs,
+            told=lambda done, all_: self.told(f"digests of {new}", done, all_),
+            method=self.manifest.digest_method,
         )
         found = tuple(table.model_copy(update={"database": name}) for table in content)
         with connect(self.dsn, new) as server:
             return compare(server, tuple(t for t in self.manifest.tables if t.database == name), found)
+
+    def kept_as(self, name: str) -> str:
+        """The folder of a database's dump while it is restored."""
+        return f"{DUMP}{self.manifest.identity.backup_id}-{sha256(name.encode())[:16]}"
+
+    def _unpack(self, stream: str, dump: Path) -> None:
+        with Unpacking(dump, place=f"{self.manifest.identity.backup_id}: {stream}") as unpacking:
+            kept = unpacking.take_up(self.downloader.parts_of(stream))
+            self.downloader.feed(stream, unpacking.feed, kept)
+            unpacking.finish()
 
     def _pg_restore(self, dump: Path, name: str, new: str) -> None:
         # With --create a database gets back its locale, owner, rights and settings, but also its name.
@@ -178,23 +238,25 @@ class _Work:
                 self._create(name, new)
             yield
         except BaseException:
-            with suppress(psycopg.Error):
+            with ending.shielded(), suppress(psycopg.Error):
                 self._drop(new)
             raise
 
     def _create(self, name: str, new: str) -> None:
         source = next(database for database in self.manifest.databases if database.name == name)
-        locale = source.collation or "C"
         with connect(self.dsn, MAINTENANCE) as server:
-            server.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} LOCALE {}").format(
-                    sql.Identifier(new), source.encoding, locale
-                )
-            )
+            made = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING {} ")
+            server.execute(made.format(sql.Identifier(new), source.encoding) + _locale(source))
 
     def _drop(self, name: str) -> None:
         with connect(self.dsn, MAINTENANCE) as server:
+            server.execute("UPDATE pg_database SET datistemplate = false WHERE datname = %s", (name,))
             server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _environment(self) -> dict[str, str]:
         return libpq_environment(make_conninfo(self.dsn, dbname=MAINTENANCE))
+
+
+def _size(folder: Path) -> int:
+    """Bytes of a folder's files; 0 if there is none."""
+    return sum(path.stat().st_size for path in folder.glob("*"))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
-from dreamseed_cli.backup.manifest import Database, Extension
+from dreamseed_cli.backup import ending
+from dreamseed_cli.backup.manifest import Database, Extension, Locale
 from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
 
 Programs = Callable[[str], Path]
@@ -27,6 +31,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _CONNECT_S: Final = 10
+_CANCEL_S: Final = 2.0
 # Text forms must not depend on how a server, a database or a role is set; nor may a limit end a backup.
 _SETTINGS: Final = {
     "TimeZone": "UTC",
@@ -43,6 +48,16 @@ _SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "0",
 }
 _TRANSACTION_TIMEOUT_SINCE: Final = 170000
+_PROVIDERS: Final[dict[str, Literal["libc", "icu", "builtin"]]] = {"c": "libc", "i": "icu", "b": "builtin"}
+# Columns that not every version has are asked for as JSON, where those that are missing are null.
+_DATABASES: Final = (
+    "SELECT datname, pg_encoding_to_char(encoding), datcollate, pg_database_size(oid), datctype,"
+    " to_jsonb(d) ->> 'datlocprovider',"
+    " coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), to_jsonb(d) ->> 'daticurules'"
+    " FROM pg_database d WHERE datname NOT IN ('template0', 'template1')"
+)
+_OPEN: Final = "(datallowconn AND datconnlimit <> -2)"
+"""-2: a DROP DATABASE was interrupted, and nobody can connect any more."""
 
 
 class ServerUnreachable(FailedError):
@@ -59,13 +74,16 @@ class ServerFailed(FailedError):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server. roles: all but PostgreSQL's own. databases: those that take connections, no templates."""
+    """A server. roles: all but PostgreSQL's own. databases: those that take connections, but PostgreSQL's own
+    templates. closed: those that take none, which nobody can dump.
+    """
 
     version: str
     version_num: int
     system_identifier: str
     roles: tuple[str, ...]
     databases: tuple[Database, ...]
+    closed: tuple[str, ...] = ()
 
 
 def server_errors(work: Callable[_P, _T]) -> Callable[_P, _T]:
@@ -81,15 +99,40 @@ def server_errors(work: Callable[_P, _T]) -> Callable[_P, _T]:
     return named
 
 
+class _Ending(psycopg.Connection[TupleRow]):
+    """A connection whose query is cancelled when its work is told to end."""
+
+    forget: Callable[[], None] | None = None
+
+    def close(self) -> None:
+        if self.forget is not None:
+            self.forget()
+        super().close()
+
+
+def _cancelling(connection: Connection) -> ending.End:
+    def cancel(hard: bool) -> None:
+        with suppress(psycopg.Error, OSError):
+            if hard:  # the server does not hear of a cancellation: hang up
+                with socket.socket(fileno=os.dup(connection.fileno())) as line:
+                    line.shutdown(socket.SHUT_RDWR)
+            else:
+                connection.cancel_safe(timeout=_CANCEL_S)
+
+    return cancel
+
+
 def connect(dsn: str, database: str | None = None) -> Connection:
-    """A connection in autocommit whose text forms are fixed. ServerUnreachable."""
+    """A connection in autocommit whose text forms are fixed. ServerUnreachable; see ending.check."""
+    ending.check()
     target = make_conninfo(dsn, **({} if database is None else {"dbname": database}))
     try:
-        connection = psycopg.connect(target, autocommit=True, connect_timeout=_CONNECT_S)
+        connection = _Ending.connect(target, autocommit=True, connect_timeout=_CONNECT_S)
     except psycopg.OperationalError as error:
         raise ServerUnreachable(
             str(error).strip(), place="PostgreSQL", remedy="Start the server, or mend the connection string."
         ) from error
+    connection.forget = ending.on_end(_cancelling(connection))
     settings = dict(_SETTINGS)
     if connection.info.server_version >= _TRANSACTION_TIMEOUT_SINCE:
         settings["transaction_timeout"] = "0"
@@ -116,12 +159,23 @@ def read_server(connection: Connection) -> Server:
                 r"SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
             )
         ),
-        databases=tuple(
-            Database(name=name, encoding=encoding, collation=collation or "", size=size)
-            for name, encoding, collation, size in connection.execute(
-                "SELECT datname, pg_encoding_to_char(encoding), datcollate, pg_database_size(oid)"
-                " FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
-            )
+        databases=tuple(map(_database, connection.execute(f"{_DATABASES} AND {_OPEN} ORDER BY 1"))),
+        closed=tuple(row[0] for row in connection.execute(f"{_DATABASES} AND NOT {_OPEN} ORDER BY 1")),
+    )
+
+
+def _database(row: TupleRow) -> Database:
+    name, encoding, collation, size, ctype, provider, locale, icu_rules = row
+    return Database(
+        name=name,
+        encoding=encoding,
+        collation=collation or "",
+        size=size,
+        locale=Locale(
+            ctype=ctype or "",
+            provider=None if provider is None else _PROVIDERS[provider],
+            name=locale or "",
+            icu_rules=icu_rules or "",
         ),
     )
 

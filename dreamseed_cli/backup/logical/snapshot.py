@@ -33,7 +33,7 @@ def exported_snapshot(dsn: str, database: str) -> Iterator[str]:
     with connect(dsn, database) as connection:
         connection.execute("SELECT set_config('lock_timeout', %s, false)", (_LOCK_WAIT,))
         for _ in range(_TRIES):
-            if _begin(connection, database):
+            if begin_locked(connection, database):
                 yield str(value(connection, "SELECT pg_export_snapshot()"))
                 return
         raise DatabaseBusy(
@@ -41,8 +41,8 @@ def exported_snapshot(dsn: str, database: str) -> Iterator[str]:
         )
 
 
-def _begin(connection: Connection, database: str) -> bool:
-    """Whether a transaction is open in whose snapshot every table is locked."""
+def begin_locked(connection: Connection, database: str) -> bool:
+    """Whether a transaction is open in whose snapshot every table is locked. DatabaseBusy."""
     tables = _tables(connection)
     connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
@@ -53,7 +53,7 @@ def _begin(connection: Connection, database: str) -> bool:
         return False
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseBusy(
-            f"a table is locked for more than {_LOCK_WAIT}", place=database, remedy="Look into pg_locks."
+            "a table is locked all the time", place=database, remedy="Look into pg_locks."
         ) from error
     if _tables(connection) - tables:
         connection.execute("ROLLBACK")

@@ -14,24 +14,29 @@ from typing import Final
 
 import psycopg
 
+from dreamseed_cli.backup import ending
+from dreamseed_cli.backup.logical.digests import DigestFailed
 from dreamseed_cli.backup.logical.server import (
     Connection,
     Programs,
     Server,
+    ServerFailed,
+    ServerUnreachable,
     connect,
     read_extensions,
     read_server,
     value,
 )
-from dreamseed_cli.backup.manifest import Extension
+from dreamseed_cli.backup.manifest import Content, Extension, Table, WalSpan
 from dreamseed_cli.backup.manifest import Producer as ProducerRecord
 from dreamseed_cli.backup.names import Kind
+from dreamseed_cli.backup.physical.content import quiet_number, take_content
 from dreamseed_cli.backup.physical.label import LABEL, MANIFEST, read_span
-from dreamseed_cli.backup.physical.tar import TarReader
 from dreamseed_cli.backup.pipeline import Readable, Uploader
 from dreamseed_cli.backup.producer import Producer, libpq_environment, program_version
 from dreamseed_cli.backup.source import Produced
-from dreamseed_cli.core.errors import FailedError, UsageError
+from dreamseed_cli.backup.tar import TarReader
+from dreamseed_cli.core.errors import DreamseedError, FailedError, UsageError
 from dreamseed_cli.services.postgres import program
 
 STREAM: Final = "base.tar"
@@ -49,33 +54,42 @@ class BaseBackupFailed(FailedError):
 class PhysicalSource:
     """Makes physical backups of one server (see `source.Source`). cluster: its name, for people.
 
+    digests: of all tables, which are read once more for that. size: of all databases, in bytes; WAL and
+    shared catalogs come on top.
     The role must be a superuser that may also replicate.
     """
 
     dsn: str
     cluster: str
     programs: Programs = program
+    digests: bool = True
+    size: int | None = None
 
     @property
     def kind(self) -> Kind:
         return Kind.PHYSICAL
 
-    def expected_bytes(self) -> int | None:
-        """All databases' sizes; WAL and shared catalogs come on top. ServerUnreachable."""
+    def system_identifier(self) -> str:
+        """Raises ServerUnreachable, UsageError (role)."""
         with connect(self.dsn) as connection:
-            return int(value(connection, "SELECT sum(pg_database_size(oid)) FROM pg_database"))
+            return read_server(connection).system_identifier
+
+    def expected_bytes(self) -> int | None:
+        return self.size
 
     def produce(self, uploader: Uploader) -> Produced:
         """Copy the data folder. Raises ServerUnreachable, UsageError (tablespaces, role), BaseBackupFailed,
         ProducerFailed, TarBroken, LabelInvalid, and the store's errors.
         """
         pg_basebackup = self.programs("pg_basebackup")
+        version = program_version(pg_basebackup)
         with connect(self.dsn) as connection:
             server = read_server(connection)
             _refuse_tablespaces(connection)
             segment_bytes = int(
                 value(connection, "SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'")
             )
+            before = quiet_number(connection) if self.digests else None
             with (
                 _kept_wal(connection),
                 Producer(_argv(pg_basebackup), environment=self._environment()) as copy,
@@ -83,20 +97,36 @@ class PhysicalSource:
                 tap = _Tap(copy)
                 stream = uploader.stream(STREAM, tap)
                 tap.finish()
+        wal = read_span(tap.kept(LABEL), tap.kept(MANIFEST), segment_bytes)
+        content, tables, problems = self._content(server, wal, before)
         return Produced(
             system_identifier=server.system_identifier,
             cluster=self.cluster,
             server=server.version,
             server_version_num=server.version_num,
-            producers=(
-                ProducerRecord(name="pg_basebackup", version=program_version(pg_basebackup), exit_code=0),
-            ),
+            producers=(ProducerRecord(name="pg_basebackup", version=version, exit_code=0),),
             streams=(stream,),
             databases=server.databases,
             extensions=self._extensions(server),
             roles=server.roles,
-            wal=read_span(tap.kept(LABEL), tap.kept(MANIFEST), segment_bytes),
+            tables=tables,
+            wal=wal,
+            content=content,
+            problems=problems,
         )
+
+    def _content(
+        self, server: Server, wal: WalSpan, before: int | None
+    ) -> tuple[Content | None, tuple[Table, ...], tuple[DreamseedError, ...]]:
+        """A copy whose tables cannot be read is still worth more than none: that is told beside it."""
+        if not self.digests:
+            return None, (), ()
+        try:
+            content, tables = take_content(self.dsn, [one.name for one in server.databases], wal, before)
+        except (DigestFailed, ServerFailed, ServerUnreachable) as error:
+            ending.check()
+            return Content(note=str(error)), (), (error,)
+        return content, tables, ()
 
     def _environment(self) -> dict[str, str]:
         return libpq_environment(self.dsn)
@@ -172,6 +202,9 @@ class _Tap:
         if name not in self._kept:
             raise BaseBackupFailed(f"the copy has no {name}", place=STREAM)
         return bytes(self._kept[name])
+
+    def header(self, block: bytes) -> None:
+        """It goes with the stream."""
 
     def begin(self, path: str, mode: int, *, folder: bool) -> None:
         if not folder and path in {LABEL, MANIFEST}:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
 
-from dreamseed_cli.backup.physical.tar import TarBroken
+from dreamseed_cli.backup.physical.mark import MARKER, SIGNAL, Mark, read_mark, write_mark
 from dreamseed_cli.backup.store.files import make_folder, os_errors
+from dreamseed_cli.backup.unpack import JOURNAL
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.files import sync_folder
 from dreamseed_cli.core.processes import ProcessIdentity
-
-MARKER: Final = "dreamseed-restore-unfinished"
-"""Stands in the folder from the first byte to the last check. A folder with it is no database yet."""
 
 
 class TargetTaken(UsageError):
@@ -23,33 +23,58 @@ class TargetTaken(UsageError):
     kind = "target_taken"
 
 
-def prepare(folder: Path, backup_id: str, needed_bytes: int) -> bool:
-    """An empty folder with our marker in it; True if an interrupted restore was cleared away for that.
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """One restore at a time into it, whatever ends its holder. TargetTaken, at once, for a second one."""
+    with os_errors(str(folder)):
+        make_folder(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TargetTaken(
+                "another restore is at work on it",
+                place=str(folder),
+                remedy="Wait for it, or end it; or restore elsewhere.",
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
 
-    Raises TargetTaken (something is in it, or a server runs on it), UsageError (too little space).
+
+def prepare(folder: Path, wanted: Mark, needed_bytes: int) -> tuple[Mark, bool]:
+    """A folder with our mark in it, in which the same restore may have unpacked everything: then its size
+    stands in the mark.
+
+    True: an unfinished restore lies there, of which nothing is known. Raises TargetTaken (something else is
+    in it, or a server runs on it), UsageError (too little space).
     """
     with os_errors(str(folder)):
         make_folder(folder)
         folder.chmod(0o700)
         _check_not_live(folder)
-        cleared = (folder / MARKER).exists()
-        if cleared:
-            _clear(folder)
-        elif any(folder.iterdir()):
-            raise TargetTaken(
-                "it is not empty",
-                place=str(folder),
-                remedy="Give a new or empty folder; nothing was changed.",
-            )
-        _check_space(folder, needed_bytes)
-        (folder / MARKER).write_text(f"{backup_id}\n", encoding="utf-8")
-        sync_folder(folder)
-    return cleared
+        found, begun = read_mark(folder), (folder / MARKER).exists()
+        # Without the signal PostgreSQL has opened it: what it wrote since is no restore's.
+        unpacked = found is not None and found.size is not None and (folder / SIGNAL).exists()
+        if found is not None and unpacked and found.is_same(wanted):
+            return found, False
+        if not begun:
+            if any(folder.iterdir()):
+                raise TargetTaken(
+                    "it is not empty",
+                    place=str(folder),
+                    remedy="Give a new or empty folder; nothing was changed.",
+                )
+            check_space(folder, needed_bytes)
+        write_mark(folder, wanted)
+    return wanted, begun
 
 
 def finish(folder: Path) -> None:
     """It is whole and checked: a database like any other."""
     with os_errors(str(folder)):
+        (folder / JOURNAL).unlink(missing_ok=True)
         (folder / MARKER).unlink()
         sync_folder(folder)
 
@@ -69,18 +94,8 @@ def _check_not_live(folder: Path) -> None:
         )
 
 
-def _clear(folder: Path) -> None:
-    """Everything but the marker, which goes with the next restore only."""
-    for entry in os.scandir(folder):
-        if entry.name == MARKER:
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            Path(entry.path).unlink()
-
-
-def _check_space(folder: Path, needed_bytes: int) -> None:
+def check_space(folder: Path, needed_bytes: int) -> None:
+    """UsageError unless so many bytes are free there."""
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise UsageError(
@@ -88,41 +103,3 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
             place=str(folder),
             remedy="Restore to a larger disk.",
         )
-
-
-class FolderWriter:
-    """Writes a tar's members below a folder, and only there: no link is followed, no file overwritten.
-
-    Without fsync: recovery, which always follows, syncs the whole folder first (SyncDataDirectory).
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._file: BinaryIO | None = None
-
-    def begin(self, path: str, mode: int, *, folder: bool) -> None:
-        target = self._folder / path
-        with os_errors(str(target)):
-            if folder:
-                target.mkdir(mode=0o700, exist_ok=True)
-                return
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            try:
-                fd = os.open(target, flags, mode & 0o700 | 0o600)
-            except FileExistsError as error:
-                raise TarBroken("a file comes twice", place=path) from error
-            self._file = os.fdopen(fd, "wb", buffering=0)
-
-    def data(self, piece: memoryview) -> None:
-        with os_errors(str(self._folder)):
-            while piece and self._file is not None:
-                piece = piece[self._file.write(piece) :]
-
-    def end(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """The file that is open, if there is one."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None

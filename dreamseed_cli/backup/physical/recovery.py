@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +18,14 @@ from typing import Any, Final, Literal, LiteralString
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.logical.server import Programs
+from dreamseed_cli.backup.physical.tablespaces import made_in
+from dreamseed_cli.backup.temporary import RECOVERY, forget_left, temporary_folder
 from dreamseed_cli.backup.wal_names import parse_lsn
 from dreamseed_cli.core.errors import FailedError, UsageError
-from dreamseed_cli.services.root import unprivileged
+from dreamseed_cli.core.processes import ProcessIdentity, signal_all
+from dreamseed_cli.services.root import dying_with_us, unprivileged
 
 Kind = Literal["latest", "immediate", "time", "lsn", "name"]
 Action = Literal["promote", "pause"]
@@ -114,6 +117,7 @@ class PrivateServer:
     user: str
     argv: tuple[str, ...]
     process: subprocess.Popen[bytes] | None = None
+    forget: Callable[[], None] = lambda: None
 
     @property
     def log(self) -> Path:
@@ -124,44 +128,81 @@ class PrivateServer:
         return make_conninfo(host=str(self.folder), port=_PORT, user=self.user, dbname=database)
 
     def start(self) -> None:
+        ending.check()
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 self.argv, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
             )
+        self.forget = ending.on_end(self._end)
 
     def stop(self) -> None:
-        """A fast shutdown; after a minute an immediate one."""
+        """A fast shutdown; after a minute, or when told to end, an immediate one."""
         if self.process is None:
             return
+        self.forget()
         for signum, wait_s in ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)):
             if self.process.poll() is not None:
                 return
             self.process.send_signal(signum)
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(wait_s)
+            deadline = time.monotonic() + wait_s
+            while self.process.poll() is None and time.monotonic() < deadline:
+                if signum is signal.SIGINT and ending.told():
+                    break
+                time.sleep(_POLL_S)
 
     def wait(self, goal: Goal, limit_s: float) -> Reached:
-        """Until it has promoted, or paused at the goal. RecoveryFailed with the log's own words."""
+        """Until it has promoted, or paused at the goal. TablespaceMade; RecoveryFailed in the log's words."""
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
             if self.process is None or self.process.poll() is not None:
+                raise self._ended()
+            if not self.folder.exists():
                 raise RecoveryFailed(
-                    f"the server ended during recovery: {self.said()}",
-                    place=str(self.data),
-                    remedy="Mend the archive, choose an earlier moment, or restore another backup.",
+                    "somebody removed the folder with its socket: nobody can ask it how far it is",
+                    place=str(self.folder),
+                    remedy="Leave temporary folders of running commands alone, and restore again.",
                 )
             reached = self._look(goal)
             if reached is not None:
                 return reached
+            ending.check()
             time.sleep(_POLL_S)
         raise RecoveryFailed(f"no end within {limit_s:g} s: {self.said()}", place=str(self.data))
 
+    def go_on(self) -> None:
+        """From where it is paused, which ends recovery: it was the goal. RecoveryFailed."""
+        try:
+            with psycopg.connect(self.dsn(), connect_timeout=5, autocommit=True) as connection:
+                connection.execute("SELECT pg_wal_replay_resume()")
+        except psycopg.Error as error:
+            raise RecoveryFailed(f"it cannot go on: {error}", place=str(self.data)) from error
+
     def said(self) -> str:
         """The log's last errors, and what restore_command said last."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = self.text().splitlines()
         errors = [line for line in lines if _ERROR.match(line)]
         others = [line for line in lines if line and not line.startswith((_OURS, "\t"))]
         return "; ".join([*(line.removeprefix(_OURS) for line in errors[-3:]), *others[-2:]])[:1500]
+
+    def text(self) -> str:
+        """Its log."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def _ended(self) -> FailedError:
+        return made_in(self.text(), self.data) or RecoveryFailed(
+            f"the server ended during recovery: {self.said()}",
+            place=str(self.data),
+            remedy="Mend the archive, choose an earlier moment, or restore another backup.",
+        )
+
+    def _end(self, hard: bool) -> None:
+        """An immediate shutdown: what it recovered so far is not kept."""
+        if self.process is not None and self.process.returncode is None:
+            identity = ProcessIdentity.of(self.process.pid)
+            if hard and identity is not None:
+                signal_all(identity.family(), signal.SIGKILL)
+            else:
+                self.process.send_signal(signal.SIGQUIT)
 
     def _look(self, goal: Goal) -> Reached | None:
         try:
@@ -202,8 +243,9 @@ def private_server(
     libraries of another machine. archive_mode is on without a command: the new timeline's history and
     segments are marked for archiving, and go where the cluster's own settings say once it is put to use.
     """
-    folder = Path(tempfile.mkdtemp(prefix="dreamseed-pitr-"))
-    try:
+    temp = Path(tempfile.gettempdir())
+    forget_left(temp, RECOVERY)
+    with temporary_folder(temp, RECOVERY) as folder:
         (folder / "postgresql.conf").write_text("# All settings are on the command line.\n", encoding="utf-8")
         (folder / "pg_hba.conf").write_text("local all all trust\n", encoding="utf-8")
         (folder / "pg_ident.conf").write_text("", encoding="utf-8")
@@ -215,6 +257,8 @@ def private_server(
             "unix_socket_directories": str(folder),
             "unix_socket_permissions": "0700",
             "port": str(_PORT),
+            # What it reads lies in the system's own cache, too: more would only take memory.
+            "shared_buffers": "32MB",
             "hot_standby": "on",
             "wal_level": "replica",
             "archive_mode": "on",
@@ -230,14 +274,14 @@ def private_server(
             **settings,
         }
         options = [text for name, value in everything.items() for text in ("-c", f"{name}={value}")]
-        argv = unprivileged((str(programs("postgres")), "-D", str(data), *options))
-        server = PrivateServer(data, folder, user, argv)
+        postgres = programs("postgres")
+        argv = unprivileged((str(postgres), "-D", str(data), *options))
+        # An immediate shutdown if we are killed: what it recovered so far is not kept.
+        server = PrivateServer(data, folder, user, dying_with_us(argv, postgres, "QUIT"))
         try:
             yield server
         finally:
             server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _limits(data: Path, programs: Programs) -> dict[str, str]:

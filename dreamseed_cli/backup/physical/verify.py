@@ -11,16 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.logical.server import Programs
-from dreamseed_cli.backup.physical.crc32c import crc32c
 from dreamseed_cli.backup.physical.label import MANIFEST
+from dreamseed_cli.backup.producer import ProducerFailed, ProgramMissing, run_program
 from dreamseed_cli.backup.store.files import os_errors
 from dreamseed_cli.core.errors import FailedError
 
@@ -38,25 +38,28 @@ class CopyDiffers(FailedError):
 class Verified(StrEnum):
     """How far files were compared with what the server wrote down when it copied them."""
 
+    SERVER = "names, sizes, checksums and WAL (pg_verifybackup)"
     CONTENT = "names, sizes and checksums"
+    """Computed here."""
     SIZES = "names and sizes"
 
 
-def verify_folder(folder: Path, programs: Programs, ignore: str, *, thorough: bool) -> Verified:
+def verify_folder(folder: Path, programs: Programs, ignore: Collection[str], *, thorough: bool) -> Verified:
     """Compare a folder in which no server has run yet. CopyDiffers, with the first difference.
 
-    ignore: a file of ours at its top. thorough: compute checksums here if pg_verifybackup cannot.
+    ignore: files of ours at its top. thorough: compute checksums here if pg_verifybackup cannot.
     """
     with os_errors(str(folder)):
         data = (folder / MANIFEST).read_bytes()
         files = _files(data, folder)
         _compare_names(folder, files, ignore)
         unproven = [name for name, file in files.items() if not _matches(folder, name, file)]
-        if unproven and not _pg_verifybackup(folder, programs, ignore):
-            if not thorough:
-                return Verified.SIZES
-            for name in unproven:
-                _compare_crc(folder / name, files[name])
+        if unproven and _pg_verifybackup(folder, programs, ignore):
+            return Verified.SERVER
+        if unproven and not thorough:
+            return Verified.SIZES
+        for name in unproven:
+            _compare_crc(folder / name, files[name])
     return Verified.CONTENT
 
 
@@ -80,8 +83,8 @@ def _name(file: dict[str, Any]) -> str:
     return os.fsdecode(bytes.fromhex(file["Encoded-Path"]))
 
 
-def _compare_names(folder: Path, files: dict[str, dict[str, Any]], ignore: str) -> None:
-    found = {name for name in _walk(folder) if name not in {MANIFEST, ignore}}
+def _compare_names(folder: Path, files: dict[str, dict[str, Any]], ignore: Collection[str]) -> None:
+    found = {name for name in _walk(folder) if name not in {MANIFEST, *ignore}}
     # WAL is proven by recovery itself: its ranges stand in the manifest, its files do not.
     more = {name for name in found - files.keys() if not name.startswith("pg_wal/")}
     for cause, names in (("is missing", files.keys() - found), ("was never backed up", more)):
@@ -97,6 +100,7 @@ def _walk(folder: Path) -> Iterator[str]:
 
 def _matches(folder: Path, name: str, file: dict[str, Any]) -> bool:
     """Whether its checksum was compared; CopyDiffers if anything is known to differ."""
+    ending.check()
     path = folder / name
     if path.stat().st_size != file["Size"]:
         raise _differs(f"it has {path.stat().st_size} bytes instead of {file['Size']}", path)
@@ -110,26 +114,31 @@ def _matches(folder: Path, name: str, file: dict[str, Any]) -> bool:
 
 
 def _compare_crc(path: Path, file: dict[str, Any]) -> None:
+    from dreamseed_cli.backup.physical.crc32c import crc32c  # numpy: slow to load, and rarely needed
+
     algorithm, crc = file.get("Checksum-Algorithm"), 0
     if algorithm != "CRC32C":
         raise _differs(f"its checksum ({algorithm}) is of a kind that is not known here", path)
     with path.open("rb") as content:
         while chunk := content.read(_CHUNK):
+            ending.check()
             crc = crc32c(chunk, crc)
     # The server writes the number as it lies in its memory.
     if crc.to_bytes(4, sys.byteorder).hex() != file["Checksum"]:
         raise _differs("its content differs", path)
 
 
-def _pg_verifybackup(folder: Path, programs: Programs, ignore: str) -> bool:
+def _pg_verifybackup(folder: Path, programs: Programs, ignore: Collection[str]) -> bool:
     """Whether it could be asked; CopyDiffers if it is not content."""
-    program = str(programs("pg_verifybackup"))
-    if subprocess.run([program, "--version"], check=False, capture_output=True).returncode != 0:
+    program = programs("pg_verifybackup")
+    try:
+        run_program([program, "--version"])
+    except (ProducerFailed, ProgramMissing):
         return False
-    argv = [program, "--exit-on-error", f"--ignore={ignore}", str(folder)]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, errors="replace")
-    if done.returncode != 0:
-        raise _differs((done.stderr or done.stdout).strip()[-500:] or f"exit code {done.returncode}", folder)
+    try:
+        run_program([program, "--exit-on-error", *(f"--ignore={name}" for name in ignore), folder])
+    except ProducerFailed as error:
+        raise _differs(error.cause[-500:], folder) from error
     return True
 
 

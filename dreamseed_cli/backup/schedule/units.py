@@ -1,8 +1,9 @@
 """The files that make the schedule run: systemd's unit and timer, or a line for cron. Pure text.
 
-Both call `dreamseed schedule run` every five minutes, which does nothing unless a backup is due. So a machine
+Both call `dreamseed schedule run` every five minutes, which makes no backup unless one is due. So a machine
 that was off at 03:00 makes up for it as soon as it is on, and neither a clock that skips 03:00 nor one that
-passes it twice loses or doubles a run.
+passes it twice loses or doubles a run. cron calls it again beside one that still runs, which then only looks;
+systemd does not, so looking has a unit of its own there.
 """
 
 from __future__ import annotations
@@ -12,18 +13,32 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 NAME: Final = "dreamseed-backup"
+LOOK: Final = "dreamseed-look"
+"""A unit of its own: a backup takes long, or hangs, and no look at lateness and the RPO may wait for it."""
+LOOK_LIMIT: Final = "30min"
+"""More than a store's calls are tried for, which a look then tells of; what hangs longer makes way."""
+DRILL: Final = "dreamseed-drill"
+"""A unit of its own: a rehearsal takes long, and no look at the RPO may wait for it."""
 BEGIN: Final = "# dreamseed backup: begin (written by dreamseed schedule install)"
 END: Final = "# dreamseed backup: end"
 EVERY_MIN: Final = 5
 
 
-def service_unit(argv: Sequence[str], environment: Mapping[str, str]) -> str:
-    """systemd.service(5). argv: the tick. environment: paths only; secrets come from environment_file."""
+def service_unit(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    what: str = "Backup of dreamseed's database, if one is due",
+    limit: str = "infinity",
+) -> str:
+    """systemd.service(5). argv: the tick. environment: paths only; secrets come from environment_file.
+
+    limit: systemd ends what takes longer.
+    """
     lines = [f"Environment={_quoted(f'{name}={value}')}" for name, value in sorted(environment.items())]
     return "\n".join(
         [
             "[Unit]",
-            "Description=Backup of dreamseed's database, if one is due",
+            f"Description={what}",
             "Wants=network-online.target",
             "After=network-online.target",
             "",
@@ -31,25 +46,26 @@ def service_unit(argv: Sequence[str], environment: Mapping[str, str]) -> str:
             "Type=oneshot",
             # 5: another run is at work. 1: made, and something beside it failed, which was told of.
             "SuccessExitStatus=5",
+            f"TimeoutStartSec={limit}",
             "Nice=10",
             "IOSchedulingClass=idle",
             "EnvironmentFile=-%E/dreamseed/backup.env",
             *lines,
-            f"ExecStart={' '.join(_quoted(word) for word in argv)}",
+            f"ExecStart={' '.join([_quoted(argv[0]), *(_argument(word) for word in argv[1:])])}",
             "",
         ]
     )
 
 
-def timer_unit() -> str:
+def timer_unit(calendar: str = f"*:0/{EVERY_MIN}", what: str = "backup") -> str:
     """systemd.timer(5)."""
     return "\n".join(
         [
             "[Unit]",
-            "Description=Looks every five minutes whether dreamseed's backup is due",
+            f"Description=Times dreamseed's {what}",
             "",
             "[Timer]",
-            f"OnCalendar=*:0/{EVERY_MIN}",
+            f"OnCalendar={calendar}",
             "AccuracySec=10s",
             "Persistent=true",
             "",
@@ -60,12 +76,15 @@ def timer_unit() -> str:
     )
 
 
-def cron_block(argv: Sequence[str], environment: Mapping[str, str], log: str) -> str:
-    """crontab(5): `%` ends a command there, so it is escaped. log: where output goes."""
-    words = [*(f"{name}={shlex.quote(value)}" for name, value in sorted(environment.items()))]
-    words += [shlex.quote(word) for word in argv]
-    command = f"{' '.join(words)} >>{shlex.quote(log)} 2>&1".replace("%", r"\%")
-    return f"{BEGIN}\n*/{EVERY_MIN} * * * * {command}\n{END}\n"
+def cron_block(
+    argv: Sequence[str], environment: Mapping[str, str], log: str, drill: Sequence[str] = ()
+) -> str:
+    """crontab(5): `%` ends a command there, so it is escaped. log: where output goes. drill: the rehearsal,
+    asked for at half past every hour.
+    """
+    lines = [f"*/{EVERY_MIN} * * * * {_cron_command(argv, environment, log)}"]
+    lines += [f"30 * * * * {_cron_command(drill, environment, log)}"] if drill else []
+    return "".join(f"{line}\n" for line in (BEGIN, *lines, END))
 
 
 def with_block(crontab: str, block: str) -> str:
@@ -86,7 +105,18 @@ def with_block(crontab: str, block: str) -> str:
     return text + block
 
 
+def _cron_command(argv: Sequence[str], environment: Mapping[str, str], log: str) -> str:
+    words = [*(f"{name}={shlex.quote(value)}" for name, value in sorted(environment.items()))]
+    words += [shlex.quote(word) for word in argv]
+    return f"{' '.join(words)} >>{shlex.quote(log)} 2>&1".replace("%", r"\%")
+
+
 def _quoted(word: str) -> str:
-    """systemd.syntax(7): in double quotes, with `%` and `$` doubled."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    """systemd.syntax(7): in double quotes, `%` doubled."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
+
+
+def _argument(word: str) -> str:
+    """systemd.service(5): variables are replaced in a program's arguments, not in its path."""
+    return _quoted(word).replace("$", "$$")

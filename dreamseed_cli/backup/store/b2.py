@@ -23,7 +23,7 @@ from b2sdk.v3 import exception as b2
 from dreamseed_cli.backup.store.b2_errors import b2_errors
 from dreamseed_cli.backup.store.b2_http import pieces, session
 from dreamseed_cli.backup.store.base import Limits, Reading, Rights, Stored, Version
-from dreamseed_cli.backup.store.errors import StoreAbsent, StoreRefused
+from dreamseed_cli.backup.store.errors import ObjectLocked, StoreAbsent, StoreRefused
 
 _PAGE = 1000
 """Entries of a list: as many as B2 bills as one call."""
@@ -129,7 +129,8 @@ class B2Bucket:
         with self._calling("", "listBuckets", check=False):
             self._bucket()
             has = self._capabilities()
-            retention = self._retention() if {"listBuckets", "readBucketRetentions"} <= has else None
+            entry = self._bucket_entry() if "listBuckets" in has else {}
+            retention = _retention(entry) if "readBucketRetentions" in has else None
         return Rights(
             read="readFiles" in has,
             write="writeFiles" in has,
@@ -137,6 +138,7 @@ class B2Bucket:
             delete="deleteFiles" in has,
             key=self._place.key_id,
             retention=retention,
+            expiry=self._expiry(entry),
         )
 
     def close(self) -> None:
@@ -149,11 +151,7 @@ class B2Bucket:
             except b2.FileNotPresent:
                 return  # by a rival, or by a try whose answer was lost
             except b2.AccessDenied as error:
-                raise StoreRefused(
-                    f"Object Lock keeps it ({version.retained or 'the key may not read until when'})",
-                    place=f"{self.name}/{version.name}",
-                    remedy="Wait until then: that is what the lock is for.",
-                ) from error
+                raise ObjectLocked(version.retained, place=f"{self.name}/{version.name}") from error
 
     @contextmanager
     def _calling(self, name: str, right: str, *, check: bool = True) -> Iterator[None]:
@@ -231,13 +229,16 @@ class B2Bucket:
         entry: dict[str, Any] = found[0]
         return entry
 
-    def _retention(self) -> str | None:
-        lock = self._bucket_entry()["fileLockConfiguration"]["value"] or {}
-        default = lock.get("defaultRetention") or {}
-        if not default.get("mode"):
-            return None
-        period = default["period"]
-        return f"{default['mode']} for {period['duration']} {period['unit']}"
+    def _expiry(self, bucket: dict[str, Any]) -> tuple[str, ...]:
+        """Lifecycle rules for some of our names that hide by age alone. What is hidden later goes for good; a
+        rule that only deletes what is hidden already takes nothing from us.
+        """
+        ours, found = self._place.prefix, list[str]()
+        for rule in bucket.get("lifecycleRules") or ():
+            prefix, days = rule["fileNamePrefix"], rule.get("daysFromUploadingToHiding")
+            if days is not None and (ours.startswith(prefix) or prefix.startswith(ours)):
+                found.append(f"names that start with '{prefix}' are hidden {days} days after their upload")
+        return tuple(found)
 
     def _chunks(self, name: str, response: requests.Response) -> Iterator[bytes]:
         with b2_errors(f"{self.name}/{name}", "readFiles"):
@@ -253,6 +254,14 @@ class B2Bucket:
             marker=file["action"] == "hide",
             retained=_retained(file),
         )
+
+
+def _retention(bucket: dict[str, Any]) -> str | None:
+    default = ((bucket.get("fileLockConfiguration") or {}).get("value") or {}).get("defaultRetention") or {}
+    if not default.get("mode"):
+        return None
+    period = default["period"]
+    return f"{default['mode']} for {period['duration']} {period['unit']}"
 
 
 def _retained(file: dict[str, Any]) -> str | None:

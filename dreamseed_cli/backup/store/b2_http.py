@@ -49,13 +49,13 @@ class _BoundedRequests(requests.Session):
         self._timeout = (limits.connect_s, limits.call_s)
 
     def request(self, method: str, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
-        end = time.monotonic() + self._timeout[1]
         streamed = kwargs.pop("stream", False)
         # B2 never redirects: whoever does is a portal, which should not see the authorisation either.
         kwargs |= {"timeout": self._timeout, "allow_redirects": False, "stream": True}
         response = super().request(method, url, *args, **kwargs)
         if not streamed:
-            response.raw = io.BytesIO(b"".join(pieces(response, end)))
+            # From its headers on: what went before was sending, and a slow line may take its time for that.
+            response.raw = io.BytesIO(b"".join(pieces(response, time.monotonic() + self._timeout[1])))
         return response
 
 

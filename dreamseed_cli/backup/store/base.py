@@ -22,6 +22,9 @@ _MOST_SEGMENT = 200
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]*")
 _PREFIX = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+=@-]*/)*(?:[A-Za-z0-9_][A-Za-z0-9_.+=@-]*)?")
 
+LIFECYCLE_REMEDY = "Let its lifecycle keep all versions (no daysFromUploadingToHiding): pruning deletes."
+"""For a bucket that hides our objects by their age alone (Rights.expiry)."""
+
 Proof = Literal["read_back", "server_checksum", "listed"]
 """How a Stored is known: its bytes were read again and compared, the store computed their SHA-256 itself
 (cold storage, which cannot be read), or the store only says so."""
@@ -62,7 +65,8 @@ class Rights:
     """What our key may do there; None: the store does not tell before it is tried.
 
     retention: the bucket's default Object Lock, for people ("governance for 30 days"); None without one, or
-    if the key may not read it.
+    if the key may not read it. expiry: rules by which the bucket itself hides our objects by their age alone,
+    for people.
     """
 
     read: bool | None
@@ -71,6 +75,7 @@ class Rights:
     delete: bool | None
     key: str = ""
     retention: str | None = None
+    expiry: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,8 @@ class Limits:
 
     connect_s: a connection. call_s: a silence within one request. total_s: one call of ours (a put with
     its read-back, a get, a page of a list) with all its tries. tries: of one call. first_wait_s, most_wait_s:
-    the waits between them, doubling. most_bytes: more is refused, since objects are held in memory.
+    the waits between them, doubling. most_bytes: more is refused, since objects
+    are held in memory. The largest is a WAL segment of 1 GiB that does not compress, sealed.
     """
 
     connect_s: float = 10
@@ -88,7 +94,7 @@ class Limits:
     tries: int = 6
     first_wait_s: float = 0.5
     most_wait_s: float = 30
-    most_bytes: int = 256 * MIB
+    most_bytes: int = 1040 * MIB
 
 
 @dataclass(frozen=True, slots=True)

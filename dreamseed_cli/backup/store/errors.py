@@ -51,6 +51,20 @@ class StoreRefused(StoreError):
     kind = "store_refused"
 
 
+class ObjectLocked(StoreRefused):
+    """The store keeps it against everybody, for a time or by a legal hold. until: when or why, for people."""
+
+    kind = "object_locked"
+
+    def __init__(self, until: str | None, *, place: str) -> None:
+        self.until = until or "a time that the key may not read"
+        super().__init__(
+            f"Object Lock keeps it ({self.until})",
+            place=place,
+            remedy="Wait until then: that is what the lock is for.",
+        )
+
+
 class TokenRefused(StoreRefused):
     """The store no longer takes a token that it gave us itself: a new one may do."""
 

@@ -18,6 +18,7 @@ from dreamseed_cli.backup.store.files import (
     is_draft,
     make_folder,
     os_errors,
+    write_all,
 )
 from dreamseed_cli.core.files import sync_folder
 
@@ -32,6 +33,7 @@ class LocalFolder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._placed: set[Path] = set()
         self.name = f"local:{root}"
 
     def create(self) -> None:
@@ -48,7 +50,7 @@ class LocalFolder:
         with os_errors(str(path)), self._marker(os.O_RDWR) as marker:
             make_folder(path.parent)
             with drafted(path) as draft:
-                _write_all(draft.file, data)
+                write_all(draft.file, data)
                 draft.sync()
                 # A lock, since the file systems of external disks often have no hard links to do it with.
                 fcntl.flock(marker, fcntl.LOCK_EX)
@@ -57,12 +59,17 @@ class LocalFolder:
                 draft.path.rename(path)
 
     def confirm(self, name: str, sha256: str) -> bool:
-        # The names too have to be durable, also those of a writer that died right after its rename.
+        # The names too have to be durable, also those of a writer that died right after its rename. The
+        # folders above hold no new name if they were synced when this one was there already.
         folder = (self._root / name).parent
         with os_errors(str(folder)):
-            while folder != self._root.parent:
-                sync_folder(folder)
-                folder = folder.parent
+            sync_folder(folder)
+            if folder not in self._placed:
+                for above in folder.parents:
+                    if above == self._root.parent:
+                        break
+                    sync_folder(above)
+                self._placed.add(folder)
         return False
 
     @contextmanager
@@ -153,13 +160,6 @@ class LocalFolder:
         walk = os.walk(self._root, onerror=_unless_missing)
         found = (Path(folder) / name for folder, _, names in walk for name in names)
         return [path for path in found if is_draft(path.name)]
-
-
-def _write_all(file: BinaryIO, data: bytes) -> None:
-    """A raw write may take only a part, at a signal or when the disk is nearly full."""
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
 
 
 def _chunks(file: BinaryIO, place: str) -> Iterator[bytes]:

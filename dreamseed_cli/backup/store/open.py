@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from dreamseed_cli.backup.store.base import Backend, Limits, Store, check_name
 from dreamseed_cli.backup.store.local import LocalFolder
@@ -16,6 +16,11 @@ from dreamseed_cli.core.errors import MissingError, UsageError
 
 Task = Literal["daily", "prune"]
 """The daily key need not be able to delete; pruning takes another."""
+
+HELD_VARIABLE: Final = "DREAMSEED_STORE_HELD"
+"""Names a file with one object's name a line: the store is read as if it held no others. A drill's restore is
+given what there was at the loss, as the live system goes on archiving behind it.
+"""
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{1,62}")
 
@@ -61,21 +66,37 @@ def open_store(
     settings = settings or StoreSettings()
     environment = os.environ if environment is None else environment
     kind, _, rest = url.partition(":")
+    held = _held(environment)
     if kind == "local" and rest:
         folder = LocalFolder(Path(rest).expanduser().absolute())
         if create:
             folder.create()
-        return SteadyStore(folder, settings.limits)
+        return SteadyStore(folder, settings.limits, held)
     if kind in {"b2", "s3"} and _BUCKET.fullmatch(rest.partition("/")[0]):
         bucket, _, path = rest.partition("/")
         prefix = f"{check_name(path.rstrip('/'))}/" if path.strip("/") else ""
         make = _b2 if kind == "b2" else _s3
-        return SteadyStore(make(bucket, prefix, settings, task, environment), settings.limits)
+        return SteadyStore(make(bucket, prefix, settings, task, environment), settings.limits, held)
     raise UsageError(
         "this is no address of a store",
         place=url,
         remedy="Write local:PATH, b2:BUCKET/PREFIX or s3:BUCKET/PREFIX.",
     )
+
+
+def _held(environment: Mapping[str, str]) -> frozenset[str] | None:
+    """MissingError if the file is named and cannot be read: the whole store is not what was asked for."""
+    path = environment.get(HELD_VARIABLE)
+    if not path:
+        return None
+    try:
+        return frozenset(Path(path).read_text(encoding="utf-8").splitlines())
+    except OSError as error:
+        raise MissingError(
+            f"the list of what the store held cannot be read: {error.strerror}",
+            place=f"{HELD_VARIABLE}: {path}",
+            remedy=f"Unset {HELD_VARIABLE} to read the whole store.",
+        ) from error
 
 
 def _b2(

@@ -6,14 +6,19 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.store.base import Limits
 from dreamseed_cli.backup.store.errors import StoreError, StoreUnreachable
 
 _T = TypeVar("_T")
+
+_GRACE_S: Final = 2.0
+"""For a call that nobody wants any more: a file that is nearly written is better finished than left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +29,13 @@ class _Outcome(Generic[_T]):
 
 def steadily(work: Callable[[threading.Event], _T], limits: Limits, place: str) -> _T:
     """Do it within `limits.total_s`, trying again by `limits`. StoreUnreachable when the time is over.
+    KeyboardInterrupt when the caller is told to end: a call under way is given up.
 
     It runs in a thread of its own, so that the limit holds even where a socket's own does not: a name
     server, a byte a minute, a disk that hangs. Such a thread is left behind; `work` gets an event that
     says so, and ends when it looks at it. What it may still do is what it was asked to do.
     """
+    ending.check()
     outcomes: SimpleQueue[_Outcome[_T]] = SimpleQueue()
     abandoned = threading.Event()
 
@@ -40,18 +47,31 @@ def steadily(work: Callable[[threading.Event], _T], limits: Limits, place: str) 
 
     threading.Thread(target=run, name="store-call", daemon=True).start()
     try:
-        outcome = outcomes.get(timeout=limits.total_s)
-    except Empty:
+        outcome = _awaited(outcomes, limits.total_s)
+    finally:
+        abandoned.set()
+    if outcome is None and ending.told():
+        with suppress(Empty):
+            outcomes.get(timeout=_GRACE_S)
+        ending.check()
+    if outcome is None:
         raise StoreUnreachable(
             f"no end within {limits.total_s:g} s",
             place=place,
             remedy="Check the connection and the store; a slow line needs a longer limit.",
-        ) from None
-    finally:
-        abandoned.set()
+        )
     if outcome.error is not None:
         raise outcome.error
     return outcome.value  # type: ignore[return-value] # None only where _T is None
+
+
+def _awaited(outcomes: SimpleQueue[_Outcome[_T]], most_s: float) -> _Outcome[_T] | None:
+    """What comes in time; None once it is over, or the caller is told to end."""
+    end = time.monotonic() + most_s
+    while not ending.told() and (left_s := end - time.monotonic()) > 0:
+        with suppress(Empty):
+            return outcomes.get(timeout=min(ending.LOOK_S, left_s))
+    return None
 
 
 def pause_s(tried: int, limits: Limits, error: StoreError, luck: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from dreamseed_cli.backup.store.base import CHUNK, Limits, Reading, Rights, Stored, Version
-from dreamseed_cli.backup.store.errors import ObjectConflict, ObjectCorrupt, StoreError
+from dreamseed_cli.backup.store.errors import (
+    ObjectConflict,
+    ObjectCorrupt,
+    ObjectLocked,
+    StoreError,
+    StoreRefused,
+)
 from dreamseed_cli.backup.store.s3_client import connect
 from dreamseed_cli.backup.store.s3_errors import code, s3_errors
 
@@ -40,7 +46,7 @@ class S3Place:
 
 
 class S3Bucket:
-    """A backend (see `base.Backend`). In a bucket with versions, `delete` leaves the older ones to it."""
+    """A backend (see `base.Backend`)."""
 
     def __init__(self, place: S3Place, limits: Limits) -> None:
         self._place = place
@@ -114,8 +120,13 @@ class S3Bucket:
         return stored, answer.get("NextContinuationToken")
 
     def delete(self, name: str) -> None:
-        with self._calling(name, "s3:DeleteObject"):
-            self._client.delete_object(**self._at(name))
+        ids = self._version_ids(name)
+        if ids is None:
+            self._delete_visible(name)
+            return
+        # The oldest first: as long as anything is left, a reader still sees the newest.
+        for version_id in reversed(ids):
+            self._delete_version(name, version_id)
 
     def cancel_unfinished(self, before: datetime) -> int:
         bucket, count = self._place.bucket, 0
@@ -135,6 +146,55 @@ class S3Bucket:
 
     def close(self) -> None:
         self._client.close()
+
+    def _version_ids(self, name: str) -> list[str] | None:
+        """Of its versions and the marks that hide it, newest first; None: server or key tells none."""
+        key, found = self._place.prefix + name, list[tuple[datetime, str]]()
+        with self._calling(name, "s3:ListBucketVersions"):
+            pages = self._client.get_paginator("list_object_versions")
+            try:
+                for page in pages.paginate(Bucket=self._place.bucket, Prefix=key):
+                    entries = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+                    found += [(one["LastModified"], one["VersionId"]) for one in entries if one["Key"] == key]
+                    if not any(one["Key"] == key for one in entries):
+                        break  # longer names: they come after it
+            except ClientError as error:
+                if code(error) not in {"AccessDenied", "NotImplemented"}:
+                    raise
+                return None
+        return [version_id for _, version_id in sorted(found, key=lambda one: one[0], reverse=True)]
+
+    def _delete_visible(self, name: str) -> None:
+        """All there is to delete in a bucket without versions. StoreRefused: this one has some."""
+        with self._calling(name, "s3:DeleteObject"):
+            answer = self._client.delete_object(**self._at(name))
+        if answer.get("DeleteMarker"):
+            raise StoreRefused(
+                "the bucket keeps versions, and the key may not list them: it is hidden, and not deleted",
+                place=f"{self.name}/{name}",
+                remedy="Allow s3:ListBucketVersions and s3:DeleteObjectVersion to the key for pruning.",
+            )
+
+    def _delete_version(self, name: str, version_id: str) -> None:
+        with self._calling(name, "s3:DeleteObjectVersion"):
+            try:
+                self._client.delete_object(**self._at(name), VersionId=version_id)
+            except ClientError as error:
+                if code(error) == "AccessDenied" and (until := self._locked_until(name, version_id)):
+                    raise ObjectLocked(until, place=f"{self.name}/{name}") from error
+                raise
+
+    def _locked_until(self, name: str, version_id: str) -> str | None:
+        """Until when or why Object Lock keeps it; None: it does not, or the key may not see that."""
+        try:
+            head: Mapping[str, Any] = self._client.head_object(**self._at(name), VersionId=version_id)
+        except ClientError:
+            return None
+        if head.get("ObjectLockLegalHoldStatus") == "ON":
+            return "a legal hold"
+        if (until := head.get("ObjectLockRetainUntilDate")) is None:
+            return None
+        return f"{head['ObjectLockMode'].lower()} until {until:%Y-%m-%d %H:%M:%S} UTC"
 
     def _put(self, request: PutObjectRequestTypeDef) -> None:
         if self._conditional:

@@ -29,7 +29,7 @@ from dreamseed_cli.backup.store.errors import (
     ObjectCorrupt,
     StoreUnreachable,
 )
-from dreamseed_cli.backup.store.files import drafted, os_errors
+from dreamseed_cli.backup.store.files import drafted, os_errors, write_all
 from dreamseed_cli.backup.store.retry import steadily
 from dreamseed_cli.core.errors import UsageError
 
@@ -47,11 +47,16 @@ class _Wanted:
 
 
 class SteadyStore:
-    """A Store (see `base.Store`) over one backend."""
+    """A Store (see `base.Store`) over one backend. held: only these names are there for who lists or looks,
+    as at a moment that is over; None: all are.
+    """
 
-    def __init__(self, backend: Backend, limits: Limits | None = None) -> None:
+    def __init__(
+        self, backend: Backend, limits: Limits | None = None, held: frozenset[str] | None = None
+    ) -> None:
         self._backend = backend
         self._limits = limits or Limits()
+        self._held = held
 
     @property
     def name(self) -> str:
@@ -87,7 +92,7 @@ class SteadyStore:
 
     def stat(self, name: str) -> Stored | None:
         found = visible(self.versions(name))
-        return found.stored() if found else None
+        return found.stored() if found and self._shows(name) else None
 
     def list(self, prefix: str) -> Iterator[Stored]:
         check_prefix(prefix)
@@ -95,7 +100,7 @@ class SteadyStore:
         while True:
             start = after
             page, after = self._steadily(prefix, lambda _: self._backend.page(prefix, start))  # noqa: B023
-            yield from page
+            yield from (stored for stored in page if self._shows(stored.name))
             if after is None:
                 return
             if after == start:
@@ -118,6 +123,9 @@ class SteadyStore:
 
     def close(self) -> None:
         self._backend.close()
+
+    def _shows(self, name: str) -> bool:
+        return self._held is None or name in self._held
 
     def _put_once(self, wanted: _Wanted, abandoned: threading.Event) -> Stored:
         name, sha256 = wanted.name, wanted.sha256
@@ -169,7 +177,7 @@ class SteadyStore:
                 if size > reading.size:
                     break
                 digest.update(chunk)
-                sink.write(chunk)
+                write_all(sink, chunk)
         if size != reading.size:
             raise self._corrupt(name, f"{reading.size} bytes were announced, {size} came")
         expected = sha256 or reading.sha256

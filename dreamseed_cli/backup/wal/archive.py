@@ -81,7 +81,7 @@ def read_file(store: Store, found: WalObject, identities: Sequence[Identity]) ->
     """The plain bytes of an archived file, proven to be those that its name promises."""
     name = wal_name(found.file, found.sha256)
     cipher = store.get(name)
-    return open_sealed(cipher, identities, Expected(f"{store.name}: {name}", found.sha256))
+    return bytes(open_sealed(cipher, identities, Expected(f"{store.name}: {name}", found.sha256)))
 
 
 def the_one(store: Store, file: WalFile) -> WalObject | None:

@@ -8,20 +8,23 @@ store that does not answer, damage, a hole in the archive) is above 125, which s
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.keys import Identity
 from dreamseed_cli.backup.names import WAL, WalObject, wal_name
+from dreamseed_cli.backup.pool import Pool
 from dreamseed_cli.backup.seal import sha256
 from dreamseed_cli.backup.store.base import MIB, Store
-from dreamseed_cli.backup.store.files import drafted, make_folder, os_errors
+from dreamseed_cli.backup.store.files import drafted, make_folder, os_errors, write_all
 from dreamseed_cli.backup.wal.archive import anything_behind, read_file, the_one
-from dreamseed_cli.backup.wal.segment import check_content, segment_bytes
+from dreamseed_cli.backup.wal.segment import check_content, segment_bytes, system_of
 from dreamseed_cli.backup.wal_names import (
     WalFile,
     WalKind,
@@ -40,6 +43,8 @@ STOP_EXIT: Final = 126
 """Above 125: PostgreSQL stops recovery with an error."""
 
 _MOST_HELD: Final = 64 * MIB
+_SPOOL_KEPT_S: Final = 86_400.0
+"""How long an ended recovery's spool may lie before another one removes it."""
 
 
 class NotArchived(FailedError):
@@ -62,9 +67,11 @@ class ArchiveEmpty(FailedError):
 
 @dataclass(frozen=True, slots=True)
 class Fetching:
-    """Where WAL comes from. spool: a folder for segments fetched ahead, at most `ahead` of them.
+    """Where WAL comes from. spool: a folder with one for each recovery's segments fetched ahead, at most
+    `ahead` of them.
 
-    size: wal_segment_size; 0: as the segments that the backup brought along in `pg_wal` have it.
+    size: wal_segment_size; 0: as the segments that the backup brought along in `pg_wal` have it. system: the
+    identifier of the cluster that recovers; None: as `global/pg_control` beside `pg_wal` has it.
     """
 
     store: Store
@@ -73,6 +80,7 @@ class Fetching:
     threads: int = 4
     ahead: int = 4
     size: int = 0
+    system: int | None = None
 
 
 def run_fetch(name: str, to: Path, source: Fetching, tell: Callable[[str], None]) -> int:
@@ -95,17 +103,26 @@ def fetch(name: str, to: Path, source: Fetching) -> None:
     """Write the WAL file `name` to `to` (`%p`), and the segments behind it into the spool.
 
     Raises NotArchived, WalGap, ArchiveEmpty, ObjectConflict (two contents), SealBroken, ObjectCorrupt,
-    NotASegment, WrongKey, and the store's errors. `to` appears whole or not at all.
+    NotASegment, OtherCluster, WrongKey, and the store's errors. `to` appears whole or not at all.
     """
     if not source.size:
-        source = replace(source, size=segment_bytes(to.absolute().parent))
+        with os_errors(str(to)):
+            source = replace(source, size=segment_bytes(to.absolute().parent))
+    source = _of_this_recovery(source, to.absolute().parent)
     file = parse_wal_file(name, source.size)
     data = _from_spool(file, source)
     if data is None:
         data = _from_store(file, to, source)
     with os_errors(str(to)), drafted(to) as draft:
-        draft.file.write(data)
+        write_all(draft.file, data)
         draft.place()
+
+
+def _of_this_recovery(source: Fetching, pg_wal: Path) -> Fetching:
+    """Two recoveries, of other clusters or from other stores, have segments of one name: none shares them."""
+    own = sha256(f"{source.store.name}\n{pg_wal}".encode())[:16]
+    system = source.system if source.system is not None else system_of(pg_wal.parent)
+    return replace(source, spool=source.spool / own, system=system)
 
 
 def _from_store(file: WalFile, to: Path, source: Fetching) -> bytes:
@@ -114,16 +131,12 @@ def _from_store(file: WalFile, to: Path, source: Fetching) -> bytes:
         raise _absence(file, to, source)
     following = _following(file, source.ahead)
     threads = max(1, min(source.threads, _MOST_HELD // source.size))
-    with ThreadPoolExecutor(threads, thread_name_prefix="wal-fetch") as pool:
+    with Pool(threads, "wal-fetch") as pool:
         asked = pool.submit(_proven, wanted, source)
         pool.submit(_tidy, following, source)
         for segment in following:
             pool.submit(_spool, segment, source)
-        try:
-            return asked.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        return ending.result(asked)
 
 
 def _absence(file: WalFile, to: Path, source: Fetching) -> DreamseedError:
@@ -132,7 +145,7 @@ def _absence(file: WalFile, to: Path, source: Fetching) -> DreamseedError:
     if file.kind is WalKind.HISTORY and file.timeline == 1:
         return NotArchived("the first timeline has no history", place=place)
     behind = anything_behind(source.store, file)
-    if behind is not None and not _have_ourselves(file, to, source.size):
+    if behind is not None and not _have_ourselves(file, to, source):
         return WalGap(
             f"it is missing in the archive, which has {behind}: recovery cannot pass",
             place=place,
@@ -147,13 +160,13 @@ def _absence(file: WalFile, to: Path, source: Fetching) -> DreamseedError:
     return NotArchived("not archived", place=place)
 
 
-def _have_ourselves(file: WalFile, to: Path, size: int) -> bool:
+def _have_ourselves(file: WalFile, to: Path, source: Fetching) -> bool:
     """Whether the backup brought this segment along in `pg_wal`: PostgreSQL takes it from there on a 1."""
     path = to.parent / file.name
-    if file.kind is not WalKind.SEGMENT or not path.is_file() or path.stat().st_size != size:
+    if file.kind is not WalKind.SEGMENT or not path.is_file() or path.stat().st_size != source.size:
         return False
     try:
-        check_content(file, path.read_bytes(), place=str(path))
+        check_content(file, path.read_bytes(), place=str(path), system=source.system)
     except DreamseedError:
         return False
     return True
@@ -171,7 +184,8 @@ def _following(file: WalFile, count: int) -> list[WalSegment]:
 
 def _proven(found: WalObject, source: Fetching) -> bytes:
     data = read_file(source.store, found, source.identities)
-    check_content(found.file, data, place=f"{source.store.name}: {wal_name(found.file, found.sha256)}")
+    place = f"{source.store.name}: {wal_name(found.file, found.sha256)}"
+    check_content(found.file, data, place=place, system=source.system)
     return data
 
 
@@ -187,12 +201,12 @@ def _spool(segment: WalSegment, source: Fetching) -> None:
         data = _proven(found, source)
         make_folder(source.spool)
         with drafted(source.spool / f"{segment.name}.{found.sha256}") as draft:
-            draft.file.write(data)
+            write_all(draft.file, data)
             draft.path.rename(draft.final)  # without fsync: its hash is checked before it is used
 
 
 def _from_spool(file: WalFile, source: Fetching) -> bytes | None:
-    """The bytes fetched ahead, if they still are what they were."""
+    """The bytes fetched ahead, if they still are what they were, for this cluster."""
     for path in _spooled(file.name, source.spool):
         try:
             data = path.read_bytes()
@@ -200,7 +214,9 @@ def _from_spool(file: WalFile, source: Fetching) -> bytes | None:
         except OSError:
             continue
         if sha256(data) == path.name.rpartition(".")[2]:
-            return data
+            with suppress(DreamseedError):
+                check_content(file, data, place=str(path), system=source.system)
+                return data
     return None
 
 
@@ -209,9 +225,13 @@ def _spooled(name: str, spool: Path) -> list[Path]:
 
 
 def _tidy(following: Sequence[WalSegment], source: Fetching) -> None:
-    """Throw away what lies in the spool and is not wanted next: recovery jumped elsewhere."""
+    """Throw away what lies in the spool and is not wanted next: recovery jumped elsewhere, or is over."""
     wanted = {segment.name for segment in following}
     with suppress(OSError):
         for entry in os.scandir(source.spool):
             if entry.name.partition(".")[0] not in wanted:
                 Path(entry.path).unlink(missing_ok=True)
+    with suppress(OSError):
+        for entry in os.scandir(source.spool.parent):
+            if entry.is_dir() and time.time() - entry.stat().st_mtime > _SPOOL_KEPT_S:
+                shutil.rmtree(entry.path, ignore_errors=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from dreamseed_cli.backup.progress import size_text, time_text
+from dreamseed_cli.backup.rpo import LiveRpo
 from dreamseed_cli.backup.wal.index import write_json
 from dreamseed_cli.core.errors import DreamseedError
 
@@ -85,6 +87,18 @@ class ArchiveState:
     backlog: Backlog
 
     @property
+    def text(self) -> str:
+        """What is wrong, for people; empty while pushes succeed."""
+        if self.failing_since is None:
+            return ""
+        backlog, full = self.backlog, self.backlog.full_in_s
+        when = "" if full is None else f"; at this rate the disk is full in {time_text(full)}"
+        return (
+            f"WAL cannot be archived since {self.failing_since:%Y-%m-%d %H:%M} UTC ({self.failures} tries): "
+            f"{size_text(backlog.bytes)} wait, {size_text(backlog.free_bytes)} are free{when}. {self.error}"
+        )
+
+    @property
     def alert(self) -> Alert:
         if self.failing_since is None:
             return Alert.OK
@@ -141,12 +155,28 @@ def note_success(folder: Path, backlog: Backlog, now: datetime) -> ArchiveState:
     return _write(folder, ArchiveState(now, None, 0, "", "", backlog))
 
 
-def note_failure(folder: Path, error: DreamseedError, backlog: Backlog, now: datetime) -> ArchiveState:
+def note_failure(folder: Path, error: Exception, backlog: Backlog, now: datetime) -> ArchiveState:
     """One more failure: since when, how often, and how long the disk lasts."""
+    kind, text = "unexpected", f"{type(error).__name__}: {error}"
+    if isinstance(error, DreamseedError):
+        kind, text = error.kind, str(error)
     before = read_state(folder)
     since = before.failing_since if before and before.failing_since else now
     failures = (before.failures if before else 0) + 1
-    return _write(folder, ArchiveState(now, since, failures, error.kind, str(error), backlog))
+    return _write(folder, ArchiveState(now, since, failures, kind, text, backlog))
+
+
+def as_of(state: ArchiveState, rpo: LiveRpo, now: datetime) -> ArchiveState:
+    """The state as it is worth now. Pure.
+
+    One that is older than the RPO's target tells nothing good where WAL moved on and is not archived: pushes
+    do not come to their end (they hang, or cannot even begin), or run as another user.
+    """
+    old = (now - state.at).total_seconds() > rpo.target_s
+    if state.failing_since is not None or not old or not (rpo.over_target and rpo.behind_bytes):
+        return state
+    error = "No push came to its end since then, and WAL moved on: see PostgreSQL's log."
+    return replace(state, failing_since=state.at, kind="silent", error=error)
 
 
 def _write(folder: Path, state: ArchiveState) -> ArchiveState:

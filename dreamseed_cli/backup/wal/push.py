@@ -6,10 +6,11 @@ that their own calls find them proven and return at once.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,17 +19,20 @@ from typing import Final
 
 import pyrage
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.names import wal_name
+from dreamseed_cli.backup.owner import claim
+from dreamseed_cli.backup.pool import Pool
 from dreamseed_cli.backup.seal import seal, sha256
 from dreamseed_cli.backup.store.base import MIB, Store
-from dreamseed_cli.backup.store.errors import ObjectConflict, ObjectCorrupt
+from dreamseed_cli.backup.store.errors import ObjectConflict, ObjectCorrupt, StoreUnreachable
 from dreamseed_cli.backup.store.files import make_folder, os_errors
 from dreamseed_cli.backup.wal.archive import find
 from dreamseed_cli.backup.wal.index import ProvenIndex
 from dreamseed_cli.backup.wal.outage import measure_backlog, note_failure, note_success, ready_files
-from dreamseed_cli.backup.wal.segment import check_content, segment_bytes
+from dreamseed_cli.backup.wal.segment import check_content, segment_bytes, system_in
 from dreamseed_cli.backup.wal_names import WalFile, WalNameError, parse_wal_file
-from dreamseed_cli.core.errors import DreamseedError, FailedError
+from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError
 
 _MOST_HELD: Final = 64 * MIB
 """Plain bytes in flight: each is held about three times (plain, sealed, read back)."""
@@ -73,23 +77,37 @@ def push(path: Path, to: Archiving, now: Callable[[], datetime] = utc_now) -> Pu
     """Archive one file of `pg_wal` (`%p`). It returns only if the file is durable in the store.
 
     Raises the store's error, ObjectConflict (other bytes are archived under this name: never overwritten),
-    NotASegment, WalNameError, PushBusy. Each failure is noted in the state file with what the disk has left.
+    NotASegment, OtherCluster, WalNameError, PushBusy. Each failure is noted in the state file with what the
+    disk has left.
     """
-    pg_wal = path.absolute().parent
-    try:
-        with _alone(to.state):
-            pushed = _push(path, to, ProvenIndex(to.state / "wal-proven.json", to.store.name))
-    except DreamseedError as error:
-        # The state may be on the very disk that is full: the failure itself must still be told.
-        with suppress(DreamseedError, OSError):
-            note_failure(to.state, error, measure_backlog(pg_wal), now())
-        raise
+    with failures_noted(path, to.state, now), _alone(to.state):
+        pushed = _push(path, to, ProvenIndex(to.state / "wal-proven.json", to.store.name))
     with suppress(DreamseedError, OSError):
-        note_success(to.state, measure_backlog(pg_wal), now())
+        note_success(to.state, measure_backlog(path.absolute().parent), now())
     return pushed
 
 
+@contextmanager
+def failures_noted(path: Path, state: Path, now: Callable[[], datetime] = utc_now) -> Iterator[None]:
+    """Whatever fails in here while this file of `pg_wal` should be archived is noted in the state's folder,
+    with what the disk has left: the settings and the key are asked for before a push begins.
+    """
+    try:
+        yield
+    except Exception as error:
+        # The state may be on the very disk that is full: the failure itself must still be told.
+        with suppress(DreamseedError, OSError):
+            note_failure(state, error, measure_backlog(path.absolute().parent), now())
+        raise
+
+
 def _push(path: Path, to: Archiving, index: ProvenIndex) -> Pushed:
+    if not path.exists():
+        raise MissingError(
+            "there is no such WAL file",
+            place=str(path),
+            remedy="PostgreSQL calls this in its data directory (%p): run it there, or give the whole path.",
+        )
     size = segment_bytes(path.absolute().parent)
     file = parse_wal_file(path.name, size)
     data = _read(path)
@@ -97,17 +115,21 @@ def _push(path: Path, to: Archiving, index: ProvenIndex) -> Pushed:
     name = wal_name(file, sha256(data))
     if index.is_proven(name):
         return Pushed(file.name, known=True)
+    _check_owner(system_in(file, data), to.store, index)
     neighbours = _neighbours(path, to.ahead, size)
     threads = max(1, min(to.threads, _MOST_HELD // size))
-    with ThreadPoolExecutor(threads, thread_name_prefix="wal-push") as pool:
+    with Pool(threads, "wal-push") as pool:
         asked = pool.submit(_store, file, data, to, index)
         others = {other.name: pool.submit(_store_path, path.parent, other, to, index) for other in neighbours}
-        try:
-            asked.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return Pushed(file.name, known=False, ahead=_succeeded(others))
+        ending.result(asked)
+        return Pushed(file.name, known=False, ahead=_succeeded(others))
+
+
+def _check_owner(system: int | None, store: Store, index: ProvenIndex) -> None:
+    """The store is asked once: then this host knows whose it is. A history or a label says of nobody."""
+    if system is not None and index.owner != str(system):
+        claim(store, str(system))
+        index.owned_by(str(system))
 
 
 def _neighbours(path: Path, most: int, size: int) -> list[WalFile]:
@@ -121,8 +143,20 @@ def _neighbours(path: Path, most: int, size: int) -> list[WalFile]:
 
 
 def _succeeded(others: Mapping[str, Future[None]]) -> tuple[str, ...]:
-    """A neighbour's failure is not this file's: PostgreSQL asks for it again, and it is told then."""
-    return tuple(name for name, future in others.items() if future.exception() is None)
+    """A neighbour's failure is not this file's: PostgreSQL asks for it again, and it is told then.
+
+    Once the store cannot be reached, the rest is left: each would wait as long, and this file's answer too.
+    """
+    succeeded = []
+    for name, future in others.items():
+        with suppress(Exception):
+            try:
+                ending.result(future)
+                succeeded.append(name)
+            except StoreUnreachable:
+                for other in others.values():
+                    other.cancel()
+    return tuple(succeeded)
 
 
 def _store_path(folder: Path, file: WalFile, to: Archiving, index: ProvenIndex) -> None:
@@ -137,10 +171,7 @@ def _store(file: WalFile, data: bytes, to: Archiving, index: ProvenIndex) -> Non
     name = wal_name(file, digest)
     if index.is_proven(name):
         return
-    present = {found.sha256 for found in find(to.store, file)}
-    if present - {digest}:
-        raise _other_bytes(to.store, file, present - {digest})
-    if present:
+    if _look(file, digest, to.store):
         _prove_present(name, to.store, index)
     else:
         sealed = seal(data, to.recipients, to.level)
@@ -150,7 +181,17 @@ def _store(file: WalFile, data: bytes, to: Archiving, index: ProvenIndex) -> Non
         except ObjectConflict:
             # The same content, sealed by a call that was killed: the list did not show it yet.
             _prove_present(name, to.store, index)
+        # Two servers may both have looked before either stored; the later of their second looks sees both.
+        _look(file, digest, to.store)
     index.prove(name)
+
+
+def _look(file: WalFile, digest: str, store: Store) -> bool:
+    """Whether these bytes are archived. ObjectConflict if others are."""
+    present = {found.sha256 for found in find(store, file)}
+    if present - {digest}:
+        raise _other_bytes(store, file, present - {digest})
+    return bool(present)
 
 
 def _prove_present(name: str, store: Store, index: ProvenIndex) -> None:
@@ -185,7 +226,12 @@ def _alone(state: Path) -> Iterator[None]:
     """One push at a time: two would seal the same file twice, and find each other's bytes."""
     with os_errors(str(state)):
         make_folder(state)
-        fd = os.open(state / "wal-push.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fd = os.open(state / "wal-push.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            fd = os.open(state, os.O_RDONLY | os.O_DIRECTORY)  # which takes no room
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

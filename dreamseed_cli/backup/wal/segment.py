@@ -23,12 +23,22 @@ HEADER_BYTES: Final = 40
 _LONG_HEADER: Final = 0x0002
 _FORMAT: Final = struct.Struct("=HHIQI4xQII")  # in the machine's own byte order, as the server writes it
 _NAME_DIGITS: Final = 24
+_WITH_HEADER: Final = frozenset({WalKind.SEGMENT, WalKind.PARTIAL})
+_CONTROL: Final = Path("global/pg_control")
+_IDENTIFIER: Final = struct.Struct("=Q")
+"""ControlFileData (src/include/catalog/pg_control.h) begins with the cluster's."""
 
 
 class NotASegment(FailedError):
     """The bytes are not the WAL that the name promises."""
 
     kind = "not_a_segment"
+
+
+class OtherCluster(FailedError):
+    """The bytes are another cluster's WAL: recovery would take them for its own."""
+
+    kind = "wal_other_cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +64,38 @@ def read_header(data: bytes, *, place: str) -> SegmentHeader:
     return SegmentHeader(start, system, size)
 
 
-def check_content(file: WalFile, data: bytes, *, place: str) -> None:
-    """NotASegment if a segment's bytes are cut off, or belong to another place in the WAL."""
-    if file.segment is None or file.kind not in {WalKind.SEGMENT, WalKind.PARTIAL}:
+def check_content(file: WalFile, data: bytes, *, place: str, system: int | None = None) -> None:
+    """NotASegment if a segment's bytes are cut off, or belong to another place in the WAL; OtherCluster.
+
+    system: the identifier of the cluster whose it must be; None: anybody's.
+    """
+    if file.segment is None or file.kind not in _WITH_HEADER:
         return
     header = read_header(data, place=place)
     if len(data) != header.size:
         raise NotASegment(f"it has {len(data)} bytes, a segment here has {header.size}", place=place)
     if header.start_lsn != file.segment.start_lsn:
         raise NotASegment("its first page belongs to another place in the WAL", place=place)
+    if system is not None and header.system_identifier != system:
+        raise OtherCluster(
+            f"the cluster {header.system_identifier} wrote it, and this one is {system}",
+            place=place,
+            remedy="Give every cluster a store of its own: another folder or prefix in backup.store.",
+        )
+
+
+def system_in(file: WalFile, data: bytes) -> int | None:
+    """The identifier of the cluster that wrote a file (checked); None for a history or a label."""
+    return read_header(data, place=file.name).system_identifier if file.kind in _WITH_HEADER else None
+
+
+def system_of(data_folder: Path) -> int | None:
+    """The identifier of the cluster in a data folder; None where there is no pg_control to ask."""
+    try:
+        with (data_folder / _CONTROL).open("rb") as file:
+            return int(_IDENTIFIER.unpack(file.read(_IDENTIFIER.size))[0])
+    except (OSError, struct.error):
+        return None
 
 
 def segment_bytes(folder: Path) -> int:

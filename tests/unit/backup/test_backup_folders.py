@@ -12,20 +12,25 @@ from faulty_store import STORE_FAULTS, FaultyStore, StoreFault
 from logical_backups import KEYS, manifest_of, new_downloader, new_uploader
 from memory_store import MemoryStore
 
+from dreamseed_cli.backup.catalog import Entry
+from dreamseed_cli.backup.cold import copy_backup
 from dreamseed_cli.backup.folders import (
+    REREAD_RUNS,
     FolderChanging,
     FolderInvalid,
     Item,
+    Known,
     backup_folder,
     known_blobs,
     restore_folder,
 )
 from dreamseed_cli.backup.keys import NewKeys, parse_recipients
-from dreamseed_cli.backup.manifest import Manifest
-from dreamseed_cli.backup.names import BLOBS
+from dreamseed_cli.backup.manifest import Manifest, parse_manifest
+from dreamseed_cli.backup.names import BLOBS, blob_name, manifest_name
 from dreamseed_cli.backup.pipeline import Downloader, Uploader, reread
 from dreamseed_cli.backup.store.base import Store, Stored
 from dreamseed_cli.backup.store.errors import ObjectCorrupt, StoreError
+from dreamseed_cli.backup.store.open import open_store
 from dreamseed_cli.core.errors import UsageError
 
 PART = 1000
@@ -57,7 +62,8 @@ def root(tmp_path: Path) -> Path:
 def save(store: Store, root: Path, *known: Manifest) -> Manifest:
     """A backup of the folder."""
     with new_uploader(store, part_bytes=PART) as uploader:
-        saved = backup_folder("models", root, uploader, known_blobs(known, KEYS.recipients))
+        entries = [Entry(manifest, manifest.proof, pinned=False) for manifest in known]
+        saved = backup_folder("models", root, uploader, known_blobs(entries, KEYS.recipients))
         return manifest_of(uploader.backup_id, [saved.stream], uploader.parts(), folders=[saved.folder])
 
 
@@ -86,13 +92,59 @@ def test_a_folder_comes_back(store: MemoryStore, root: Path, tmp_path: Path) -> 
 
 
 def test_equal_content_is_stored_once(store: MemoryStore, root: Path) -> None:
-    """Within a backup, and from one to the next, which then asks the store about none of it."""
+    """Within a backup, and from one to the next."""
     first = save(store, root)
     assert len(list(store.list(BLOBS))) == len(first.folders[0].blobs) == 4 + 2  # a WEIGHTS, two texts
-    counting = FaultyStore(store)
-    second = save(counting, root, first)
-    assert not any(name.startswith(BLOBS) for _, name in counting.calls)
-    assert second.folders[0].blobs == first.folders[0].blobs
+    assert save(store, root, first).folders[0].blobs == first.folders[0].blobs
+    assert len(list(store.list(BLOBS))) == 6
+
+
+@pytest.mark.parametrize("kind", ["memory", "local"])
+def test_a_content_that_went_and_came_back_is_copied(
+    kind: str, store: MemoryStore, root: Path, tmp_path: Path
+) -> None:
+    """Sealed anew it is other bytes: the second store keeps the first ones, and its manifest names them."""
+    cold: Store = MemoryStore() if kind == "memory" else open_store(f"local:{tmp_path / 'cold'}", create=True)
+    first = save(store, root)
+    copy_backup(store, cold, first)
+    for blob in first.folders[0].blobs:
+        store.delete(blob_name(blob.plain_sha256))
+    again = save(store, root)
+    assert again.folders[0].blobs != first.folders[0].blobs
+    sent = copy_backup(store, cold, again)
+    assert sent == sum(part.stored_size for part in again.parts)
+    there = parse_manifest(cold.get(manifest_name(again.identity.backup_id)), place="")
+    assert there.folders[0].blobs == first.folders[0].blobs
+    assert reread(cold, there) == ()
+    load(cold, there, tmp_path / "back")
+    assert content(tmp_path / "back") == content(root)
+    cold.close()
+
+
+def test_each_content_is_read_again_in_one_of_so_many_runs(store: MemoryStore, root: Path) -> None:
+    """A run reads but its share, and asks nothing about the rest."""
+    first = save(store, root)
+    watched = FaultyStore(store)
+    for sequence in range(1, REREAD_RUNS + 1):
+        identity = first.identity.model_copy(update={"sequence": sequence})
+        save(watched, root, first.model_copy(update={"identity": identity}))
+    asked = [call for call in watched.calls if call[1].startswith(BLOBS)]
+    blobs = first.folders[0].blobs
+    assert sorted(asked) == sorted(("get", BLOBS + blob.plain_sha256) for blob in blobs)
+
+
+def test_what_an_unfinished_run_left_is_taken_if_it_is_whole(
+    store: MemoryStore, root: Path, tmp_path: Path
+) -> None:
+    """Equal content sealed twice is never equal; one that was cut off is stored again under another name."""
+    save(store, root)
+    blobs = [name for name in store.objects if name.startswith(BLOBS)]
+    save(store, root)
+    assert blobs == [name for name in store.objects if name.startswith(BLOBS)]
+    for name in blobs:
+        store.objects[name] = store.objects[name][:-1]
+    load(store, save(store, root), tmp_path / "back")
+    assert content(tmp_path / "back") == content(root)
 
 
 def test_new_keys_give_new_blobs(store: MemoryStore, root: Path, tmp_path: Path) -> None:
@@ -101,7 +153,7 @@ def test_new_keys_give_new_blobs(store: MemoryStore, root: Path, tmp_path: Path)
     keys = NewKeys.create()
     recipients = parse_recipients(keys.recipients, place="test")
     with Uploader(store, "20251110T030000Z-logical-00000000", recipients, part_bytes=PART) as uploader:
-        saved = backup_folder("models", root, uploader, {})
+        saved = backup_folder("models", root, uploader, Known())
         manifest = manifest_of(uploader.backup_id, [saved.stream], uploader.parts(), folders=[saved.folder])
     downloader = Downloader(store, manifest, [keys.recovery])
     restore_folder(manifest.folders[0], downloader, tmp_path / "back")
@@ -134,7 +186,7 @@ def test_what_has_no_content_is_told(store: MemoryStore, root: Path) -> None:
     """A socket is skipped, and said to be."""
     with socket.socket(socket.AF_UNIX) as server, new_uploader(store) as uploader:
         server.bind(str(root / "s"))
-        assert backup_folder("models", root, uploader, {}).skipped == (str(root / "s"),)
+        assert backup_folder("models", root, uploader, Known()).skipped == (str(root / "s"),)
 
 
 def test_a_file_that_keeps_changing(root: Path) -> None:
@@ -149,7 +201,7 @@ def test_a_file_that_keeps_changing(root: Path) -> None:
             return super().put(name, data)
 
     with new_uploader(Writing(), part_bytes=PART) as uploader, pytest.raises(FolderChanging) as caught:
-        backup_folder("models", root, uploader, {})
+        backup_folder("models", root, uploader, Known())
     assert caught.value.place == str(root / "a" / "weights")
 
 
@@ -159,7 +211,7 @@ def test_nothing_lies_outside(store: MemoryStore, root: Path, tmp_path: Path, pa
     item = Item(path=path, mode=0o600, modified_ns=0, size=0, pieces=(), link=None)
     line = json.dumps({name: getattr(item, name) for name in Item.__slots__}).encode()
     with new_uploader(store) as uploader:
-        saved = backup_folder("models", root, uploader, {})
+        saved = backup_folder("models", root, uploader, Known())
         stream = uploader.stream("forged", [line])
         folder = saved.folder.model_copy(update={"index_stream": "forged"})
         manifest = manifest_of(uploader.backup_id, [saved.stream, stream], uploader.parts(), folders=[folder])
@@ -172,6 +224,6 @@ def test_refusals(store: MemoryStore, root: Path, tmp_path: Path) -> None:
     """A folder that is not there, and a target that is not empty."""
     manifest = save(store, root)
     with pytest.raises(UsageError, match="no such folder"), new_uploader(store) as uploader:
-        backup_folder("models", tmp_path / "none", uploader, {})
+        backup_folder("models", tmp_path / "none", uploader, Known())
     with pytest.raises(UsageError, match="not empty"):
         load(store, manifest, root)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from manifests import ID, document
 
-from dreamseed_cli.backup.keys import NewKeys
 from dreamseed_cli.backup.manifest import (
     Level,
+    Locale,
     Manifest,
     ManifestInvalid,
     ManifestTooNew,
@@ -19,62 +20,7 @@ from dreamseed_cli.backup.manifest import (
 )
 from dreamseed_cli.core.errors import DreamseedError
 
-ID = "20251110T030005Z-physical-7f3a9c01"
-RECIPIENT = NewKeys.create().daily.recipient
 Edit = Callable[[dict[str, Any]], object]
-
-
-def part(index: int, stream: str, offset: int, size: int) -> dict[str, Any]:
-    """A part's data."""
-    return {
-        "index": index,
-        "stream": stream,
-        "offset": offset,
-        "plain_size": size,
-        "stored_size": size // 2,
-        "plain_sha256": f"{index:064x}",
-        "cipher_sha256": f"{index + 100:064x}",
-    }
-
-
-def document() -> dict[str, Any]:
-    """A valid manifest's data: two streams, whose parts stand mixed as parallel producers write them."""
-    moment = "2025-11-10T03:00:05Z"
-    return {
-        "version": 1,
-        "identity": {
-            "backup_id": ID,
-            "kind": "physical",
-            "sequence": 7,
-            "system_identifier": "7421907384612345678",
-            "cluster": "main",
-            "host": "gpu-box",
-        },
-        "versions": {"dreamseed": "0.1.0", "server": "15.14", "server_version_num": 150014},
-        "span": {"started": moment, "ended": "2025-11-10T03:01:05Z", "duration_s": 60.5},
-        "wal": {
-            "timeline": 1,
-            "start_lsn": "0/2000028",
-            "checkpoint_lsn": "0/2000060",
-            "stop_lsn": "0/2000100",
-            "segment_bytes": 16777216,
-        },
-        "producers": [{"name": "pg_basebackup", "version": "15.14", "exit_code": 0}],
-        "streams": [{"name": "base.tar", "size": 100}, {"name": "wal.tar", "size": 10}],
-        "parts": [part(0, "base.tar", 0, 60), part(1, "wal.tar", 0, 10), part(2, "base.tar", 60, 40)],
-        "databases": [{"name": "한국", "encoding": "UTF8", "collation": "C", "size": 8_000_000}],
-        "extensions": [{"database": "한국", "name": "pg_trgm", "version": "1.6"}],
-        "roles": ["postgres", 'odd "name"'],
-        "tables": [
-            {"database": "한국", "schema_name": "public", "name": "t", "rows": 3, "digest": "ab" * 32},
-            {"database": "한국", "schema_name": "public", "name": "unlogged", "rows": 0, "digest": None},
-        ],
-        "folders": [],
-        "compression": {"method": "zstd", "level": 3},
-        "recipients": [RECIPIENT],
-        "proof": {"level": "uploaded-and-reread", "at": moment},
-        "pinned": False,
-    }
 
 
 def canonical(data: object) -> bytes:
@@ -94,6 +40,33 @@ def test_a_manifest_round_trips_through_its_canonical_bytes() -> None:
     turned = Manifest.model_validate_json(json.dumps(dict(reversed(document().items()))))
     assert turned.digest() == made.digest()
     assert made.to_bytes() == canonical(document())
+
+
+def test_a_manifest_from_before_content_was_digested_is_what_it_was() -> None:
+    """Backups that exist stay good: their bytes do not change."""
+    data = document() | {"tables": []}
+    del data["content"]
+    old = parse_manifest(canonical(data), place="test")
+    assert old.content is None
+    assert old.to_bytes() == canonical(data)
+
+
+def test_a_manifest_from_before_locales_were_kept_is_what_it_was() -> None:
+    """And one that has them reads back as it was written."""
+    old = parse_manifest(canonical(document()), place="test")
+    assert old.databases[0].locale is None
+    locale = Locale(ctype="ko_KR.UTF-8", provider="icu", name="ko-KR")
+    new = old.model_copy(update={"databases": (old.databases[0].model_copy(update={"locale": locale}),)})
+    assert parse_manifest(new.to_bytes(), place="test").databases[0].locale == locale
+
+
+def test_digests_of_a_manifest_that_names_no_method_are_the_first_one() -> None:
+    """And it is written back without one: while such backups are kept, they are compared as they were."""
+    data = document()
+    del data["digest_method"]
+    old = parse_manifest(canonical(data), place="test")
+    assert old.digest_method == "md5"
+    assert old.to_bytes() == canonical(data)
 
 
 def test_sizes_are_the_parts() -> None:
@@ -129,6 +102,22 @@ WRONG: dict[str, tuple[Edit, str]] = {
     "the WAL runs backwards": (lambda d: d["wal"].update(stop_lsn="0/2000000"), "wal': start_lsn"),
     "the segment size is odd": (lambda d: d["wal"].update(segment_bytes=1), "wal': wal_segment_size"),
     "a physical one has no WAL": (lambda d: d.update(wal=None), "wal stands in a physical backup"),
+    "nothing says where its tables were digested": (
+        lambda d: d.pop("content"),
+        "tables of a physical backup need a place",
+    ),
+    "content has neither place nor reason": (
+        lambda d: d["content"].update(lsn=None, at=None, point=None),
+        "content': content has a place and a moment",
+    ),
+    "content has both": (lambda d: d["content"].update(note="why not"), "content': content has a place"),
+    "a logical one has content": (
+        lambda d: (
+            d["identity"].update(kind="logical", backup_id=ID.replace("physical", "logical")),
+            d.update(wal=None),
+        ),
+        "content stands in a physical backup only",
+    ),
     "its id is of another kind": (
         lambda d: (d["identity"].update(kind="logical"), d.update(wal=None)),
         "identity.backup_id names another kind",

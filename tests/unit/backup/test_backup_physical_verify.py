@@ -42,8 +42,8 @@ def _write_manifest(folder: Path, file: dict[str, object]) -> None:
 
 def test_what_is_equal(folder: Path) -> None:
     """How far it was compared is said."""
-    assert verify_folder(folder, _program, MARK, thorough=True) is Verified.CONTENT
-    assert verify_folder(folder, _program, MARK, thorough=False) is Verified.SIZES
+    assert verify_folder(folder, _program, (MARK,), thorough=True) is Verified.CONTENT
+    assert verify_folder(folder, _program, (MARK,), thorough=False) is Verified.SIZES
 
 
 @pytest.mark.parametrize("algorithm", ["SHA256", "CRC32C"])
@@ -53,10 +53,10 @@ def test_one_changed_bit(folder: Path, algorithm: str) -> None:
         digest = hashlib.sha256(CONTENT).hexdigest()
         file = {"Path": "base/1", "Size": len(CONTENT), "Checksum-Algorithm": "SHA256", "Checksum": digest}
         _write_manifest(folder, file)
-        assert verify_folder(folder, _program, MARK, thorough=False) is Verified.CONTENT
+        assert verify_folder(folder, _program, (MARK,), thorough=False) is Verified.CONTENT
     (folder / "base" / "1").write_bytes(b"A" + CONTENT[1:])
     with pytest.raises(CopyDiffers, match=r"base/1.*content differs"):
-        verify_folder(folder, _program, MARK, thorough=True)
+        verify_folder(folder, _program, (MARK,), thorough=True)
 
 
 def test_missing_more_and_shorter(folder: Path) -> None:
@@ -64,14 +64,14 @@ def test_missing_more_and_shorter(folder: Path) -> None:
     path = folder / "base" / "1"
     (folder / "base" / "2").touch()
     with pytest.raises(CopyDiffers, match=r"base/2.*never backed up"):
-        verify_folder(folder, _program, MARK, thorough=False)
+        verify_folder(folder, _program, (MARK,), thorough=False)
     (folder / "base" / "2").unlink()
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(CopyDiffers, match="16 bytes instead of 17"):
-        verify_folder(folder, _program, MARK, thorough=False)
+        verify_folder(folder, _program, (MARK,), thorough=False)
     path.unlink()
     with pytest.raises(CopyDiffers, match=r"base/1.*is missing"):
-        verify_folder(folder, _program, MARK, thorough=False)
+        verify_folder(folder, _program, (MARK,), thorough=False)
 
 
 def test_a_changed_manifest(folder: Path) -> None:
@@ -79,4 +79,4 @@ def test_a_changed_manifest(folder: Path) -> None:
     manifest = folder / "backup_manifest"
     manifest.write_text(manifest.read_text().replace("base/1", "base/3"))
     with pytest.raises(CopyDiffers, match="its own checksum"):
-        verify_folder(folder, _program, MARK, thorough=False)
+        verify_folder(folder, _program, (MARK,), thorough=False)

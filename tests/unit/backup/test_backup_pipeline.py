@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from faulty_store import STORE_FAULTS, FaultyStore, StoreFault
+from flipped import flipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logical_backups import KEYS, manifest_of, new_downloader, new_uploader
@@ -93,6 +94,42 @@ def test_streams_side_by_side(store: Store) -> None:
     assert {name: load(store, manifest, name) for name in "abc"} == {n: n.encode() * PART for n in "abc"}
 
 
+def test_a_stream_is_fed_to_a_sink(store: MemoryStore) -> None:
+    """In order and whole, whether its parts could be compressed or not."""
+    rows = b"".join(b"row %d\n" % number for number in range(3 * PART))
+    for data in (rows, DATA, rows + DATA, b""):
+        given: list[bytes] = []
+        downloader = new_downloader(store, save(store, ("a", data), ("b", rows)))
+        assert downloader.feed("a", lambda piece: given.append(bytes(piece))) == len(data)  # noqa: B023
+        assert b"".join(given) == data
+
+
+def test_a_stream_is_fed_from_one_of_its_parts_on(store: MemoryStore) -> None:
+    """The parts before it are not fetched; they are told of as plain bytes that cost nothing."""
+    manifest, faulty = save(store, ("a", DATA)), FaultyStore(store)
+    seen: list[tuple[int, int]] = []
+    given: list[bytes] = []
+    downloader = Downloader(faulty, manifest, [KEYS.daily], told=lambda *done: seen.append(done))
+    start = manifest.parts[2].offset
+    assert downloader.feed("a", lambda piece: given.append(bytes(piece)), start) == len(DATA)
+    assert b"".join(given) == DATA[start:]
+    assert {name for _, name in faulty.calls} == {part_name(manifest.identity.backup_id, at) for at in (2, 3)}
+    assert (seen[0], seen[-1][0]) == ((start, 0), len(DATA))
+
+
+def test_a_sink_that_fails_ends_the_stream(store: MemoryStore) -> None:
+    """Its error comes out, and nothing more is given to it."""
+    given: list[int] = []
+
+    def sink(piece: memoryview) -> None:
+        given.append(len(piece))
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        new_downloader(store, save(store, ("a", DATA))).feed("a", sink)
+    assert given == [PART]
+
+
 def test_no_more_pieces_are_read_than_there_is_room_for(store: Store) -> None:
     """While the store takes nothing, `threads` + 1 pieces are read and not one more: memory is bounded."""
 
@@ -141,7 +178,7 @@ def test_a_fault_at_every_call_of_a_download(store: Store, fault: StoreFault, at
     """The error comes out before wrong bytes do; the next try works."""
     manifest = save(store, ("a", DATA))
     faulty = FaultyStore(store, {at: fault})
-    given: list[bytes] = []
+    given: list[memoryview] = []
     with pytest.raises(StoreError):
         given.extend(new_downloader(faulty, manifest).stream("a"))
     assert DATA.startswith(b"".join(given))
@@ -178,9 +215,8 @@ def test_damage_is_named(store: MemoryStore, kind: str) -> None:
     """A part whose bytes were changed, cut off, taken from another part or removed is named."""
     manifest = save(store, ("a", DATA))
     name, other = (part_name(manifest.identity.backup_id, index) for index in (1, 2))
-    content = bytearray(store.objects.pop(name))
-    content[len(content) // 2] ^= 1
-    damaged = {"flipped": bytes(content), "truncated": bytes(content[:-1]), "swapped": store.objects[other]}
+    content = store.objects.pop(name)
+    damaged = {"flipped": flipped(content), "truncated": content[:-1], "swapped": store.objects[other]}
     if kind != "deleted":
         store.objects[name] = damaged[kind]
     error = damage(store, manifest)

@@ -35,6 +35,17 @@ def test_a_failure_is_no_end_of_output(end: str, told: str) -> None:
     assert caught.value.place == "sh"
 
 
+def test_it_works_ahead_of_its_reader(tmp_path: Path) -> None:
+    """By more than the 64 KiB of a usual pipe."""
+    done = tmp_path / "done"
+    with Producer(["sh", "-c", f"head -c 500000 /dev/zero; touch {done}"]) as running:
+        deadline = time.monotonic() + 5
+        while not done.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert len(running.read(600_000)) == 500_000
+
+
 def test_leaving_ends_it_and_its_children(tmp_path: Path) -> None:
     """Children that would go on by themselves end too."""
     child = tmp_path / "child"

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from dreamseed_cli.backup.manifest import Extension
 from dreamseed_cli.backup.producer import program_version
-from dreamseed_cli.backup.programs import programs_for
+from dreamseed_cli.backup.programs import check_extensions, programs_for
+from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.services.postgres import program
 
 
@@ -37,3 +39,16 @@ def test_what_is_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", str(installed(tmp_path / "bin", "13.3")), prepend=":")
     assert programs_for(130003, ())("psql") == tmp_path / "bin" / "psql"
     assert programs_for(120003, ())("psql") == program("psql")
+
+
+def test_extensions_that_are_not_installed_are_named_before_a_restore(tmp_path: Path) -> None:
+    """By the folder that pg_config names; without pg_config nothing is known, and nothing refused."""
+    wanted = [Extension(database="a", name=name, version="1.0") for name in ("pg_trgm", "postgis", "postgis")]
+    check_extensions(wanted, tmp_path.joinpath)
+    (tmp_path / "pg_config").write_text(f"#!/bin/sh\necho {tmp_path}/share\n")
+    (tmp_path / "pg_config").chmod(0o755)
+    (tmp_path / "share" / "extension").mkdir(parents=True)
+    (tmp_path / "share" / "extension" / "pg_trgm.control").touch()
+    with pytest.raises(UsageError, match="not installed: postgis"):
+        check_extensions(wanted, tmp_path.joinpath)
+    check_extensions(wanted[:1], tmp_path.joinpath)

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from backup_runs import START, Clock, PlayedSource, wish
+from backup_runs import KEYS, START, Clock, PlayedSource, wish
 
 from dreamseed_cli.backup.catalog import read_catalog
-from dreamseed_cli.backup.names import Heartbeat, heartbeat_name, part_name
+from dreamseed_cli.backup.doors import _taking
+from dreamseed_cli.backup.names import (
+    Heartbeat,
+    blob_name,
+    heartbeat_name,
+    manifest_name,
+    part_name,
+    pin_name,
+    wal_name,
+)
 from dreamseed_cli.backup.prune import plan_pruning, prune
 from dreamseed_cli.backup.retention import Rules
 from dreamseed_cli.backup.run import run_backup
 from dreamseed_cli.backup.store.base import Limits, Store
-from dreamseed_cli.backup.store.errors import StoreRefused
+from dreamseed_cli.backup.store.errors import ObjectLocked, StoreRefused
+from dreamseed_cli.backup.store.files import drafted
 from dreamseed_cli.backup.store.open import StoreSettings, open_store
+from dreamseed_cli.backup.view import pruning_view
+from dreamseed_cli.backup.wal_names import parse_wal_file
 
 RULES = Rules(days=3, daily=1, weekly=0, monthly=0, point_in_time_days=None)
 
@@ -58,6 +71,19 @@ def test_after_a_failed_run_nothing_goes(store: Store) -> None:
     assert len(read_catalog(store).backups) == 10
 
 
+def test_it_is_shown_where_the_documents_rule_would_delete_the_last_good_backup(store: Store) -> None:
+    """§E2 goes by age alone (contradiction 11): computed and shown, never done."""
+    later = NOW + timedelta(days=40)
+    for failed in (True, False):
+        pruning = plan_pruning(store, RULES, later, last_run_failed=failed)
+        assert len(pruning.by_age_alone) == 10
+        shown = [str(line) for line in pruning_view(pruning)]
+        assert "By age alone (§E2)" in shown[-1]
+        assert "every backup there is" in shown[-1]
+    sound = pruning_view(plan_pruning(store, Rules(days=30), NOW))
+    assert str(sound[-1]).startswith("Besides")
+
+
 def test_a_key_that_may_not_delete_is_named_and_no_backup_is_half_gone(store: Store) -> None:
     """The daily key's rights suffice for everything but this."""
 
@@ -70,6 +96,40 @@ def test_a_key_that_may_not_delete_is_named_and_no_backup_is_half_gone(store: St
         prune(store, pruning)
     catalog = read_catalog(store)
     assert (len(catalog.backups), catalog.damaged) == (10, ())
+
+
+def test_what_a_locked_backup_needs_stays_with_it(tmp_path: Path, store: Store) -> None:
+    """Contents of its folders are older than its manifest, and so their own locks end before."""
+    ids, clock, models = [], Clock(NOW + timedelta(days=1)), tmp_path / "models"
+    models.mkdir()
+    for text in ("locked", "free", "newest"):
+        (models / "weights").write_text(text)
+        take = _taking({"models": models}, KEYS.recipients)
+        ids.append(run_backup(store, PlayedSource(), wish(clock), take_folders=take).id)
+        clock.pass_days(2)
+    named = {
+        entry.id: {blob_name(blob.plain_sha256) for blob in entry.manifest.folders[0].blobs}
+        for entry in read_catalog(store).backups
+        if entry.manifest.folders
+    }
+    for blob in store.list("blobs/"):
+        os.utime(tmp_path / "store" / blob.name, (0, 0))
+    delete = store.delete
+
+    def locked(name: str) -> None:
+        if name == manifest_name(ids[0]):
+            raise ObjectLocked("governance until 2099", place=name)
+        delete(name)
+
+    store.delete = locked  # type: ignore[method-assign]
+    rules = replace(RULES, days=1)
+    done = prune(store, plan_pruning(store, rules, clock.now - timedelta(days=1)))
+    assert set(done.locked) == {manifest_name(ids[0])}
+    assert ids[0] not in done.deleted
+    assert ids[1] in done.deleted
+    assert {blob.name for blob in store.list("blobs/")} == named[ids[0]] | named[ids[2]]
+    kept = next(entry for entry in read_catalog(store).backups if entry.id == ids[0])
+    assert not kept.lost
 
 
 def test_parts_of_a_failed_run_go_after_a_day_by_the_stores_clock(tmp_path: Path, store: Store) -> None:
@@ -85,9 +145,82 @@ def test_parts_of_a_failed_run_go_after_a_day_by_the_stores_clock(tmp_path: Path
     assert read_catalog(store).incomplete == ()
 
 
+def test_parts_of_a_failed_run_stay_while_nothing_may_go(tmp_path: Path, store: Store) -> None:
+    """After a failed run, or while the clock contradicts the backups."""
+    id_ = "20251101T030000Z-logical-00000001"
+    store.put(part_name(id_, 0), b"left over")
+    os.utime(tmp_path / "store" / part_name(id_, 0), (0, 0))
+    assert plan_pruning(store, RULES, NOW).leftovers == (part_name(id_, 0),)
+    for held in (
+        plan_pruning(store, RULES, NOW, last_run_failed=True),
+        plan_pruning(store, RULES, START),
+    ):
+        assert (held.leftovers, held.leftover_runs) == ((), ())
+
+
+def test_a_clock_that_was_once_ahead_cancels_nothing_under_way(tmp_path: Path, store: Store) -> None:
+    """An object of a folder bears this machine's time: tomorrow's makes no draft of today a day old."""
+    draft = drafted(tmp_path / "store" / "wal-segment")
+    with draft as under_way:
+        newest = read_catalog(store).backups[0].id
+        ahead = datetime.now(UTC) + timedelta(days=40)
+        name = tmp_path / "store" / "backups" / newest / "manifest.json"
+        os.utime(name, (ahead.timestamp(), ahead.timestamp()))
+        pruned = prune(store, plan_pruning(store, RULES, datetime.now(UTC)))
+        assert pruned.unfinished == 0
+        assert under_way.path.exists()
+
+
+def test_a_pin_that_comes_while_it_prunes_is_heeded(store: Store) -> None:
+    """Between the decision and the deletion; what it may need stays too, until the next one decides anew."""
+    blob, segment = blob_name("0" * 64), wal_name(parse_wal_file("000000010000000000000001"), "1" * 64)
+    for name in (blob, segment):
+        store.put(name, b"needed")
+    pruning = replace(plan_pruning(store, RULES, NOW), blobs=(blob,), wal=(segment,))
+    saved, *others = sorted(pruning.decision.delete, reverse=True)
+    delete = store.delete
+
+    def pin_first(name: str) -> None:
+        if store.stat(pin_name(saved)) is None:
+            store.put(pin_name(saved), b"")
+        delete(name)
+
+    assert list(pruning.decision.delete)[-1] == saved
+    store.delete = pin_first  # type: ignore[method-assign]
+    pruned = prune(store, pruning)
+    assert set(pruned.pruning.decision.delete) == set(others)
+    there = {entry.id for entry in read_catalog(store).backups}
+    assert saved in there
+    assert not there & set(others)
+    assert store.stat(blob)
+    assert store.stat(segment)
+
+
 def test_old_heartbeats_go(store: Store) -> None:
     """The newest ones tell the recovery point."""
     for hours in (0, 100):
         store.put(heartbeat_name(Heartbeat(NOW - timedelta(hours=hours), 1, hours)), b"")
     prune(store, plan_pruning(store, RULES, NOW))
     assert len(list(store.list("heartbeats/"))) == 1
+
+
+def test_proofs_of_a_half_deleted_backup_go(store: Store) -> None:
+    """A pruning that died between a backup and its proofs left these: the next one takes them, and only them.
+    One whose manifest came after the catalogue was read keeps its own.
+    """
+    catalog = read_catalog(store)
+    dead, late = catalog.backups[-1].id, catalog.backups[0].id
+    for stored in list(store.list(f"backups/{dead}/")):
+        store.delete(stored.name)
+    before = {stored.name for stored in store.list("verifications/")}
+    orphans = {name for name in before if dead in name}
+    assert orphans
+    older = replace(read_catalog(store), backups=catalog.backups[1:-1])
+    assert late not in {entry.id for entry in older.backups}
+    keeping = Rules(days=30)
+    pruning = plan_pruning(store, keeping, NOW, catalog=older)
+    assert set(pruning.proofs) == orphans
+    prune(store, pruning)
+    assert {stored.name for stored in store.list("verifications/")} == before - orphans
+    assert plan_pruning(store, keeping, NOW).proofs == ()
+    assert plan_pruning(store, keeping, NOW, catalog=older, last_run_failed=True).proofs == ()

@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from backup_runs import KEYS, Clock, PlayedSource, wish
 from faulty_store import STORE_FAULTS, FaultyStore, StoreFault
+from flipped import flipped
 
-from dreamseed_cli.backup.catalog import read_catalog
+from dreamseed_cli.backup.catalog import Catalog, read_catalog
 from dreamseed_cli.backup.cold import copy_backup
+from dreamseed_cli.backup.keys import NewKeys, WrongKey
 from dreamseed_cli.backup.manifest import Level, Manifest
+from dreamseed_cli.backup.names import Kind
+from dreamseed_cli.backup.owner import owners
 from dreamseed_cli.backup.pipeline import Downloader, Uploader
 from dreamseed_cli.backup.prune import Pruned
 from dreamseed_cli.backup.run import After, run_backup
@@ -21,6 +25,7 @@ from dreamseed_cli.backup.store.base import Limits, Store
 from dreamseed_cli.backup.store.errors import StoreRefused
 from dreamseed_cli.backup.store.open import StoreSettings, open_store
 from dreamseed_cli.backup.verify import choose, verify
+from dreamseed_cli.backup.wal.segment import OtherCluster
 from dreamseed_cli.core.errors import DreamseedError, FailedError, UsageError
 
 QUICK = StoreSettings(limits=Limits(first_wait_s=0.001))
@@ -88,6 +93,37 @@ def test_a_producer_that_dies_leaves_no_backup(store: Store) -> None:
     assert catalog.damaged == ()
 
 
+def test_a_physical_backup_of_another_cluster_is_refused_before_anything_is_read(store: Store) -> None:
+    """The store's first one claimed it. The WAL behind both would be mixed up; a standby's is no other's."""
+    for _ in range(2):
+        run_backup(store, PlayedSource(kind=Kind.PHYSICAL), wish())
+
+    def read() -> None:
+        raise AssertionError
+
+    with pytest.raises(OtherCluster, match="7421907384612345678, and this one is 999"):
+        run_backup(store, PlayedSource(kind=Kind.PHYSICAL, system="999", before=read), wish())
+
+
+def test_a_store_from_before_claims_is_its_newest_physical_backups(store: Store, tmp_path: Path) -> None:
+    """No object says whose it is: its manifest does."""
+    run_backup(store, PlayedSource(kind=Kind.PHYSICAL), wish())
+    (tmp_path / "store" / "clusters" / PlayedSource().system).unlink()
+    with pytest.raises(OtherCluster):
+        run_backup(store, PlayedSource(kind=Kind.PHYSICAL, system="999"), wish())
+    run_backup(store, PlayedSource(kind=Kind.PHYSICAL), wish())
+    assert owners(store) == {PlayedSource().system}
+
+
+def test_a_logical_backup_of_another_cluster_is_made_and_told(store: Store) -> None:
+    """A cluster restored from a logical one is another: its nights are not without a backup meanwhile."""
+    assert not run_backup(store, PlayedSource(), wish()).problems
+    report = run_backup(store, PlayedSource(system="999"), wish())
+    assert [problem.kind for problem in report.problems] == ["wal_other_cluster"]
+    assert choose(read_catalog(store), None).id == report.id
+    assert owners(store) == set()
+
+
 def calls_of_a_run(tmp_path: Path) -> int:
     """How many calls of the store a run makes."""
     watched = FaultyStore(open_store(f"local:{tmp_path / 'counted'}", create=True))
@@ -114,7 +150,7 @@ def test_a_fault_at_any_call_is_no_false_success_and_the_next_run_converges(
 def test_what_fails_after_the_backup_is_told_beside_it(store: Store) -> None:
     """Retention without the right to delete, a cold store that is away: the backup exists all the same."""
 
-    def refused() -> Pruned:
+    def refused(_catalog: Catalog) -> Pruned:
         raise StoreRefused("this key may not delete")
 
     def away(_manifest: Manifest) -> None:
@@ -132,7 +168,7 @@ def test_nothing_is_pruned_after_a_failed_run(store: Store) -> None:
     """Retention is not even asked."""
     asked: list[str] = []
 
-    def pruning() -> Pruned:
+    def pruning(_catalog: Catalog) -> Pruned:
         asked.append("pruned")
         raise AssertionError
 
@@ -160,12 +196,18 @@ def test_verify_finds_a_flipped_byte(keys: list, store: Store, tmp_path: Path) -
     entry = choose(read_catalog(store), None)
     assert verify(store, entry.manifest, keys, Clock().now).good
     part = tmp_path / "store" / "backups" / entry.id / "parts" / "000000"
-    data = bytearray(part.read_bytes())
-    data[-1] ^= 1
-    part.write_bytes(bytes(data))
+    part.write_bytes(flipped(part.read_bytes()))
     done = verify(store, entry.manifest, keys, Clock().now)
     assert not done.good
     assert "000000" in done.errors[0].place
+
+
+def test_verify_with_a_wrong_key_says_so(store: Store) -> None:
+    """The backup is not called damaged for it."""
+    run_backup(store, PlayedSource(), wish())
+    manifest = choose(read_catalog(store), None).manifest
+    with pytest.raises(WrongKey):
+        verify(store, manifest, [NewKeys.create().daily], Clock().now)
 
 
 def test_a_damaged_backup_is_not_chosen_and_the_next_older_is_offered(store: Store, tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
 import shlex
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
+from zoneinfo import TZPATH, ZoneInfo
 
 import pytest
 
 from dreamseed_cli.backup.schedule.due import Daily, Due, History, due, late
+from dreamseed_cli.backup.schedule.install import System, install, installed, remove
 from dreamseed_cli.backup.schedule.tick import zone_of
 from dreamseed_cli.backup.schedule.units import (
     BEGIN,
@@ -19,7 +21,7 @@ from dreamseed_cli.backup.schedule.units import (
     timer_unit,
     with_block,
 )
-from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
 
 SEOUL = Daily(time(3), ZoneInfo("Asia/Seoul"))
 
@@ -81,16 +83,129 @@ def test_zones_are_found_or_named(tmp_path: Path) -> None:
     """A machine without a zone runs on UTC."""
     assert zone_of("Asia/Seoul") == ZoneInfo("Asia/Seoul")
     assert zone_of(None, tmp_path / "none") is UTC
+    seoul = tmp_path / "zoneinfo" / "Asia" / "Seoul"
+    seoul.parent.mkdir(parents=True)
+    found = (Path(folder, "Asia/Seoul") for folder in TZPATH)
+    seoul.write_bytes(next(path for path in found if path.exists()).read_bytes())
+    (tmp_path / "localtime").symlink_to(seoul)
+    assert str(zone_of(None, tmp_path / "localtime")) == "Asia/Seoul"
     with pytest.raises(UsageError, match="time zone"):
         zone_of("Asia/Nowhere")
 
 
 def test_the_units_run_the_tick_every_five_minutes() -> None:
     """Words with spaces, `%` and `$` reach the program as they are."""
-    text = service_unit(["/opt/a b/python", "100%", "$x"], {"DREAMSEED_BACKUP_DIR": "/var/lib/a b"})
-    assert 'ExecStart="/opt/a b/python" "100%%" "$$x"' in text
-    assert 'Environment="DREAMSEED_BACKUP_DIR=/var/lib/a b"' in text
+    text = service_unit(["/opt/$a b/python", "100%", "$x"], {"DREAMSEED_BACKUP_DIR": "/var/lib/$a b"})
+    assert 'ExecStart="/opt/$a b/python" "100%%" "$$x"' in text
+    assert 'Environment="DREAMSEED_BACKUP_DIR=/var/lib/$a b"' in text
     assert "OnCalendar=*:0/5" in timer_unit()
+
+
+def test_a_users_timer_that_does_not_run_at_night_is_told(tmp_path: Path) -> None:
+    """systemd ends a user's units with the last session, unless the user lingers."""
+    mine = System(units=tmp_path, cron=False, user=True)
+    assert mine.sleeps_when_logged_out(tmp_path)
+    (tmp_path / getpass.getuser()).touch()
+    assert not mine.sleeps_when_logged_out(tmp_path)
+    assert not System(units=tmp_path, cron=False, user=False).sleeps_when_logged_out(tmp_path / "none")
+    assert not System(units=None, cron=True, user=True).sleeps_when_logged_out(tmp_path / "none")
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemctl and a crontab of the test's own, first on the PATH; what they are told lies there, too."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, script in {
+        "systemctl": 'echo "$@" >>"${0%/*}/told"; [ ! -e "${0%/*}/broken" ] || { echo no bus >&2; exit 1; }',
+        "crontab": """cd "${0%/*}"
+[ ! -e hangs ] || exec sleep 60
+[ ! -e broken ] || { echo not allowed >&2; exit 1; }
+if [ "$1" = -l ]; then cat tab 2>/dev/null || { echo no crontab for me >&2; exit 1; }; else cat >tab; fi""",
+    }.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return folder
+
+
+@pytest.mark.parametrize("user", [True, False])
+def test_the_timer_is_put_in_place_and_taken_away(programs: Path, tmp_path: Path, user: bool) -> None:
+    """The user's own, or the system's; twice is as good as once."""
+    system = System(units=tmp_path / "units", cron=True, user=user)
+    ours = "--user " if user else ""
+    assert not installed(system)
+    for _ in range(2):
+        written = install(system, ["/bin/x"], {"A": "b"}, tmp_path / "log")
+    assert installed(system)
+    assert Path(written[0]).read_text() == service_unit(["/bin/x", "--only", "backup"], {"A": "b"})
+    look = Path(written[2]).read_text()
+    assert 'ExecStart="/bin/x" "--only" "look"' in look
+    assert "TimeoutStartSec=30min" in look
+    assert sorted(remove(system)) == sorted(written)
+    assert remove(system) == []
+    told = (programs / "told").read_text().splitlines()
+    timers = "dreamseed-backup.timer dreamseed-look.timer"
+    put = [f"{ours}daemon-reload", f"{ours}enable --now {timers}"]
+    assert told == [*put, *put, f"{ours}disable --now {timers}", f"{ours}daemon-reload"]
+
+
+def test_the_systems_timer_is_every_users_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that `deploy` puts into /etc."""
+    monkeypatch.setattr("dreamseed_cli.backup.schedule.install.SYSTEM_UNITS", tmp_path)
+    mine = System(units=tmp_path / "mine", cron=False, user=True)
+    assert not installed(mine)
+    (tmp_path / "dreamseed-backup.timer").touch()
+    assert installed(mine)
+
+
+def test_the_line_for_cron_is_put_in_place_and_taken_away(programs: Path, tmp_path: Path) -> None:
+    """The crontab of somebody who has none, too."""
+    system = System(units=None, cron=True, user=True)
+    assert not installed(system)
+    assert remove(system) == []
+    install(system, ["/bin/x"], {}, tmp_path / "logs" / "log")
+    assert installed(system)
+    assert (tmp_path / "logs").is_dir()
+    assert "/bin/x" in (programs / "tab").read_text()
+    assert remove(system) == ["crontab"]
+    assert (programs / "tab").read_text() == ""
+
+
+def test_a_schedule_that_cannot_be_put_in_place_is_an_error(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what the program said; and where there is none, with the remedy."""
+    (programs / "broken").touch()
+    with pytest.raises(FailedError, match="no bus"):
+        install(System(tmp_path / "units", cron=True, user=False), ["x"], {}, tmp_path / "log")
+    cron = System(None, cron=True, user=False)
+    with pytest.raises(FailedError, match="not allowed"):
+        install(cron, ["x"], {}, tmp_path / "log")
+    (programs / "hangs").touch()
+    monkeypatch.setattr("dreamseed_cli.backup.schedule.install._WAIT_S", 0.2)
+    with pytest.raises(FailedError, match="did not end"):
+        installed(cron)
+    with pytest.raises(MissingError, match="neither"):
+        install(System(None, cron=False, user=False), ["x"], {}, tmp_path / "log")
+
+
+def test_what_this_machine_has_is_looked_for(programs: Path, tmp_path: Path) -> None:
+    """The crontab on the PATH; units only where systemd runs."""
+    found = System.look({"XDG_CONFIG_HOME": str(tmp_path)})
+    assert found.cron
+    assert (found.units is not None) == Path("/run/systemd/system").is_dir()
+
+
+def test_the_rehearsal_has_a_timer_of_its_own() -> None:
+    """It takes long, and no look at the RPO waits for it."""
+    assert "OnCalendar=*:30" in timer_unit("*:30", "rehearsal")
+    block = cron_block(["python", "schedule"], {}, "/var/log/x", ["python", "drill"])
+    assert block.splitlines()[1:3] == [
+        "*/5 * * * * python schedule >>/var/log/x 2>&1",
+        "30 * * * * python drill >>/var/log/x 2>&1",
+    ]
+    assert with_block(block, "") == ""
 
 
 def test_the_crontab_keeps_what_is_not_ours() -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from flipped import flipped
 
 from dreamseed_cli.backup.store.base import Limits, Rights, Store
 from dreamseed_cli.backup.store.errors import (
@@ -92,9 +93,7 @@ def test_a_corrupt_fetch_leaves_no_file(store: Store, folder: Path, tmp_path: Pa
 
 def damage(path: Path) -> None:
     """Flip a bit, as a failing disk would."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    path.write_bytes(flipped(path.read_bytes()))
 
 
 def test_a_flipped_bit_is_found(store: Store, folder: Path) -> None:
@@ -115,7 +114,7 @@ def test_the_same_again_is_fine_and_writes_nothing(store: Store, folder: Path) -
     assert (folder / "wal/0001").stat().st_ino == inode
 
 
-@pytest.mark.parametrize("other", [DATA[:-1], DATA[:-1] + b"x", b""])
+@pytest.mark.parametrize("other", [DATA[:-1], flipped(DATA), b""])
 def test_other_bytes_under_the_same_name_are_refused(store: Store, other: bytes) -> None:
     """What is stored is never overwritten, be the rival longer, shorter or of equal length."""
     store.put("wal/0001", DATA)

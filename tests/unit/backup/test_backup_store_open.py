@@ -1,8 +1,10 @@
 """Addresses of stores and the keys that they need from the environment."""
 
+from pathlib import Path
+
 import pytest
 
-from dreamseed_cli.backup.store.open import open_store
+from dreamseed_cli.backup.store.open import HELD_VARIABLE, open_store
 from dreamseed_cli.core.errors import MissingError, UsageError
 
 KEYS = {
@@ -50,3 +52,20 @@ def test_half_a_prune_key_is_an_error() -> None:
     """A prune key that is only half there is a mistake, and not replaced by the daily one."""
     with pytest.raises(MissingError, match="DREAMSEED_B2_PRUNE_KEY"):
         open_store("b2:dreamseed", task="prune", environment={**KEYS, "DREAMSEED_B2_PRUNE_KEY_ID": "x"})
+
+
+def test_a_store_is_read_as_it_was_at_a_moment(tmp_path: Path) -> None:
+    """What is not in the list is not there for who lists or looks; without the list nothing is guessed."""
+    whole = open_store(f"local:{tmp_path / 'store'}", create=True, environment={})
+    for name in ("wal/a", "wal/b"):
+        whole.put(name, b"bytes")
+    held = tmp_path / "held"
+    held.write_text("wal/a\n", encoding="utf-8")
+    then = open_store(whole.name, environment={HELD_VARIABLE: str(held)})
+    assert [stored.name for stored in then.list("wal/")] == ["wal/a"]
+    assert then.stat("wal/a") is not None
+    assert then.stat("wal/b") is None
+    assert whole.stat("wal/b") is not None
+    held.unlink()
+    with pytest.raises(MissingError, match="Unset DREAMSEED_STORE_HELD"):
+        open_store(whole.name, environment={HELD_VARIABLE: str(held)})

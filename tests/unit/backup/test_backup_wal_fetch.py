@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from faulty_store import STORE_FAULTS, FaultyStore, StoreFault
-from wal_files import SIZE, PgWal, content, segment
+from wal_files import SIZE, SYSTEM, PgWal, content, segment
 
 from dreamseed_cli.backup.keys import Identity
 from dreamseed_cli.backup.names import wal_name
@@ -170,13 +174,55 @@ def test_a_spool_that_rots(store: Store, to: Path) -> None:
     """What changed in the spool is fetched again; what is not wanted any more goes."""
     _put_segments(store, 5, 6, 20)
     _fetch(store, segment(5).name, to, ahead=1)
-    (spooled,) = (to.parents[1] / "spool").iterdir()
+    (spooled,) = _spooled(to)
     spooled.write_bytes(spooled.read_bytes()[:-1])
     assert _fetch(store, segment(6).name, to, ahead=1)[0] == 0
     assert to.read_bytes() == content(segment(6))
     _fetch(store, segment(5).name, to, ahead=1)
     _fetch(store, segment(20).name, to, ahead=1)
-    assert not list((to.parents[1] / "spool").iterdir())
+    assert not _spooled(to)
+
+
+def test_no_recovery_is_given_what_another_fetched_ahead(tmp_path: Path) -> None:
+    """Two clusters with a store each, or one with two stores, restored on one host: names alone are equal."""
+    stores = [open_store(f"local:{tmp_path / name}", create=True) for name in ("a", "b")]
+    for store, fill in zip(stores, (b"a", b"b"), strict=True):
+        for number in (5, 6):
+            _put(store, segment(number).name, content(segment(number), fill))
+    places = [tmp_path / name / "pg_wal" / "RECOVERYXLOG" for name in ("one", "two")]
+    for place in places:
+        PgWal(place.parent)
+    source = Fetching(stores[0], [KEY], tmp_path / "spool", ahead=1, size=SIZE)
+    for number in (5, 6):
+        for store, place, fill in zip(stores, places, (b"a", b"b"), strict=True):
+            assert run_fetch(segment(number).name, place, replace(source, store=store), print) == 0
+            assert place.read_bytes() == content(segment(number), fill)
+
+
+def test_another_clusters_segment_stops_recovery(store: Store, to: Path) -> None:
+    """Whole, proven, at its place in the WAL, and not this cluster's."""
+    _put_segments(store, 5)
+    control = to.parents[1] / "global" / "pg_control"
+    control.parent.mkdir()
+    for system, code in ((78, STOP_EXIT), (SYSTEM, 0)):
+        control.write_bytes(struct.pack("=Q", system) + bytes(100))
+        assert _fetch(store, segment(5).name, to)[0] == code
+        assert to.exists() == (code == 0)
+
+
+def test_an_ended_recoverys_spool_goes(store: Store, to: Path) -> None:
+    """Another recovery removes it a day later, and no sooner."""
+    _put_segments(store, 5, 6)
+    old, young = (to.parents[1] / "spool" / name for name in ("old", "young"))
+    for folder in (old, young):
+        folder.mkdir(parents=True)
+    os.utime(old, (time.time() - 90_000,) * 2)
+    _fetch(store, segment(5).name, to, ahead=1)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+def _spooled(to: Path) -> list[Path]:
+    return [path for path in (to.parents[1] / "spool").rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

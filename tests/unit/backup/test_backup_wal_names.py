@@ -132,12 +132,13 @@ def test_a_gap_of_any_length_costs_nothing() -> None:
 HISTORY = "1\t0/5000098\tno recovery target specified\n\n# a comment\n2\t0/9000000\tbefore 2025-11-10\n"
 
 
-def test_a_history_says_which_timeline_holds_a_byte() -> None:
-    """Bytes before a fork are the old timeline's; the fork's own byte is the new one's."""
+def test_a_history_says_where_timelines_fork() -> None:
+    """With the server's own reason; comments and empty lines are none."""
     history = TimelineHistory.parse("00000003.history", HISTORY)
-    assert history.forks[0] == Fork(1, parse_lsn("0/5000098"), "no recovery target specified")
-    asked = ["0/5000097", "0/5000098", "0/8FFFFFF", "0/9000000"]
-    assert [history.timeline_at(parse_lsn(lsn)) for lsn in asked] == [1, 2, 2, 3]
+    assert history.forks == (
+        Fork(1, parse_lsn("0/5000098"), "no recovery target specified"),
+        Fork(2, parse_lsn("0/9000000"), "before 2025-11-10"),
+    )
 
 
 def test_recovery_reads_the_newer_file_where_a_fork_lies() -> None:

@@ -2,33 +2,50 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from backup_commands import command
 from faulty_store import STORE_FAULTS, FaultyStore, StoreFault
-from wal_files import SIZE, PgWal, content, segment
+from flipped import flipped
+from wal_files import SIZE, SYSTEM, PgWal, content, segment
 
 from dreamseed_cli.backup.keys import Identity
-from dreamseed_cli.backup.names import wal_name
+from dreamseed_cli.backup.names import CLUSTERS, wal_name
+from dreamseed_cli.backup.owner import claim, owners
+from dreamseed_cli.backup.rpo import LiveRpo
 from dreamseed_cli.backup.seal import sha256
-from dreamseed_cli.backup.store.base import Limits, Store
-from dreamseed_cli.backup.store.errors import ObjectConflict, ObjectCorrupt, StoreError, StoreUnreachable
+from dreamseed_cli.backup.store.base import Limits, Store, Stored
+from dreamseed_cli.backup.store.errors import (
+    ObjectConflict,
+    ObjectCorrupt,
+    StoreError,
+    StoreFull,
+    StoreUnreachable,
+)
 from dreamseed_cli.backup.store.open import StoreSettings, open_store
+from dreamseed_cli.backup.wal import index
 from dreamseed_cli.backup.wal.archive import read_file, read_listing, the_one
+from dreamseed_cli.backup.wal.index import ProvenIndex
 from dreamseed_cli.backup.wal.outage import (
     Alert,
     ArchiveState,
     Backlog,
+    as_of,
     note_failure,
     read_state,
     ready_files,
 )
-from dreamseed_cli.backup.wal.push import Archiving, PushBusy, _alone, push
-from dreamseed_cli.backup.wal.segment import NotASegment
-from dreamseed_cli.backup.wal.settings import settings_for
-from dreamseed_cli.backup.wal_names import WalNameError, parse_wal_file
-from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.backup.wal.push import Archiving, PushBusy, _alone, failures_noted, push
+from dreamseed_cli.backup.wal.segment import NotASegment, OtherCluster
+from dreamseed_cli.backup.wal.settings import UPLOAD_S, push_limits, settings_for
+from dreamseed_cli.backup.wal_names import WalNameError, check_segment_bytes, parse_wal_file
+from dreamseed_cli.core.errors import MissingError, UsageError
 
 NOW = datetime(2025, 11, 10, 3, tzinfo=UTC)
 KEY = Identity.create()
@@ -49,7 +66,9 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def to(store: Store, tmp_path: Path) -> Archiving:
-    """Into the store, nothing ahead."""
+    """Into the store, nothing ahead; this host knows whose it is."""
+    claim(store, str(SYSTEM))
+    ProvenIndex(tmp_path / "state" / "wal-proven.json", store.name).owned_by(str(SYSTEM))
     return Archiving(store, [KEY.key.to_public()], tmp_path / "state", ahead=0)
 
 
@@ -62,6 +81,15 @@ def _archived(store: Store, name: str) -> bytes:
 def _faulty(to: Archiving, faults: dict[int, StoreFault] | None = None) -> tuple[Archiving, FaultyStore]:
     faulty = FaultyStore(to.store, faults)
     return Archiving(faulty, to.recipients, to.state, threads=to.threads, ahead=to.ahead), faulty
+
+
+@pytest.mark.parametrize("name", ["000000010000000000000001", "nowhere/000000010000000000000001"])
+def test_a_file_that_is_not_there(pg_wal: PgWal, to: Archiving, name: str) -> None:
+    """As typed by a person in another folder: the remedy says where PostgreSQL calls it."""
+    with pytest.raises(MissingError, match="no such WAL file") as caught:
+        push(pg_wal.folder / name, to)
+    assert caught.value.remedy is not None
+    assert "data directory" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -122,12 +150,94 @@ def test_other_bytes_are_refused(pg_wal: PgWal, to: Archiving) -> None:
     assert (state.kind, state.alert) == ("object_conflict", Alert.FAILING)
 
 
+def test_two_servers_at_the_same_moment_are_not_both_acknowledged(
+    pg_wal: PgWal, to: Archiving, tmp_path: Path
+) -> None:
+    """Both look before either stores: the one that is later finds the other's bytes beside its own."""
+    path = pg_wal.ready_segment(5)
+    theirs = PgWal(tmp_path / "rival").ready(path.name, content(segment(5), b"other"))
+    rival = Archiving(to.store, to.recipients, tmp_path / "rivals-state", ahead=0)
+
+    class LettingIn(FaultyStore):
+        """Another server pushes between our look and our put."""
+
+        def put(self, name: str, data: bytes) -> Stored:
+            assert not push(theirs, rival).known
+            return super().put(name, data)
+
+    ours = replace(to, store=LettingIn(to.store))
+    with pytest.raises(ObjectConflict, match=path.name):
+        push(path, ours)
+    with pytest.raises(ObjectConflict, match=path.name):
+        push(path, to)
+
+
 @pytest.mark.parametrize("data", [b"", b"x" * SIZE, content(segment(6))], ids=["empty", "foreign", "moved"])
 def test_what_is_no_such_segment_is_refused(pg_wal: PgWal, to: Archiving, data: bytes) -> None:
     """Nothing is acknowledged that recovery could not use."""
     pg_wal.ready_segment(9)
     with pytest.raises(NotASegment):
         push(pg_wal.ready(segment(5).name, data), to)
+
+
+def _stranger(store: Store, tmp_path: Path, system: int = SYSTEM + 1) -> tuple[Path, Archiving]:
+    """A segment of another cluster, on a host that never pushed."""
+    path = PgWal(tmp_path / f"pg_wal-{system}").ready(segment(6).name, content(segment(6), system=system))
+    return path, Archiving(store, [KEY.key.to_public()], tmp_path / f"state-{system}", ahead=0)
+
+
+def test_another_clusters_wal_is_refused(pg_wal: PgWal, to: Archiving, tmp_path: Path) -> None:
+    """Its segments have the names of ours: recovery and retention would take them for each other."""
+    path, theirs = _stranger(to.store, tmp_path)
+    for _ in range(2):
+        with pytest.raises(OtherCluster, match=f"{SYSTEM}, and this one is {SYSTEM + 1}") as refused:
+            push(path, theirs)
+        assert "backup.store" in refused.value.remedy
+    # This host's own pg_wal was replaced by a new cluster's: what it knows does not let that through.
+    with pytest.raises(OtherCluster):
+        push(path, replace(theirs, state=to.state))
+    assert read_listing(to.store, SIZE).segments == ()
+    assert not push(pg_wal.ready_segment(5), to).known
+
+
+def test_a_promoted_standby_goes_on(to: Archiving, tmp_path: Path) -> None:
+    """Another host, another timeline, and the same cluster: the store is asked whose it is once."""
+    standby = PgWal(tmp_path / "standby")
+    host = Archiving(to.store, to.recipients, tmp_path / "standbys-state", ahead=0)
+    watched, faulty = _faulty(host)
+    for number in (6, 7):
+        push(standby.ready_segment(number, timeline=2), watched)
+    assert [name for method, name in faulty.calls if name.startswith(CLUSTERS)] == [CLUSTERS]
+
+
+def test_two_clusters_at_the_same_moment_do_not_both_claim_a_store(store: Store, tmp_path: Path) -> None:
+    """Both look before either claims it: the one that is later sees both."""
+    path, ours = _stranger(store, tmp_path)
+
+    class LettingIn(FaultyStore):
+        """Another cluster claims the store between our look and our claim."""
+
+        def put(self, name: str, data: bytes) -> Stored:
+            claim(store, str(SYSTEM))
+            return super().put(name, data)
+
+    with pytest.raises(OtherCluster):
+        push(path, replace(ours, store=LettingIn(store)))
+
+
+@pytest.mark.parametrize("fault", [fault for fault in STORE_FAULTS if fault != "missing"])
+def test_faults_while_a_store_is_claimed(store: Store, tmp_path: Path, fault: StoreFault) -> None:
+    """The next call claims it, and archives."""
+    for number in range(3):
+        path, host = _stranger(store, tmp_path, system=SYSTEM)
+        host = replace(host, state=tmp_path / f"{number}")
+        with suppress(StoreError):
+            push(path, _faulty(host, {number: fault})[0])
+        push(path, host)
+        assert owners(store) == {str(SYSTEM)}
+        assert _archived(store, path.name) == path.read_bytes()
+        (tmp_path / "store" / CLUSTERS / str(SYSTEM)).unlink()
+        path.parent.rename(tmp_path / f"done-{number}")
 
 
 def test_foreign_names_are_refused(pg_wal: PgWal, to: Archiving) -> None:
@@ -172,12 +282,47 @@ def test_damage_after_a_lost_answer_is_not_acknowledged(pg_wal: PgWal, to: Archi
         push(path, faulty)
     name = wal_name(parse_wal_file(path.name, SIZE), sha256(path.read_bytes()))
     stored = tmp_path / "store" / name
-    stored.write_bytes(stored.read_bytes()[:-1] + b"\0")
+    stored.write_bytes(flipped(stored.read_bytes()))
     with pytest.raises(ObjectCorrupt):
         push(path, faulty)
     stored.unlink()
     push(path, faulty)
     assert _archived(to.store, path.name) == path.read_bytes()
+
+
+def test_a_full_disk_leaves_no_older_note_of_what_was_sealed(
+    pg_wal: PgWal, to: Archiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stored, its answer lost, not noted: beside an older try's note it would look damaged for good."""
+    path = pg_wal.ready_segment(5)
+    with pytest.raises(StoreUnreachable):
+        push(path, _faulty(to, {1: "unreachable"})[0])
+    assert (to.state / "wal-proven.json").exists()
+
+    def full(*_: object) -> None:
+        raise StoreFull("no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(index, "write_json", full)
+        with pytest.raises(StoreUnreachable):
+            push(path, _faulty(to, {1: "lost"})[0])
+    assert not push(path, to).known
+    assert _archived(to.store, path.name) == path.read_bytes()
+
+
+def test_the_lock_of_a_full_disk_is_the_folder(to: Archiving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no file can be made, one push at a time still."""
+    opened = os.open
+
+    def full(path: str | Path, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", full)
+    to.state.mkdir(exist_ok=True)
+    with _alone(to.state), pytest.raises(PushBusy), _alone(to.state):
+        pass
 
 
 def test_one_push_at_a_time(pg_wal: PgWal, to: Archiving) -> None:
@@ -219,6 +364,37 @@ def test_the_alert_comes_long_before_the_disk_is_full() -> None:
     assert state(99 * 10**9, None).alert is Alert.DISK
 
 
+def test_a_state_that_is_older_than_the_wal_is_no_good_news() -> None:
+    """Where pushes cannot even begin, nothing is noted: then what was fine long ago says nothing."""
+    state = ArchiveState(NOW, None, 0, "", "", Backlog(0, 0, 10**11, 10**12, None))
+
+    def after(minutes: float, rpo_s: float | None, behind: int | None) -> Alert:
+        rpo = LiveRpo(rpo_s, NOW, 0, behind, (), 900)
+        return as_of(state, rpo, NOW + timedelta(minutes=minutes)).alert
+
+    assert after(16, 960, SIZE) is Alert.FAILING
+    assert after(16, None, SIZE) is Alert.FAILING
+    assert after(14, 960, SIZE) is Alert.OK
+    assert after(16, 960, 0) is Alert.OK
+    assert after(4000, 10, SIZE) is Alert.OK
+
+
+def test_what_fails_before_a_push_begins_is_noted(pg_wal: PgWal, tmp_path: Path) -> None:
+    """A profile that is wrong, no keys, a bug: with what the disk has left, as a push's own failure is."""
+    path = str(pg_wal.ready_segment(5))
+    for count, (profile, kind) in enumerate({"no-such": "usage", "laptop": "no_key"}.items(), 1):
+        code, errors = command(tmp_path / "home", "wal", "push", path, "--profile", profile)
+        assert (code != 0, errors[0]["kind"]) == (True, kind)
+        state = read_state(tmp_path / "home" / "wal")
+        assert state is not None
+        assert (state.failures, state.kind, state.backlog.files) == (count, kind, 1)
+    with pytest.raises(ZeroDivisionError), failures_noted(Path(path), tmp_path / "home" / "wal"):
+        _ = 1 / 0
+    state = read_state(tmp_path / "home" / "wal")
+    assert state is not None
+    assert (state.failures, state.error) == (3, "ZeroDivisionError: division by zero")
+
+
 def test_growth_is_measured_from_the_files(pg_wal: PgWal, to: Archiving) -> None:
     """Bytes that became ready over the time they took, histories first in line."""
     for minute in range(3):
@@ -234,7 +410,6 @@ def test_growth_is_measured_from_the_files(pg_wal: PgWal, to: Archiving) -> None
 
 def test_a_damaged_state_is_no_obstacle(pg_wal: PgWal, to: Archiving) -> None:
     """State and index are aids: without them, the store is asked."""
-    to.state.mkdir()
     for name in ("wal-state.json", "wal-proven.json"):
         (to.state / name).write_text("{")
     assert read_state(to.state) is None
@@ -251,3 +426,45 @@ def test_settings_for_an_rpo() -> None:
     assert settings["archive_command"] == "'/opt/a b/dreamseed' wal push --at 5%% %p"
     with pytest.raises(UsageError):
         settings_for(["dreamseed"], target_s=30)
+
+
+def test_the_largest_segment_is_no_too_large_object() -> None:
+    """1 GiB that does not compress: zstd adds a 256th at most, age 16 bytes to 64 KiB, and its header."""
+    most = 1 << 30
+    check_segment_bytes(most)
+    assert Limits().most_bytes > most + (most >> 8) + (most >> 16) * 16 + 4096
+
+
+@pytest.mark.parametrize("target_s", [90.0, 900.0, 7200.0])
+def test_a_push_that_hangs_leaves_time_for_one_that_succeeds(target_s: float) -> None:
+    """archive_timeout, a push whose three calls hang to their limits, and an upload fit into the target, but
+    for the little that any store may take to answer.
+    """
+    limits = push_limits(target_s)
+    timeout_s = int(settings_for(["push"], target_s)["archive_timeout"])
+    assert timeout_s + 3 * limits.total_s + UPLOAD_S <= max(target_s, 3 * 6.0 + timeout_s + UPLOAD_S)
+    assert limits.connect_s <= limits.call_s <= limits.total_s / 2
+    assert limits.call_s <= Limits().call_s
+    assert limits.total_s <= Limits().total_s
+
+
+def test_a_slow_line_gets_longer_with_every_failure() -> None:
+    """Or its segments would never be archived; what is silent is still given up as soon."""
+    calls = [push_limits(900, failures) for failures in range(4)]
+    assert [round(limits.total_s) for limits in calls] == [93, 187, 373, 600]
+    assert {round(limits.call_s) for limits in calls} == {23}
+    assert push_limits(900, 100_000).total_s == 600
+    assert push_limits(1).total_s == 6
+
+
+def test_neighbours_are_left_once_the_store_is_away(pg_wal: PgWal, to: Archiving) -> None:
+    """The file itself is durable: its answer does not wait for ten others to find out the same."""
+    path = pg_wal.ready_segment(5)
+    for number in range(6, 16):
+        pg_wal.ready_segment(number)
+    ahead, faulty = _faulty(
+        Archiving(to.store, to.recipients, to.state, threads=1, ahead=10),
+        dict.fromkeys(range(3, 100), "unreachable"),
+    )
+    assert push(path, ahead).ahead == ()
+    assert len(faulty.calls) < 3 + 10

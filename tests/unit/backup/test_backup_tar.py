@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -10,18 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dreamseed_cli.backup.physical.folder import (
-    MARKER,
-    FolderWriter,
-    TargetTaken,
-    finish,
-    prepare,
-)
+from dreamseed_cli.backup import unpack
 from dreamseed_cli.backup.physical.label import LabelInvalid, read_span
-from dreamseed_cli.backup.physical.tar import TarBroken, TarReader, is_safe
-from dreamseed_cli.core.errors import UsageError
-
-ID = "20251110T030005Z-physical-7f3a9c01"
+from dreamseed_cli.backup.tar import TarBroken, TarReader, is_safe
+from dreamseed_cli.backup.unpack import Unpacking
 
 
 class _Kept:
@@ -29,6 +23,9 @@ class _Kept:
 
     def __init__(self) -> None:
         self.found: list[tuple[str, bool, bytes]] = []
+
+    def header(self, block: bytes) -> None:
+        assert len(block) == tarfile.BLOCKSIZE
 
     def begin(self, path: str, mode: int, *, folder: bool) -> None:
         self._now = (path, folder, bytearray())
@@ -107,40 +104,40 @@ def test_links_are_refused() -> None:
 def test_files_are_written_once_and_for_their_owner(tmp_path: Path) -> None:
     """Modes are the server's own, and a second file of one name is a forgery."""
     data = _tar({"base/1": b"one", "empty": b""}, ("base",))
-    reader = TarReader(FolderWriter(tmp_path), place="base.tar")
-    reader.feed(data)
-    reader.finish()
+    with Unpacking(tmp_path, place="base.tar") as unpacking:
+        unpacking.feed(data)
+        unpacking.finish()
     assert (tmp_path / "base" / "1").read_bytes() == b"one"
     assert (tmp_path / "base" / "1").stat().st_mode & 0o077 == 0
-    with pytest.raises(TarBroken, match="twice"):
-        TarReader(FolderWriter(tmp_path), place="base.tar").feed(data)
+    with pytest.raises(TarBroken, match="twice"), Unpacking(tmp_path, place="base.tar") as unpacking:
+        unpacking.feed(data)
 
 
-def test_an_interrupted_restore_is_cleared(tmp_path: Path) -> None:
-    """Its mark tells it from somebody's data."""
-    folder = tmp_path / "data"
-    assert not prepare(folder, ID, 0)
-    (folder / "base").mkdir()
-    (folder / "base" / "1").touch()
-    assert prepare(folder, ID, 0)
-    assert [path.name for path in folder.iterdir()] == [MARKER]
-    finish(folder)
-    assert not any(folder.iterdir())
+def test_the_disk_is_sent_to_work_while_a_file_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every byte once, so that little is left for recovery's fsync."""
+    sent: list[tuple[int, int]] = []
+    monkeypatch.setattr(unpack, "_SENT_AT_ONCE", 1000)
+    monkeypatch.setattr(os, "posix_fadvise", lambda _fd, start, size, _advice: sent.append((start, size)))
+    data = _tar({"1": bytes(2500), "2": b"small"})
+    with Unpacking(tmp_path, place="base.tar") as unpacking:
+        for start in range(0, len(data), 600):
+            unpacking.feed(data[start : start + 600])
+    assert sent[0][0] == 0
+    assert sum(size for _, size in sent[:-1]) == 2500
+    assert [start for start, _ in sent[1:-1]] == [start + size for start, size in sent[:-2]]
+    assert sent[-1] == (0, 5)
 
 
-def test_a_live_folder_is_refused(tmp_path: Path) -> None:
-    """A process with the pid in postmaster.pid may be the server, even beside our mark."""
-    prepare(tmp_path, ID, 0)
-    (tmp_path / "postmaster.pid").write_text("1\n")
-    with pytest.raises(TargetTaken, match="pid 1"):
-        prepare(tmp_path, ID, 0)
+def test_a_disk_that_takes_no_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is written to all the same."""
 
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "not there")
 
-def test_too_little_space(tmp_path: Path) -> None:
-    """Told before anything is downloaded, and nothing is left."""
-    with pytest.raises(UsageError, match="are free"):
-        prepare(tmp_path, ID, 1 << 60)
-    assert not any(tmp_path.iterdir())
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    with Unpacking(tmp_path, place="base.tar") as unpacking:
+        unpacking.feed(_tar({"1": b"one"}))
+    assert (tmp_path / "1").read_bytes() == b"one"
 
 
 def test_a_copy_that_does_not_say_where_it_lies() -> None:

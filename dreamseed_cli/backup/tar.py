@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 from dreamseed_cli.core.errors import FailedError
 
-_BLOCK: Final = tarfile.BLOCKSIZE
-_ZEROS: Final = bytes(_BLOCK)
+BLOCK: Final = tarfile.BLOCKSIZE
+_ZEROS: Final = bytes(BLOCK)
 
 
 class TarBroken(FailedError):
@@ -22,7 +22,11 @@ class TarBroken(FailedError):
 
 
 class Handler(Protocol):
-    """Gets the members in order. begin: a file or a folder; data: pieces of it; end: it is whole."""
+    """Gets the members in order. header: as it stands in the archive, the zeros at the end too; begin: a file
+    or a folder; data: pieces of it; end: it is whole.
+    """
+
+    def header(self, block: bytes) -> None: ...
 
     def begin(self, path: str, mode: int, *, folder: bool) -> None: ...
 
@@ -32,10 +36,12 @@ class Handler(Protocol):
 
 
 class TarReader:
-    """Takes the archive's bytes in any portions, and tells the handler what they are."""
+    """Takes the archive's bytes in any portions, and tells the handler what they are. handler: may be another
+    one for the bytes that follow.
+    """
 
     def __init__(self, handler: Handler, *, place: str) -> None:
-        self._handler = handler
+        self.handler = handler
         self._place = place
         self._header = bytearray()
         self._left = 0
@@ -43,7 +49,7 @@ class TarReader:
         self._open = False
         self._ended = False
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes | memoryview) -> None:
         """The next bytes. TarBroken, and whatever the handler raises."""
         rest = memoryview(chunk)
         while rest:
@@ -59,47 +65,57 @@ class TarReader:
     def finish(self) -> None:
         """No more bytes will come. TarBroken if the archive has no end yet."""
         if not self._ended or self._header:
-            raise self._broken("it is cut off")
+            raise _broken("it is cut off", self._place)
 
     def _content(self, rest: memoryview) -> memoryview:
         piece = rest[: self._left]
-        self._handler.data(piece)
+        self.handler.data(piece)
         self._left -= len(piece)
         if not self._left:
-            self._handler.end()
+            self.handler.end()
         return rest[len(piece) :]
 
     def _head(self, rest: memoryview) -> memoryview:
-        wanted = _BLOCK - len(self._header)
+        wanted = BLOCK - len(self._header)
         self._header += rest[:wanted]
-        if len(self._header) == _BLOCK:
+        if len(self._header) == BLOCK:
             header = bytes(self._header)
             self._header.clear()
             self._member(header)
         return rest[wanted:]
 
     def _member(self, header: bytes) -> None:
-        if header == _ZEROS:
+        found = parse_header(header, self._place)
+        if found is not None and self._ended:
+            raise _broken("something follows its end", self._place)
+        self.handler.header(header)
+        if found is None:
             self._ended = True
             return
-        if self._ended:
-            raise self._broken("something follows its end")
-        try:
-            found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-        except tarfile.HeaderError as error:
-            raise self._broken(f"a member's header is damaged ({error})") from error
-        if not (found.isreg() or found.isdir()) or found.size < 0:
-            raise self._broken(f"'{found.name}' is neither a file nor a folder")
-        if not is_safe(found.name):
-            raise self._broken(f"'{found.name}' would leave the data folder")
-        self._handler.begin(found.name, found.mode, folder=found.isdir())
+        self.handler.begin(found.name, found.mode, folder=found.isdir())
         self._left = found.size if found.isreg() else 0
-        self._padding = -self._left % _BLOCK
+        self._padding = -self._left % BLOCK
         if not self._left:
-            self._handler.end()
+            self.handler.end()
 
-    def _broken(self, cause: str) -> TarBroken:
-        return TarBroken(cause, place=self._place, remedy="Restore an older backup: dreamseed backup list.")
+
+def parse_header(block: bytes, place: str) -> tarfile.TarInfo | None:
+    """A file or a folder, at a place of its own; None: zeros, the end. TarBroken for all else."""
+    if block == _ZEROS:
+        return None
+    try:
+        found = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise _broken(f"a member's header is damaged ({error})", place) from error
+    if not (found.isreg() or found.isdir()) or found.size < 0:
+        raise _broken(f"'{found.name}' is neither a file nor a folder", place)
+    if not is_safe(found.name):
+        raise _broken(f"'{found.name}' would leave the data folder", place)
+    return found
+
+
+def _broken(cause: str, place: str) -> TarBroken:
+    return TarBroken(cause, place=place, remedy="Restore an older backup: dreamseed backup list.")
 
 
 def is_safe(path: str) -> bool:

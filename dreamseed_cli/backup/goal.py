@@ -1,0 +1,61 @@
+"""Whether a restore can reach its goal, told before anything is fetched: recovery itself finds out last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from dreamseed_cli.backup.names import Heartbeat
+from dreamseed_cli.backup.physical.content import Archived
+from dreamseed_cli.backup.physical.recovery import Goal
+from dreamseed_cli.backup.wal_names import WalSegment, format_lsn, parse_lsn
+from dreamseed_cli.core.errors import UsageError
+
+_STEP: Final = timedelta(seconds=1)
+"""Of the moments in heartbeats' names: each may have been as much later."""
+
+
+def check_goal(goal: Goal, archived: Archived | None, beats: Iterable[Heartbeat], now: datetime) -> str:
+    """A warning where the archive may not reach the goal; empty where it does, or nothing tells. Pure.
+
+    UsageError where it proves that it does not. archived: None: no further than the backup itself, which
+    `restore_physical` judges. beats: where the server's WAL stood at which moments.
+    """
+    if archived is None:
+        return ""
+    if goal.kind == "lsn" and isinstance(goal.value, str) and parse_lsn(goal.value) > archived.lsn:
+        raise _beyond(f"--lsn {goal.value}", archived)
+    if goal.kind == "time" and isinstance(goal.value, datetime):
+        return _check_time(goal.value, archived, beats, now)
+    return ""
+
+
+def _check_time(moment: datetime, archived: Archived, beats: Iterable[Heartbeat], now: datetime) -> str:
+    """Recovery to a moment ends at the first commit behind it: without one, PostgreSQL opens nothing."""
+    place = f"--time {moment.isoformat()}"
+    if moment > now:
+        raise UsageError("this moment is yet to come", place=place, remedy="Leave it out: all that there is.")
+    on_the_way = [beat for beat in beats if archived.history.covers(beat.timeline, beat.lsn)]
+    if any(beat.at + _STEP <= moment and beat.lsn >= archived.lsn for beat in on_the_way):
+        raise _beyond(place, archived)
+    if any(beat.at > moment and beat.lsn <= archived.lsn for beat in on_the_way):
+        return ""
+    return (
+        f"Whether the archive, which ends at {format_lsn(archived.lsn)}, reaches {moment.isoformat()} is not "
+        "known: if recovery finds no commit behind that moment, it fails; then leave out --time."
+    )
+
+
+def _beyond(place: str, archived: Archived) -> UsageError:
+    at = format_lsn(archived.lsn)
+    missing = ""
+    if archived.hole is not None:
+        size = archived.segment_bytes
+        segment: WalSegment = archived.history.segment_at(archived.hole.first, size)
+        missing = f": {segment.name} is missing"
+    return UsageError(
+        f"the archive ends at {at}, before that{missing}",
+        place=place,
+        remedy="Choose an earlier goal, or leave it out: the archive's end is then restored to.",
+    )

@@ -1,0 +1,63 @@
+"""A goal that the archive does not reach is told before anything is fetched."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dreamseed_cli.backup.goal import check_goal
+from dreamseed_cli.backup.names import Heartbeat
+from dreamseed_cli.backup.physical.content import Archived
+from dreamseed_cli.backup.physical.recovery import Goal
+from dreamseed_cli.backup.wal_names import MIB, SegmentRange, TimelineHistory
+from dreamseed_cli.core.errors import UsageError
+
+NOW = datetime(2025, 11, 10, 3, tzinfo=UTC)
+ENDS = Archived(5 * MIB, TimelineHistory(1), SegmentRange(5, 6), MIB)
+
+
+def ago(minutes: float) -> datetime:
+    """So many minutes before now."""
+    return NOW - timedelta(minutes=minutes)
+
+
+def checked(goal: Goal, *beats: Heartbeat, archived: Archived | None = ENDS) -> str:
+    """What is told of the goal now."""
+    return check_goal(goal, archived, beats, NOW)
+
+
+def test_an_lsn_behind_the_archives_end_is_refused() -> None:
+    """With where it ends, and what is missing there."""
+    with pytest.raises(UsageError, match=r"ends at 0/500000.*000000010000000000000005 is missing"):
+        checked(Goal("lsn", "0/500001"))
+    assert checked(Goal("lsn", "0/4FFFFF")) == ""
+
+
+def test_a_moment_that_heartbeats_prove_out_of_reach_is_refused() -> None:
+    """The server was beyond the archive's end before it; on another timeline that proves nothing."""
+    beyond = Heartbeat(ago(20), 1, 5 * MIB + 100)
+    with pytest.raises(UsageError, match="the archive ends at"):
+        checked(Goal("time", ago(10)), beyond)
+    with pytest.raises(UsageError, match="yet to come"):
+        checked(Goal("time", ago(-10)))
+    forked = Archived(5 * MIB, TimelineHistory.parse("00000002.history", f"1\t0/{4 * MIB:X}\twhy\n"))
+    assert "not known" in checked(Goal("time", ago(10)), beyond, archived=forked)
+
+
+def test_a_moment_that_heartbeats_prove_in_reach_is_fine() -> None:
+    """The archive holds WAL of later moments; between the two, it is only said that nobody knows."""
+    beats = (Heartbeat(ago(40), 1, 4 * MIB), Heartbeat(ago(20), 1, 5 * MIB + 100))
+    assert checked(Goal("time", ago(50)), *beats) == ""
+    assert "not known" in checked(Goal("time", ago(30)), *beats)
+
+
+@pytest.mark.parametrize("goal", [Goal(), Goal("immediate"), Goal("name", "x")])
+def test_other_goals_are_not_judged(goal: Goal) -> None:
+    """The archive's end is always reached, and nothing tells where a name lies."""
+    assert checked(goal) == ""
+
+
+def test_without_an_archive_the_restore_itself_judges() -> None:
+    """It knows where the backup ends."""
+    assert checked(Goal("lsn", "0/500001"), archived=None) == ""
