@@ -1,0 +1,1 @@
+"""A drill as one page that needs nothing else."""

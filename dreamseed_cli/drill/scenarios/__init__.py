@@ -1,0 +1,1 @@
+"""What can be rehearsed: one disaster a file, on real servers, stores and keys."""
