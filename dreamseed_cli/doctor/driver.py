@@ -1,0 +1,73 @@
+"""NVIDIA's driver: its version, and whether its CUDA is enough for the one that torch is built for."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from dreamseed_cli.doctor.finding import Finding, ok, problem, warning
+from dreamseed_cli.profile.schema import VllmEngine
+
+_AREA = "engine"
+_MIN_BRANCH = 570
+"""The first driver branch with CUDA 12.8, which the Blackwell cards and vLLM 0.32 ask for."""
+_TORCH_CUDA = re.compile(r"^cuda\b[^=]*= '(\d+)\.(\d+)'$", re.MULTILINE)
+Cuda = tuple[int, int]
+
+
+def look(engine: VllmEngine) -> Iterator[Finding]:
+    """Nothing where none is loaded. In a container (launcher `docker`) torch is the image's."""
+    loaded = version()
+    if loaded is None:
+        return
+    given, built_for = cuda_of_driver(), cuda_of_torch() if engine.launcher == "process" else None
+    said = loaded if given is None else f"{loaded}, CUDA {given[0]}.{given[1]}"
+    if built_for is not None:
+        said = f"{said}; torch is built for CUDA {built_for[0]}.{built_for[1]}"
+    # Within a major version an older driver runs what a newer CUDA built (minor version compatibility).
+    if given is not None and built_for is not None and given[0] < built_for[0]:
+        yield problem(_AREA, "driver", said, f"Install a driver with CUDA {built_for[0]} or newer.")
+    elif int(loaded.partition(".")[0]) < _MIN_BRANCH:
+        yield warning(_AREA, "driver", said, f"Take {_MIN_BRANCH} or newer: vLLM's CUDA asks for it.")
+    else:
+        yield ok(_AREA, "driver", said)
+
+
+def version() -> str | None:
+    """As /proc/driver/nvidia/version has it; None: no driver is loaded."""
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text().split()
+    except OSError:
+        return None
+    return next((word for word in words if word.partition(".")[0].isdigit() and "." in word), "0")
+
+
+def cuda_of_driver() -> Cuda | None:
+    """The newest CUDA that the driver runs, as NVML tells it: 12080 is 12.8. None: it does not tell."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        told = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+    return told // 1000, told % 1000 // 10
+
+
+def cuda_of_torch() -> Cuda | None:
+    """From its file: an import takes seconds. None: it is not installed, or built without CUDA."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return None
+    try:
+        built = _TORCH_CUDA.search(Path(found.origin).with_name("version.py").read_text())
+    except OSError:
+        return None
+    return (int(built[1]), int(built[2])) if built else None

@@ -1,0 +1,105 @@
+"""What the engines need: packages, cards, the plan, the port."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dreamseed_cli.core.errors import DreamseedError
+from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.doctor import driver
+from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
+from dreamseed_cli.plan.check import check_profile, start_errors
+from dreamseed_cli.plan.power import box_power
+from dreamseed_cli.plan.tables import shipped
+from dreamseed_cli.profile.schema import Profile, VllmEngine
+from dreamseed_cli.profile.select import visible_cards
+from dreamseed_cli.supervisor.preflight import machine_needs, require_port
+from dreamseed_cli.supervisor.running import require_running
+
+_AREA = "engine"
+
+
+def packages(profile: Profile, state: StateDir) -> Iterator[Finding]:
+    """Everything that `serve` would refuse to start without."""
+    needs = list(machine_needs(profile, state))
+    for need in needs:
+        yield problem(_AREA, need.place or "needs", need.cause, need.remedy)
+    if not needs:
+        yield ok(_AREA, "needs", "packages, programs and variables are there")
+
+
+def cards(profile: Profile) -> Iterator[Finding]:
+    """The driver and its cards against the profile's box."""
+    engine = profile.engine
+    if not isinstance(engine, VllmEngine) or engine.device != "cuda":
+        yield off(_AREA, "cards", "the engines of this profile use none here")
+        return
+    if driver.version() is None:
+        remedy = "Install it, then restart the machine."
+        yield problem(_AREA, "driver", "NVIDIA's driver is not loaded", remedy)
+        return
+    yield from driver.look(engine)
+    yield _cards(profile, visible_cards())
+
+
+def _cards(profile: Profile, seen: list[str]) -> Finding:
+    """Their number, then their model. A model that the table of cards does not know is not compared."""
+    wanted, name = profile.box.gpus, profile.box.gpu_model
+    if len(seen) < wanted:
+        said = f"the profile has {wanted}, NVML sees {len(seen)}"
+        return problem(_AREA, "cards", said, "nvidia-smi; a card that is missing: docs/runbooks/gpu.md.")
+    card = shipped().cards.get(name or "")
+    if card is not None and any(one != (card.nvml_name or card.title) for one in seen[:wanted]):
+        return warning(
+            _AREA,
+            "cards",
+            f"{', '.join(seen)}: the profile is for {wanted} x {name}, and so are its plan and its power",
+            "Name the card in box.gpu_model, then dreamseed plan: whether the model fits it.",
+        )
+    return ok(_AREA, "cards", f"{', '.join(seen)} (profile: {wanted} x {name})")
+
+
+def plan(profile: Profile) -> Iterator[Finding]:
+    """Whether the engine can start on its box, computed."""
+    errors = start_errors(profile)
+    for error in errors:
+        yield problem(_AREA, "plan", error.cause, error.remedy)
+    if not errors:
+        unchecked = check_profile(profile).unchecked
+        yield ok(_AREA, "plan", unchecked or "the model fits (computed)")
+
+
+def power(profile: Profile) -> Iterator[Finding]:
+    """What the box draws against what its supply and its UPS carry, computed (§B2, §H3)."""
+    card = shipped().cards.get(profile.box.gpu_model or "")
+    if card is None or not (profile.box.psu_w or profile.box.ups_w):
+        yield off("power", "budget", "the profile names no supply and no UPS")
+        return
+    figures = box_power(profile.box, card)
+    bad = False
+    for name, margin, limit in (
+        ("supply", figures.psu_margin_w, figures.limit_for_psu_w),
+        ("UPS", figures.ups_margin_w, figures.limit_for_ups_w),
+    ):
+        if margin is not None and margin < 0:
+            bad = True
+            yield warning(
+                "power",
+                name,
+                f"{-margin:,.0f} W short at full load (computed)",
+                f"nvidia-smi -pl {limit}, or a larger one; dreamseed plan has the figures.",
+            )
+    if not bad:
+        yield ok("power", "budget", f"{figures.wall_w:,.0f} W at full load fit (computed)")
+
+
+def port(profile: Profile, state: StateDir) -> Iterator[Finding]:
+    """The gateway's: free, or held by this very stack."""
+    address = f"{profile.gateway.host}:{profile.gateway.port}"
+    try:
+        record = require_running(state)
+    except DreamseedError:
+        require_port(profile.gateway)
+        yield ok("stack", "port", f"{address} is free")
+    else:
+        yield ok("stack", "port", f"the running stack listens on {record.gateway or address}")

@@ -1,0 +1,1 @@
+"""`dreamseed metrics`: all that this box can tell Prometheus, at one address."""
