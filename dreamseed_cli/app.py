@@ -20,10 +20,15 @@ from dreamseed_cli.commands.chaos import chaos
 from dreamseed_cli.commands.cost_sim import cost_sim
 from dreamseed_cli.commands.db import db_app
 from dreamseed_cli.commands.demo import demo
+from dreamseed_cli.commands.deploy import deploy_app
+from dreamseed_cli.commands.doctor import doctor
+from dreamseed_cli.commands.drill import drill_app
 from dreamseed_cli.commands.estimates import estimates
 from dreamseed_cli.commands.events import events_app
+from dreamseed_cli.commands.examples import add_examples
 from dreamseed_cli.commands.incidents import incidents
 from dreamseed_cli.commands.logs import logs
+from dreamseed_cli.commands.metrics import metrics
 from dreamseed_cli.commands.plan import plan
 from dreamseed_cli.commands.profile import profile_app
 from dreamseed_cli.commands.reload import reload
@@ -33,6 +38,8 @@ from dreamseed_cli.commands.schedule import schedule_app
 from dreamseed_cli.commands.serve import serve
 from dreamseed_cli.commands.status import status
 from dreamseed_cli.commands.stop import stop
+from dreamseed_cli.commands.top import top
+from dreamseed_cli.commands.ups import ups_app
 from dreamseed_cli.commands.user import user_app
 from dreamseed_cli.commands.wal import wal_app
 from dreamseed_cli.core.errors import DreamseedError, FailedError, InterruptedByUser, UsageError
@@ -53,6 +60,9 @@ _VERBS: tuple[Callable[..., Result], ...] = (
     stop,
     logs,
     incidents,
+    doctor,
+    top,
+    metrics,
     chaos,
     plan,
     cost_sim,
@@ -67,16 +77,20 @@ _GROUPS = {
     "backup": backup_app,
     "wal": wal_app,
     "schedule": schedule_app,
+    "drill": drill_app,
     "profile": profile_app,
     "user": user_app,
     "db": db_app,
     "events": events_app,
     "certs": certs_app,
+    "deploy": deploy_app,
+    "ups": ups_app,
 }
 for _verb in _VERBS:
     app.command(_verb.__name__.replace("_", "-"))(_verb)
 for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)
+add_examples(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -142,7 +156,8 @@ def _explain(error: Exception) -> DreamseedError:
         return error
     if isinstance(error, typer.TyperException):
         # Without a command Typer shows the help and raises an error without a message.
-        cause = error.format_message().removesuffix(".") or "no command was given"
+        # Where a choice is missing it lists them on lines of their own.
+        cause = " ".join(error.format_message().split()).removesuffix(".") or "no command was given"
         return UsageError(cause, remedy="See --help for what the command takes.")
     if isinstance(error, OSError):
         return _explain_system(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,8 +50,11 @@ def backup(
     """
     if context.invoked_subcommand is not None:
         return None
+    if not dry_run:
+        _refuse_second()
     from dreamseed_cli.backup.attend import attended_run
-    from dreamseed_cli.backup.doors import Doors, end_in_order, utc_now
+    from dreamseed_cli.backup.doors import Doors, utc_now
+    from dreamseed_cli.backup.ending import ends_in_order
     from dreamseed_cli.backup.view import report_data, report_view
 
     settings = chosen_settings(profile, store)
@@ -58,8 +62,8 @@ def backup(
     wanted = _kind(kind or settings.table.kind)
     if dry_run:
         return _rehearse(doors, wanted)
-    end_in_order()
-    done = attended_run(settings, lambda: doors.backup(wanted, pin=pin), utc_now)
+    with ends_in_order():
+        done = attended_run(settings, lambda: doors.backup(wanted, pin=pin), utc_now)
     data = report_data(done.report)
     data["store"] = settings.store_url
     data["hook_errors"] = [error.to_data() for error in done.hook_errors]
@@ -89,6 +93,7 @@ def init(
         write_locked_identity,
         write_recipients,
     )
+    from dreamseed_cli.backup.store.base import LIFECYCLE_REMEDY
 
     settings = chosen_settings(profile, store)
     passphrase = settings.passphrase() if locked else None
@@ -120,6 +125,7 @@ def init(
         "recovery_key": keys.recovery.reveal(),
         "may_delete": rights.delete,
         "object_lock": rights.retention,
+        "expiry": list(rights.expiry),
     }
     said = [
         Text(f"The store: {settings.store_url}"),
@@ -135,6 +141,7 @@ def init(
                 style="yellow",
             )
         )
+    said += [Text(f"The bucket: {rule}. {LIFECYCLE_REMEDY}", style="red") for rule in rights.expiry]
     return Result(data, said)
 
 
@@ -142,14 +149,20 @@ def init(
 def list_backups(
     profile: ProfileOption = None, store: StoreOption = None, as_json: JsonFlag = False
 ) -> Result:
-    """List the backups, newest first, and what only looks like one. Exit code 1 if one is damaged."""
-    from dreamseed_cli.backup.catalog import read_catalog
+    """List the backups, newest first, and what only looks like one.
+
+    Exit code 1: one is damaged, lacks contents of its folders, or is hidden.
+    """
+    from dreamseed_cli.backup.catalog import hidden_if_told, read_catalog
     from dreamseed_cli.backup.view import catalog_data, catalog_view
 
     settings = chosen_settings(profile, store)
-    catalog = read_catalog(settings.open())
-    view = catalog_view(catalog, settings.store_url)
-    return Result(catalog_data(catalog, settings.store_url), view, target_met=not catalog.damaged)
+    opened = settings.open()
+    catalog = read_catalog(opened)
+    hidden = hidden_if_told(opened, catalog)
+    view = catalog_view(catalog, settings.store_url, hidden)
+    good = not (catalog.damaged or hidden or any(entry.lost for entry in catalog.backups))
+    return Result(catalog_data(catalog, settings.store_url, hidden), view, target_met=good)
 
 
 @backup_app.command("show")
@@ -182,16 +195,23 @@ def verify(
 
     from dreamseed_cli.backup.catalog import read_catalog
     from dreamseed_cli.backup.doors import utc_now
-    from dreamseed_cli.backup.progress import size_text
+    from dreamseed_cli.backup.ending import ends_in_order
+    from dreamseed_cli.backup.progress import Progress, size_text
     from dreamseed_cli.backup.verify import choose, offer
     from dreamseed_cli.backup.verify import verify as prove
 
     settings = chosen_settings(profile, store)
-    opened = settings.open()
-    catalog = read_catalog(opened)
-    entry = choose(catalog, backup_id)
     keys = settings.identities(key_file) if key_file else settings.identities_if_any()
-    done = prove(opened, entry.manifest, keys, utc_now(), threads=settings.table.threads)
+    opened = settings.open()
+    with ends_in_order():
+        catalog = read_catalog(opened)
+        entry = choose(catalog, backup_id)
+        progress = Progress(sys.stderr, entry.manifest.plain_bytes if keys else entry.manifest.stored_bytes)
+        try:
+            threads = settings.table.threads
+            done = prove(opened, entry.manifest, keys, utc_now(), threads=threads, told=progress.told)
+        finally:
+            progress.end()
     data = {
         "id": entry.id,
         "good": done.good,
@@ -248,6 +268,7 @@ def prune(
 ) -> Result:
     """Delete what no rule keeps. Never the newest or newest proven backup, a pin, or WAL that one needs."""
     from dreamseed_cli.backup.doors import utc_now
+    from dreamseed_cli.backup.ending import ends_in_order
     from dreamseed_cli.backup.lock import only_one
     from dreamseed_cli.backup.prune import plan_pruning
     from dreamseed_cli.backup.prune import prune as delete
@@ -256,25 +277,27 @@ def prune(
 
     settings = chosen_settings(profile, store)
     opened = settings.open("daily" if dry_run else "prune")
-    with only_one(settings.home, "prune"):
+    with ends_in_order(), only_one(settings.home, "prune"):
         failed = read_record(settings.home).last_failed
         pruning = plan_pruning(opened, settings.rules, utc_now(), last_run_failed=failed)
-        if not dry_run:
-            delete(opened, pruning)
-    data = {**pruning_data(pruning), "done": not dry_run}
-    return Result(data, pruning_view(pruning, done=not dry_run))
+        pruned = None if dry_run else delete(opened, pruning)
+    data = {**pruning_data(pruning, pruned), "done": not dry_run}
+    return Result(data, pruning_view(pruning, pruned))
 
 
 @backup_app.command("status")
 def status(profile: ProfileOption = None, store: StoreOption = None, as_json: JsonFlag = False) -> Result:
-    """Show what would be lost now, gaps in the WAL, the newest proven restore. Exit code 1 over target."""
+    """Show what would be lost now, gaps in the WAL, the newest proven restore.
+
+    Exit code 1: over the target, WAL that cannot be archived fills the disk, or contents of folders are lost.
+    """
     from dreamseed_cli.backup.doors import Doors, utc_now
     from dreamseed_cli.backup.view import status_data, status_view
 
     settings = chosen_settings(profile, store)
     found = Doors(settings, lambda: "").status()
     data = status_data(found, settings.store_url, utc_now())
-    return Result(data, status_view(found, settings.store_url), target_met=not found.rpo.over_target)
+    return Result(data, status_view(found, settings.store_url), target_met=found.good)
 
 
 def _kind(word: str) -> Kind:
@@ -288,6 +311,16 @@ def _kind(word: str) -> Kind:
         ) from error
 
 
+def _refuse_second() -> None:
+    """Before all that a run needs is loaded, which takes longer than all the rest of a refusal."""
+    import os
+
+    from dreamseed_cli.backup.home import backup_home
+    from dreamseed_cli.backup.lock import refuse_second
+
+    refuse_second(backup_home(os.environ))
+
+
 def _rehearse(doors: Doors, kind: Kind) -> Result:
     """Everything a run asks for before it reads a byte."""
     from dreamseed_cli.backup.progress import size_text
@@ -296,7 +329,7 @@ def _rehearse(doors: Doors, kind: Kind) -> Result:
     said = [
         f"A {kind} backup of about {size_text(ready.expected_bytes)} would go to {doors.settings.store_url}.",
         f"Encrypted to {len(ready.recipients)} keys; folders: {', '.join(ready.folders) or 'none'}.",
-        f"Nothing was stored. There are {ready.backups} good backups.",
+        f"Nothing was stored. Good backups there: {ready.backups}.",
     ]
     data = {
         "kind": kind.value,

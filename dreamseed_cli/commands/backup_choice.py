@@ -45,7 +45,8 @@ def chosen_settings(profile: str | None, store: str | None) -> Settings:
     """The profile's backup table, with another store if one is given."""
     import os
 
-    from dreamseed_cli.backup.settings import Settings, backup_home
+    from dreamseed_cli.backup.home import backup_home
+    from dreamseed_cli.backup.settings import Settings
 
     table = chosen_profile(profile).backup
     if store is not None:

@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -60,7 +60,24 @@ DurationOption = Annotated[
     typer.Option(
         "--duration",
         min=1.0,
-        help="Seconds of load in each cell. Default: the suite's own.",
+        help="Seconds of load in each cell. Default: the suite's own. The trials of `capacity` last at least "
+        "four answers, or two minutes with users.",
+        show_default=False,
+    ),
+]
+ArrivalsOption = Annotated[
+    Literal["poisson", "constant"],
+    typer.Option(
+        "--arrivals", help="How the requests of a rate come: by chance, as from many people, or evenly."
+    ),
+]
+WorkloadOption = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        metavar="NAME|FILE|MIX",
+        help="What engine, capacity and batching ask: question, feedback, recommendation, a file as these in "
+        "benchmarks/workloads, or a mix: question=0.7,my/own.toml=0.3. Default: question.",
         show_default=False,
     ),
 ]
@@ -91,8 +108,13 @@ ProcessesOption = Annotated[
     ),
 ]
 PriceOption = Annotated[
-    float,
-    typer.Option("--usd-per-kwh", min=0.0, help="The price of electricity, for the cost of a token."),
+    float | None,
+    typer.Option(
+        "--usd-per-kwh",
+        min=0.0,
+        help="The price of electricity, for the cost of a token. Default: the profile's.",
+        show_default=False,
+    ),
 ]
 OutOption = Annotated[
     Path | None,
@@ -117,11 +139,13 @@ def bench(
     gpus: GpusOption = None,
     dsn_env: DsnEnvOption = None,
     duration: DurationOption = None,
+    arrivals: ArrivalsOption = "poisson",
+    workload: WorkloadOption = None,
     trace: TraceOption = None,
     trace_speed: SpeedOption = 1.0,
     seed: SeedOption = 1,
     processes: ProcessesOption = None,
-    usd_per_kwh: PriceOption = 0.12,
+    usd_per_kwh: PriceOption = None,
     out: OutOption = None,
     state_dir: StateDirOption = None,
     as_json: JsonFlag = False,
@@ -129,24 +153,30 @@ def bench(
     """Measure latency, throughput and goodput, and say which of the document's estimates hold here.
 
     Every latency counts from the moment a request was due. A run that was not what was asked for is INVALID:
-    exit code 1, with the reason. Ctrl-C keeps what was measured, marked partial.
+    exit code 1, with the reason. Ctrl-C keeps what was measured, marked partial; so does a crash, with --out.
     """
     if context.invoked_subcommand is not None:
         return None
+    import logging
+    from functools import partial
+
     from rich.console import Console
 
     from dreamseed_cli.bench.campaign import Wish
     from dreamseed_cli.bench.live_view import LiveView
-    from dreamseed_cli.bench.record_run import Run, chosen_suites, chosen_trace
-    from dreamseed_cli.bench.report.files import prepare_out, write_report
+    from dreamseed_cli.bench.record_run import Run, chosen_suites, chosen_trace, chosen_workload
+    from dreamseed_cli.bench.report.files import prepare_out, write_partial, write_report
     from dreamseed_cli.bench.report.scorecard import scorecard
     from dreamseed_cli.bench.report.terminal import result_view
-    from dreamseed_cli.bench.under_test import spec_of
+    from dreamseed_cli.bench.under_test import require_fitting, spec_of
+    from dreamseed_cli.core.log import configure_logging
     from dreamseed_cli.core.paths import StateDir
+    from dreamseed_cli.database.address import resolve_dsn
 
-    if out is not None:
-        prepare_out(out)
+    configure_logging(least=logging.WARNING)
+    require_fitting(target, model=model, ca=ca, stack=profile is not None or gpus is not None)
     suites = chosen_suites(suite or ["engine"])
+    resolve_dsn(None, dsn_env)
     wish = Wish(
         suites=suites,
         seed=seed,
@@ -155,22 +185,34 @@ def bench(
         usd_per_kwh=usd_per_kwh,
         command=_said(sys.argv[1:]),
         dsn_env=dsn_env,
+        arrivals=arrivals,
         trace=chosen_trace(trace, trace_speed, suites),
+        workload=chosen_workload(workload, suites, trace=trace is not None),
     )
     console = Console(stderr=True)
     run = Run(wish, LiveView(console), console, StateDir.locate(state_dir), api_key_env)
+    if out is not None:
+        prepare_out(out)
+        run.save = partial(write_partial, out)
     if target is not None:
         spec = spec_of(target, model=model or "", api_key_env=api_key_env, ca_file=ca)
         result, records = run.against(spec)
     else:
         result, records = run.here(profile, gpus)
     data: dict[str, Any] = result.model_dump(mode="json")
-    written = write_report(out, result, records) if out is not None else None
-    if written is not None:
-        data["files"] = {"result": str(written.result), "report": str(written.report)}
     view = result_view(result, scorecard(result))
-    if written is not None:
+    if out is not None:
+        try:
+            written = write_report(out, result, records)
+        except Exception:
+            # What was measured lies nowhere else.
+            console.print(*view, sep="\n")
+            raise
+        data["files"] = {"result": str(written.result), "report": str(written.report)}
         view.append(f"\nReport: {written.report}")
+    if run.failure is not None:
+        console.print(*view, sep="\n")
+        raise run.failure
     missed = any(one.missed for one in result.suites)
     return Result(data, view, target_met=result.valid and not missed, interrupted=run.interrupted)
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dreamseed_cli.gateway.security.expiry import Entry
     from dreamseed_cli.gateway.security.folder import CertificateFolder
 
+_NAMES_WIDTH = 16
+
 certs_app = typer.Typer(
     help="Make and show the certificates and service tokens that let callers in from elsewhere.",
     no_args_is_help=True,
@@ -134,21 +136,33 @@ def _entries(folder: CertificateFolder) -> list[Entry]:
 def _table(entries: Sequence[Entry], folder: CertificateFolder) -> Table:
     from rich.table import Table
 
-    table = Table(caption=str(folder.root))
-    for heading in ("file", "is", "names", "issuer", "expires", "days left", "state"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in {"is", "expires"})
+    table = Table(
+        caption=str(folder.root), caption_justify="left", box=None, pad_edge=False, header_style="dim"
+    )
+    # What belongs together stands in one column, so that the names have room in 80 of a screen's.
+    whole = {"file\nis", "expires\ndays left"}
+    for heading in ("file\nis", "names", "issuer", "expires\ndays left", "state"):
+        table.add_column(
+            heading,
+            overflow="fold",
+            no_wrap=heading in whole,
+            min_width=_NAMES_WIDTH if heading == "names" else None,
+        )
     for entry in entries:
         colour = "red" if entry.condition.alarming else "green"
         table.add_row(
-            entry.file.name,
-            entry.kind,
+            f"{entry.file.name}\n[dim]{entry.kind}[/]",
             "\n".join(entry.names),
             entry.issuer,
-            f"{entry.not_after:%Y-%m-%d}" if entry.not_after else "",
-            "" if entry.days_left is None else str(entry.days_left),
+            _expiry(entry),
             f"[{colour}]{entry.condition.value}[/]{': ' if entry.problem else ''}{entry.problem}",
         )
     return table
+
+
+def _expiry(entry: Entry) -> str:
+    date = f"{entry.not_after:%Y-%m-%d}" if entry.not_after else ""
+    return date if entry.days_left is None else f"{date}\n{entry.days_left:,}"
 
 
 def _profile_lines(folder: CertificateFolder) -> str:

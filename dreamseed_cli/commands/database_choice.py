@@ -62,7 +62,6 @@ def _of_stack(state_dir: Path | None) -> str:
     """From what the supervisor told its gateway; the file outlives both, an external database as well."""
     from dreamseed_cli.core.errors import MissingError
     from dreamseed_cli.core.paths import StateDir
-    from dreamseed_cli.database.address import resolve_dsn
     from dreamseed_cli.supervisor.running import gateway_settings, nothing_runs
 
     state = StateDir.locate(state_dir)
@@ -70,7 +69,7 @@ def _of_stack(state_dir: Path | None) -> str:
     if settings is None:
         raise nothing_runs(state)
     services = settings.services
-    dsn = resolve_dsn(services.postgres_dsn, services.postgres_dsn_env) if services else None
+    dsn = services.dsn() if services else None
     if dsn is None:
         raise MissingError(
             "the stack here does without PostgreSQL",

@@ -62,7 +62,8 @@ def _view(report: TourReport, figures: dict[str, Figure]) -> list[Any]:
     from rich.table import Table
 
     burst = report.burst
-    speed = Table(title=f"{report.stack.served_name}, profile {report.stack.profile}", title_justify="left")
+    title = f"{report.stack.served_name}, profile {report.stack.profile}"
+    speed = Table(title=title, title_justify="left", box=None, header_style="dim")
     speed.add_column("")
     speed.add_column("time to first token", justify="right")
     speed.add_column("tokens", justify="right")
@@ -79,9 +80,9 @@ def _view(report: TourReport, figures: dict[str, Figure]) -> list[Any]:
         str(burst.tokens),
         str(figures["burst_rate"]),
     )
-    places = Table(title="What ran where (stopped now)", title_justify="left")
+    places = Table(title="What ran where (stopped now)", title_justify="left", box=None, header_style="dim")
     for column in ("process", "pid", "listened on", "answers in the burst"):
-        places.add_column(column)
+        places.add_column(column, overflow="fold")
     gateway = report.stack.gateway
     places.add_row("gateway", str(gateway.pid), gateway.address or "", "")
     answers = burst.answers_by_replica()

@@ -29,7 +29,7 @@ def estimates(
         str | None,
         typer.Option(
             "--verdict",
-            help="Only holds, falls_short, better, contradicted, simulated or not_measured.",
+            help="Only holds, falls_short, cannot_be_told, better, contradicted, simulated or not_measured.",
             show_default=False,
         ),
     ] = None,
@@ -47,8 +47,8 @@ def estimates(
 ) -> Result:
     """List the document's figures with the newest result for each, and a verdict computed from both.
 
-    A figure holds, falls short, is better, is contradicted by arithmetic, or is not measured. A simulated
-    result does not count as measured: its verdict says so.
+    A figure holds, falls short, cannot be told, is better, is contradicted by arithmetic, or is not measured.
+    A simulated result does not count as measured: its verdict says so.
     """
     from dreamseed_cli.estimates.load import load_book, shipped_dir
     from dreamseed_cli.estimates.results import Results, read_results
@@ -83,6 +83,7 @@ def _many(verdicts: list[Verdict], results: Results) -> Result:
         "estimates": [one.to_data() for one in verdicts],
         "counts": counts(verdicts),
         "skipped_files": [{"file": name, "reason": reason} for name, reason in results.skipped],
+        "other_files": list(results.reports),
     }
     return Result(data, view=verdicts_view(verdicts, results))
 

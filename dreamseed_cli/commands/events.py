@@ -88,9 +88,14 @@ def _table(events: list[StoredEvent]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("arrived (UTC)", "outcome", "priority", "workload", "user", "tokens", "took", "on Kafka")
+    # Two lines an event, which 80 columns hold whole.
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("arrived (UTC)\ntook", "outcome\npriority", "workload\nuser", "tokens", "on Kafka"):
+        table.add_column(heading, overflow="fold")
     for event in events:
-        table.add_row(*map(Text, _cells(event)))
+        arrived, outcome, priority, workload, user, tokens, took, on_kafka = _cells(event)
+        paired = (f"{arrived}\n{took}", f"{outcome}\n{priority}", f"{workload}\n{user}")
+        table.add_row(*map(Text, (*paired, tokens, on_kafka)))
     return table
 
 

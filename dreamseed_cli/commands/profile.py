@@ -28,7 +28,8 @@ def list_profiles(as_json: JsonFlag = False) -> Result:
     from dreamseed_cli.profile.load import load_profile, shipped_dir, shipped_names
 
     profiles = [load_profile(name) for name in shipped_names()]
-    table = Table("profile", "engine", "replicas", "description", caption=f"files: {shipped_dir()}")
+    table = Table("profile", "engine", "replicas", "description", box=None, header_style="dim")
+    table.caption, table.caption_justify = f"files: {shipped_dir()}", "left"
     rows = [_summary(profile) for profile in profiles]
     for row in rows:
         table.add_row(row["name"], row["engine"], str(row["replicas"]), row["description"])
@@ -50,13 +51,17 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> Result:
 
 @profile_app.command("check")
 def check(name: NameArgument, as_json: JsonFlag = False) -> Result:
-    """Validate a profile; compute whether vLLM can start it, and the gateway listen. Exit code 2 if not."""
+    """Validate a profile; compute whether vLLM can start it, and the gateway listen. Exit code 2 if not.
+
+    What it says about costs is checked against the price book, too.
+    """
+    from dreamseed_cli.costsim.profile_costs import profile_errors
     from dreamseed_cli.gateway.address import profile_listen_errors
     from dreamseed_cli.plan.check import check_profile, require_none, start_errors
     from dreamseed_cli.profile.load import load_profile
 
     profile = load_profile(name)
-    require_none([*start_errors(profile), *profile_listen_errors(profile)])
+    require_none([*start_errors(profile), *profile_listen_errors(profile), *profile_errors(profile)])
     outcome = check_profile(profile)
     lost = _lost(profile)
     view = [*_words(profile, outcome), *(f"{name} is off: {means}." for name, means in lost.items())]

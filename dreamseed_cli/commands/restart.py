@@ -52,7 +52,9 @@ def restart(
             remedy="See why with: dreamseed incidents. The other replicas were left alone.",
         )
     took_s = None if rolling.finished_at is None else round(rolling.finished_at - rolling.began_at, 3)
-    sentence = f"Restarted {', '.join(rolling.done)} in {took_s:.1f} s." if took_s is not None else "Begun."
+    sentence = f"Restarting {', '.join(rolling.wanted)}: dreamseed status shows how far it is."
+    if took_s is not None:
+        sentence = f"Restarted {', '.join(rolling.done)} in {took_s:.1f} s."
     return Result(data={"wanted": rolling.wanted, "done": rolling.done, "took_s": took_s}, view=[sentence])
 
 
@@ -67,6 +69,6 @@ def _followed(state: StateDir, rolling: RollingSnapshot, say: Callable[[str], No
         stack = fetch_snapshot(state)
         rolling = stack.rolling or rolling
         states = {replica.name: replica.state for replica in stack.replicas}
-        now = f"{rolling.current} is {states.get(rolling.current, 'waiting')}" if rolling.current else ""
-        say(f"{len(rolling.done)} of {len(rolling.wanted)} restarted; {now}")
+        now = f"; {rolling.current} is {states.get(rolling.current, 'waiting')}" if rolling.current else ""
+        say(f"{len(rolling.done)} of {len(rolling.wanted)} restarted{now}")
     return rolling

@@ -46,6 +46,13 @@ def restore(
         str | None,
         typer.Option("--point", help="To this pg_create_restore_point().", show_default=False),
     ] = None,
+    exclusive: Annotated[
+        bool,
+        typer.Option(
+            "--exclusive",
+            help="With --lsn or --time: without what begins right there, or was committed then.",
+        ),
+    ] = False,
     into: Annotated[
         Path | None,
         typer.Option("--into", help="A physical one: the data folder, new or empty.", show_default=False),
@@ -71,6 +78,19 @@ def restore(
             show_default=False,
         ),
     ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick", help="A physical one: compare files by name and size only, and no table's content."
+        ),
+    ] = False,
+    amcheck: Annotated[
+        bool,
+        typer.Option(
+            "--amcheck",
+            help="A physical one: look through every table and index at the end, if there is an amcheck.",
+        ),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without it only the preview is shown.")] = False,
     key_file: KeyFileOption = None,
     profile: ProfileOption = None,
@@ -84,45 +104,57 @@ def restore(
     A physical backup goes into a new data folder, to any moment that the archive reaches. A logical one goes
     into databases of a running server; one not empty or in use is refused unless --replace names it.
     """
+    from dreamseed_cli.backup.ending import ends_in_order
     from dreamseed_cli.backup.recover import Recovery
+    from dreamseed_cli.backup.view import skipped_lines
 
     settings = chosen_settings(profile, store)
-    goal = _goal(time, lsn, point)
-    recovery = Recovery.look(settings, key_file, backup_id, goal)
-    seen = recovery.preview()
-    if not yes:
-        return _shown(seen)
-    if folders_into is not None:
-        return _folders(recovery, folders_into)
-    if recovery.physical:
-        return _physical(recovery, into, databases, wal_fetch=_wal_fetch(settings, profile, store, key_file))
-    if into is not None:
-        raise UsageError("a logical backup goes into a server", place="--into", remedy="Leave it out.")
-    dsn = chosen_database(profile, dsn_env, state_dir)
-    return _logical(recovery, dsn, _renamed(databases), frozenset(replace or ()))
+    goal = _goal(time, lsn, point, exclusive=exclusive)
+    with ends_in_order():
+        recovery = Recovery.look(settings, key_file, backup_id, goal)
+        if not yes:
+            return _shown(recovery.preview())
+        for line in skipped_lines(recovery.skipped):
+            _say(line)
+        if folders_into is not None:
+            return _folders(recovery, folders_into)
+        if recovery.physical:
+            wal_fetch = _wal_fetch(settings, profile, store, key_file)
+            return _physical(recovery, into, databases, wal_fetch=wal_fetch, quick=quick, look=amcheck)
+        if into is not None:
+            raise UsageError("a logical backup goes into a server", place="--into", remedy="Leave it out.")
+        dsn = chosen_database(profile, dsn_env, state_dir)
+        return _logical(recovery, dsn, _renamed(databases), frozenset(replace or ()))
 
 
-def _goal(time: str | None, lsn: str | None, point: str | None) -> Goal:
+def _goal(time: str | None, lsn: str | None, point: str | None, *, exclusive: bool) -> Goal:
     from dreamseed_cli.backup.physical.recovery import Goal
 
     given = [name for name, value in (("--time", time), ("--lsn", lsn), ("--point", point)) if value]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} name a goal each", remedy="Leave one of them out.")
+    if exclusive and not (time or lsn):
+        raise UsageError(
+            "it leaves out what is at a goal",
+            place="--exclusive",
+            remedy="Give --lsn or --time, or leave it out.",
+        )
     if time is not None:
         try:
-            goal = Goal("time", datetime.fromisoformat(time))
+            goal = Goal("time", datetime.fromisoformat(time), inclusive=not exclusive)
         except ValueError as error:
             raise UsageError(
                 "not a moment", place=f"--time {time}", remedy="Write 2025-11-10T03:00:00+09:00."
             ) from error
     else:
-        goal = Goal("lsn", lsn) if lsn else Goal("name", point) if point else Goal()
+        goal = Goal("lsn", lsn, inclusive=not exclusive) if lsn else Goal("name", point) if point else Goal()
     goal.settings()
     return goal
 
 
 def _shown(seen: Preview) -> Result:
     from dreamseed_cli.backup.progress import size_text, time_text
+    from dreamseed_cli.backup.view import damaged_data, skipped_lines
 
     manifest = seen.entry.manifest
     data = {
@@ -130,13 +162,17 @@ def _shown(seen: Preview) -> Result:
         "kind": manifest.identity.kind.value,
         "bytes": seen.bytes,
         "seconds": seen.seconds,
+        "seconds_from": "restore" if seen.measured else "backup",
         "lost": seen.lost,
+        "skipped": damaged_data(seen.skipped),
         "proof": seen.entry.proof.level.value,
         "done": False,
     }
-    about = f", about {time_text(seen.seconds)} (computed)" if seen.seconds else ""
+    by = "the last restore's rate" if seen.measured else "the rate at which it was made"
+    about = f", about {time_text(seen.seconds)} (computed from {by})" if seen.seconds else ""
     said = [
         f"Would restore {seen.entry.id} (proven: {seen.entry.proof.level}).",
+        *skipped_lines(seen.skipped),
         f"To fetch: {size_text(seen.bytes)}{about}.",
         f"Lost: {seen.lost}",
         "Nothing was done. Add --yes to do it.",
@@ -145,7 +181,13 @@ def _shown(seen: Preview) -> Result:
 
 
 def _physical(
-    recovery: Recovery, into: Path | None, databases: list[str] | None, *, wal_fetch: list[str]
+    recovery: Recovery,
+    into: Path | None,
+    databases: list[str] | None,
+    *,
+    wal_fetch: list[str],
+    quick: bool,
+    look: bool,
 ) -> Result:
     if databases:
         raise UsageError(
@@ -155,23 +197,34 @@ def _physical(
         raise UsageError(
             "a physical backup needs a data folder", place="--into", remedy="Give a new or empty folder."
         )
-    done = recovery.physical_into(into.expanduser().absolute(), wal_fetch, _say)
+    done = recovery.physical_into(into.expanduser().absolute(), wal_fetch, _say, quick=quick, look=look)
     data: dict[str, Any] = {
-        "id": recovery.entry.id,
+        **_chosen(recovery),
         "into": str(into),
         "reached_lsn": done.reached.lsn,
         "timeline": done.reached.timeline,
         "last_commit": done.reached.last_commit.isoformat() if done.reached.last_commit else None,
         "lost": done.lost,
         "bytes": done.size,
+        "kept_bytes": done.kept,
         "unpack_s": done.unpack_s,
         "verify_s": done.verify_s,
         "recover_s": done.recover_s,
-        "proof": "restored",
+        "resumed": done.resumed,
+        "files": done.verified.value,
+        "tables": done.content.tables if done.content else None,
+        "rows": done.content.rows if done.content else None,
+        "proof": done.proven.value,
+        "checked": done.checked or None,
         "done": True,
     }
     said = [
-        f"Restored {recovery.entry.id} into {into}: every file verified, and a server recovered from it.",
+        f"Restored {recovery.entry.id} into {into}: {done.verified} of all files compared, and a server "
+        "recovered from it.",
+        f"The contents of {done.content.tables} tables ({done.content.rows} rows) are equal to the backup's."
+        if done.content
+        else "What its tables hold was not compared.",
+        *([f"{done.checked}."] if done.checked else []),
         f"It reached {done.reached.lsn} on timeline {done.reached.timeline}. Lost: {done.lost}",
         "Point postgres -D at it. Before it archives, give it a store of its own.",
     ]
@@ -181,7 +234,7 @@ def _physical(
 def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace: frozenset[str]) -> Result:
     done = recovery.logical_into(dsn, names, replace, _say)
     data = {
-        "id": recovery.entry.id,
+        **_chosen(recovery),
         "databases": [{"name": name, "as": new} for name, new in done.databases],
         "tables": done.tables,
         "rows": done.rows,
@@ -200,8 +253,14 @@ def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace
 def _folders(recovery: Recovery, to: Path) -> Result:
     found = recovery.folders_into(to)
     said = [f"Restored {to / name}: {files} files." for name, files in found.items()]
-    data = {"id": recovery.entry.id, "folders": found, "done": True}
+    data = {**_chosen(recovery), "folders": found, "done": True}
     return Result(data, said or ["This backup holds no folders."])
+
+
+def _chosen(recovery: Recovery) -> dict[str, Any]:
+    from dreamseed_cli.backup.view import damaged_data
+
+    return {"id": recovery.entry.id, "skipped": damaged_data(recovery.skipped)}
 
 
 def _renamed(databases: list[str] | None) -> dict[str, str] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +20,15 @@ if TYPE_CHECKING:
     from dreamseed_cli.backup.settings import Settings
 
 schedule_app = typer.Typer(help="Make backups run by themselves, and be told when not.", no_args_is_help=True)
+_TICK = ("schedule", "run")
+_DRILL = ("drill", "due")
+
+
+class Part(StrEnum):
+    """Of what the timer does."""
+
+    BACKUP = "backup"
+    LOOK = "look"
 
 
 @schedule_app.command("install")
@@ -30,7 +41,7 @@ def install(
 ) -> Result:
     """Put the schedule in place: a systemd timer where there is systemd, else a line for cron."""
     from dreamseed_cli.backup.doors import utc_now
-    from dreamseed_cli.backup.records import read_record, write_record
+    from dreamseed_cli.backup.records import change_record, read_record
     from dreamseed_cli.backup.schedule.install import System
     from dreamseed_cli.backup.schedule.install import install as put_in_place
 
@@ -38,15 +49,24 @@ def install(
     settings.recipients()
     daily = _daily(settings)
     system = System.look()
-    argv = _argv(profile, store, dsn_env, state_dir)
+    argv, drill = (_argv(verb, profile, store, dsn_env, state_dir) for verb in (_TICK, _DRILL))
     environment = {"DREAMSEED_BACKUP_DIR": str(settings.home.absolute())}
-    written = put_in_place(system, argv, environment, settings.home / "schedule.log")
-    record = read_record(settings.home)
-    if record.since is None:
-        write_record(settings.home, record.model_copy(update={"since": utc_now()}))
+    written = put_in_place(system, argv, environment, settings.home / "schedule.log", drill)
+    if read_record(settings.home).since is None:
+        now = utc_now()
+        change_record(settings.home, lambda record: record.model_copy(update={"since": now}))
     next_due = daily.next_due(utc_now())
-    data = {"way": system.way, "written": written, "command": argv, "next_due": next_due.isoformat()}
-    return Result(data, [f"Written: {', '.join(written)}", _next_text(daily, next_due.isoformat())])
+    asleep = system.sleeps_when_logged_out()
+    data = {
+        "way": system.way,
+        "written": written,
+        "command": argv,
+        "next_due": next_due.isoformat(),
+        "sleeps_when_logged_out": asleep,
+    }
+    said = [f"Written: {', '.join(written)}", _next_text(daily, next_due)]
+    said += ["It runs only while you are logged in, until: loginctl enable-linger"] if asleep else []
+    return Result(data, said)
 
 
 @schedule_app.command("remove")
@@ -81,7 +101,7 @@ def show(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
     }
     said = [
         "The schedule is in place." if there else "There is no schedule: dreamseed schedule install.",
-        _next_text(daily, daily.next_due(now).isoformat()),
+        _next_text(daily, daily.next_due(now)),
         f"Newest backup made here: {record.backup_id or 'none'}{' (late)' if is_late else ''}.",
     ]
     if record.last_failed:
@@ -91,6 +111,14 @@ def show(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
 
 @schedule_app.command("run")
 def run(
+    only: Annotated[
+        Part | None,
+        typer.Option(
+            "--only",
+            help="backup: make one if it is due. look: no more than look and tell. Default: both.",
+            show_default=False,
+        ),
+    ] = None,
     profile: ProfileOption = None,
     store: StoreOption = None,
     dsn_env: DsnEnvOption = None,
@@ -99,30 +127,52 @@ def run(
 ) -> Result:
     """Do what the timer does: back up if it is due, look at the RPO, tell what is wrong.
 
-    Exit code 1 if something is late or over target; 5 if another run is at work.
+    Exit code 1 if something is late, over target, unseen, or waits too long or fills the disk; 5, after a
+    look, if another run is at work.
     """
-    from dreamseed_cli.backup.doors import Doors, end_in_order, utc_now
+    from dreamseed_cli.backup.doors import Doors, utc_now
+    from dreamseed_cli.backup.ending import ends_in_order
     from dreamseed_cli.backup.names import Kind
+    from dreamseed_cli.backup.records import read_record
     from dreamseed_cli.backup.schedule.tick import Deeds, tick
-    from dreamseed_cli.backup.view import report_data, report_view
+    from dreamseed_cli.backup.view import archiving_data, report_data, report_view
+    from dreamseed_cli.backup.wal.outage import Alert
 
     settings = chosen_settings(profile, store)
     doors = Doors(settings, lambda: chosen_database(profile, dsn_env, state_dir))
-    end_in_order()
-    deeds = Deeds(lambda: doors.backup(Kind(settings.table.kind)), doors.look, utc_now)
-    done = tick(settings, _daily(settings), deeds)
+    since = read_record(settings.home).since
+    deeds = Deeds(
+        lambda: doors.backup(Kind(settings.table.kind)),
+        doors.look,
+        utc_now,
+        lambda: _drill_alarm(profile, since, state_dir),
+        doors.archiver,
+        doors.beat,
+    )
+    with ends_in_order():
+        done = tick(
+            settings, _daily(settings), deeds, run=only is not Part.LOOK, look=only is not Part.BACKUP
+        )
+    seen = done.seen
     data = {
         "due": done.due.value,
         "next_due": done.next_due.isoformat(),
-        "late": done.late,
-        "rpo_s": done.rpo.rpo_s if done.rpo else None,
+        "late": seen.late,
+        "rpo_s": seen.rpo.rpo_s if seen.rpo else None,
+        "wal_push": archiving_data(seen.wal),
+        "wal_stuck": seen.stuck,
+        "drill": seen.drill,
         "ran": report_data(done.ran.report) if done.ran else None,
         "errors": [error.to_data() for error in done.errors],
     }
     said = list(report_view(done.ran.report)) if done.ran else [f"Backup: {done.due.value}."]
     said += [f"But: {error}" for error in done.errors]
-    over = done.rpo is not None and done.rpo.over_target
-    good = not (over or done.late or done.errors or (done.ran and done.ran.report.problems))
+    said += [f"Rehearsals: {seen.drill}."] if seen.drill else []
+    said += [f"WAL: {seen.stuck}."] if seen.stuck else []
+    over = seen.rpo is not None and seen.rpo.over_target
+    filling = seen.wal is not None and seen.wal.alert is Alert.DISK
+    missed = over or filling or seen.stuck or seen.late or seen.drill or done.errors
+    good = not (missed or (done.ran and done.ran.report.problems))
     return Result(data, said, target_met=good)
 
 
@@ -133,15 +183,30 @@ def _daily(settings: Settings) -> Daily:
     return daily_of(schedule, zone_of(schedule.timezone))
 
 
-def _next_text(daily: Daily, next_due: str) -> str:
-    return f"Every day at {daily.at:%H:%M} ({daily.zone}); next: {next_due}."
+def _next_text(daily: Daily, next_due: datetime) -> str:
+    local = next_due.astimezone(daily.zone)
+    return f"Every day at {daily.at:%H:%M} ({daily.zone}); next: {local:%Y-%m-%d %H:%M}."
 
 
-def _argv(profile: str | None, store: str | None, dsn_env: str | None, state_dir: Path | None) -> list[str]:
+def _drill_alarm(profile: str | None, since: datetime | None, state_dir: Path | None) -> str | None:
+    """What is wrong with the rehearsals, by their records alone."""
+    from dreamseed_cli.backup.doors import utc_now
+    from dreamseed_cli.commands.backup_choice import chosen_profile
+    from dreamseed_cli.core.paths import StateDir
+    from dreamseed_cli.drill.doors import alarm, standings
+    from dreamseed_cli.drill.history import Folder
+
+    folder = Folder.of(StateDir.locate(state_dir))
+    return alarm(standings(folder, chosen_profile(profile).drill, since, utc_now()))
+
+
+def _argv(
+    verb: tuple[str, str], profile: str | None, store: str | None, dsn_env: str | None, state_dir: Path | None
+) -> list[str]:
     """The program, by this very Python: a timer's PATH knows neither. Files by their whole paths."""
     from dreamseed_cli.core.paths import StateDir
 
-    argv = [sys.executable, "-m", "dreamseed_cli", "schedule", "run"]
+    argv = [sys.executable, "-m", "dreamseed_cli", *verb]
     argv += profile_argv(profile)
     for option, value in (("--store", store), ("--dsn-env", dsn_env)):
         argv += [option, value] if value is not None else []

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dreamseed_cli.commands.options import GpusOption, JsonFlag, ProfileOption, StateDirOption
 from dreamseed_cli.core.result import Result
+
+if TYPE_CHECKING:
+    from dreamseed_cli.core.paths import StateDir
 
 
 def serve(
@@ -28,6 +33,7 @@ def serve(
     choice = choose_profile(profile, gpus, visible_cards())
     state = StateDir.locate(state_dir)
     state.create()
+    _no_shutdown_under_way(state)
     on_terminal = sys.stdout.isatty() and not as_json
     session = Session(choice, state)
     last = session.run(
@@ -47,3 +53,19 @@ def serve(
             "failed": sum(replica.failed for replica in last.replicas),
         }
     )
+
+
+def _no_shutdown_under_way(state: StateDir) -> None:
+    """UsageError while `ups watch` ends this box: systemd would begin anew what it has just stopped."""
+    from dreamseed_cli.core.errors import UsageError
+    from dreamseed_cli.ups.journal import UpsFolder
+
+    folder = UpsFolder.of(state)
+    shutdown = folder.under_way()
+    if shutdown is not None:
+        raise UsageError(
+            f"a shutdown of this box is past its point of no return ({shutdown.reason})",
+            place=str(folder.current),
+            remedy="`dreamseed ups watch` finishes it. If the box is to stay up all the same: end the "
+            "watcher, and remove this file.",
+        )

@@ -59,7 +59,7 @@ def add(
     if made is not None:
         added = replace(added, keys=1)
     data: dict[str, Any] = {"user": _user_data(added)}
-    view: list[RenderableType] = [f"Registered at tier {added.tier}."]
+    view: list[RenderableType] = [f"{added.id} is registered at tier {added.tier}."]
     if made is not None:
         data["key"] = _new_key_data(*made)
         view += _new_key_view(*made)
@@ -85,11 +85,10 @@ def list_(
 
     with connected(chosen_dsn(dsn_env, profile, state_dir)) as connection:
         users, total = list_users(connection, Tier(tier) if tier else None, limit)
-    table = Table("user", "tier", "state", "keys", "registered", caption=f"{len(users)} of {total:,}")
+    table = Table("user", "tier", "state", "keys", "registered (UTC)", box=None, header_style="dim")
+    table.caption, table.caption_justify = f"{len(users)} of {total:,}", "left"
     for one in users:
-        table.add_row(
-            Text(one.id), one.tier, _user_state(one), str(one.keys), f"{one.created_at:%Y-%m-%d %H:%M}"
-        )
+        table.add_row(Text(one.id), one.tier, _user_state(one), str(one.keys), _moment(one.created_at))
     return Result({"users": [_user_data(one) for one in users], "total": total}, view=[table])
 
 
@@ -176,11 +175,12 @@ def list_keys_(
 
     with connected(chosen_dsn(dsn_env, profile, state_dir)) as connection:
         keys = list_keys(connection, user)
-    table = Table("key", "begins with", "state", "label", "created", "expires")
+    columns = ("key", "begins with", "state", "label", "created (UTC)", "expires (UTC)")
+    table = Table(*columns, box=None, header_style="dim")
     for key in keys:
-        expires = f"{key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "never"
-        created = f"{key.created_at:%Y-%m-%d %H:%M}"
-        table.add_row(str(key.id), key.prefix, key.state(_now()), Text(key.label), created, expires)
+        expires = _moment(key.expires_at) if key.expires_at else "never"
+        state, created = key.state(_now()), _moment(key.created_at)
+        table.add_row(str(key.id), key.prefix, state, Text(key.label), created, expires)
     return Result({"keys": [_key_data(key) for key in keys]}, view=[table])
 
 
@@ -258,3 +258,8 @@ def _new_key_view(new: NewKey, key: Key) -> Sequence[RenderableType]:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _moment(at: datetime) -> str:
+    """In UTC, whatever zone the database's session has."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"

@@ -29,14 +29,23 @@ def push(
 
     Files that wait behind it are pushed as well. Other bytes under a name that is archived are refused.
     """
+    from dreamseed_cli.backup.ending import ends_in_order
     from dreamseed_cli.backup.keys import parse_recipients
-    from dreamseed_cli.backup.wal.push import Archiving
+    from dreamseed_cli.backup.settings import Settings
+    from dreamseed_cli.backup.wal.outage import read_state
+    from dreamseed_cli.backup.wal.push import Archiving, failures_noted
     from dreamseed_cli.backup.wal.push import push as archive
+    from dreamseed_cli.backup.wal.settings import push_limits
 
-    settings = chosen_settings(profile, store)
-    recipients = parse_recipients(settings.recipients(), place=str(settings.recipients_file))
-    to = Archiving(settings.open(), recipients, settings.home / "wal", level=settings.table.compression_level)
-    pushed = archive(path, to)
+    with failures_noted(path, Settings().wal_state):  # not of the profile, which may be what is wrong
+        settings = chosen_settings(profile, store)
+        recipients = parse_recipients(settings.recipients(), place=str(settings.recipients_file))
+        before = read_state(settings.wal_state)
+        limits = push_limits(settings.table.rpo_target_s, before.failures if before else 0)
+        opened = settings.open(limits=limits)
+    to = Archiving(opened, recipients, settings.wal_state, level=settings.table.compression_level)
+    with ends_in_order():
+        pushed = archive(path, to)
     return Result({"name": pushed.name, "known": pushed.known, "ahead": list(pushed.ahead)})
 
 
@@ -53,6 +62,7 @@ def fetch(
 
     Exit code 100: proven absent. 126: anything else that is wrong, which stops recovery.
     """
+    from dreamseed_cli.backup.ending import ends_in_order
     from dreamseed_cli.backup.wal.fetch import STOP_EXIT, Fetching, run_fetch
     from dreamseed_cli.core.errors import DreamseedError
 
@@ -64,7 +74,8 @@ def fetch(
         # No key or no such store proves no absence: recovery must stop.
         typer.echo(str(error), err=True)
         raise typer.Exit(STOP_EXIT) from error
-    code = run_fetch(name, to, source, lambda text: typer.echo(text, err=True))
+    with ends_in_order():
+        code = run_fetch(name, to, source, lambda text: typer.echo(text, err=True))
     if code:
         raise typer.Exit(code)
     return Result({"name": name, "to": str(to)})

@@ -10,7 +10,18 @@ import pytest
 from dreamseed_cli import __version__
 from dreamseed_cli.app import main
 
-HEAVY = {"grpc", "aiohttp", "pydantic", "structlog", "uvloop", "psutil", "google.protobuf", "torch", "vllm"}
+HEAVY = {
+    "asyncio",
+    "grpc",
+    "aiohttp",
+    "pydantic",
+    "structlog",
+    "uvloop",
+    "psutil",
+    "google.protobuf",
+    "torch",
+    "vllm",
+}
 
 
 def _run(*arguments: str) -> int:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_runs import Clock, PlayedSource, settings, wish
+from backup_runs import KEYS, Clock, PlayedSource, settings, wish
 
 from dreamseed_cli.app import main
+from dreamseed_cli.backup.catalog import read_catalog
+from dreamseed_cli.backup.doors import Doors, _taking, utc_now
 from dreamseed_cli.backup.lock import only_one
+from dreamseed_cli.backup.names import manifest_name
+from dreamseed_cli.backup.records import read_record
 from dreamseed_cli.backup.run import Report, run_backup
 from dreamseed_cli.backup.settings import Settings
+from dreamseed_cli.backup.store.base import Version
+from dreamseed_cli.backup.store.local import LocalFolder
+from dreamseed_cli.backup.view import catalog_view, report_view, status_view
 
 Run = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -37,11 +45,11 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return once
 
 
-def made(host: Settings) -> Report:
+def made(host: Settings, clock: Clock | None = None) -> Report:
     """A backup in the host's store."""
     store = host.open()
     try:
-        return run_backup(store, PlayedSource(), wish(Clock()))
+        return run_backup(store, PlayedSource(), wish(clock))
     finally:
         store.close()
 
@@ -69,6 +77,78 @@ def test_a_damaged_backup_is_listed_and_exits_with_1(host: Settings, run: Run) -
     assert run("backup", "show", report.id)[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("wanted", "cause"),
+    [("nothing", "not the id of a backup"), ("20251110T030000Z-logical-7f3a9c01", "no such backup")],
+)
+def test_a_backup_that_there_is_not_is_wrong_usage(host: Settings, run: Run, wanted: str, cause: str) -> None:
+    """Whatever it is called."""
+    made(host)
+    for verb in ("show", "verify", "pin"):
+        code, answer = run("backup", verb, wanted)
+        assert (code, cause in answer["errors"][0]["cause"]) == (2, True)
+
+
+def test_a_folder_that_lost_content_is_listed_and_exits_with_1(
+    host: Settings, run: Run, tmp_path: Path
+) -> None:
+    """The backup itself stays one: its database can be restored."""
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "a").write_bytes(b"a picture")
+    take = _taking({"uploads": tmp_path / "uploads"}, KEYS.recipients)
+    report = run_backup(host.open(), PlayedSource(), wish(Clock()), take_folders=take)
+    assert run("backup", "list")[0] == 0
+    (lost,) = (host.home / "store" / "blobs").iterdir()
+    lost.unlink()
+    code, answer = run("backup", "list")
+    (listed,) = answer["data"]["backups"]
+    assert (code, listed["id"]) == (1, report.id)
+    assert lost.name in listed["folders_lost"][0]["place"]
+    assert run("backup", "show", report.id)[0] == 0
+    assert run("backup", "status")[1]["data"]["damaged_folders"] == [report.id]
+    shown = [str(line) for line in catalog_view(read_catalog(host.open()), "store")]
+    assert f"Its database is whole, its folders are not: {report.id}" in shown
+    assert any("compared by name and size" in str(line) for line in report_view(report))
+
+
+def test_status_with_a_folder_that_lost_content_exits_with_1(
+    host: Settings, run: Run, tmp_path: Path
+) -> None:
+    """Until a newer backup holds it again: the older one is then only named."""
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "a").write_bytes(b"a picture")
+    take = _taking({"uploads": tmp_path / "uploads"}, KEYS.recipients)
+    first = run_backup(host.open(), PlayedSource(), wish(Clock(utc_now())), take_folders=take)
+    assert run("backup", "status")[0] == 0
+    (lost,) = (host.home / "store" / "blobs").iterdir()
+    lost.unlink()
+    code, answer = run("backup", "status")
+    assert (code, answer["data"]["over_target"]) == (1, False)
+    assert lost.name in answer["data"]["folders_lost"][0]["place"]
+    shown = [str(line) for line in status_view(Doors(host, str).status(), "store")]
+    assert any("lacks 1 contents" in line for line in shown)
+    run_backup(host.open(), PlayedSource(), wish(Clock(utc_now())), take_folders=take)
+    code, answer = run("backup", "status")
+    assert (code, answer["data"]["folders_lost"], answer["data"]["damaged_folders"]) == (0, [], [first.id])
+
+
+def test_a_backup_that_another_program_hid_is_called_so(
+    host: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a run that never finished: it did. What to do stands there, and the exit code is 1."""
+    id_ = made(host).id
+    (host.home / "store" / "backups" / id_ / "manifest.json").unlink()
+    code, answer = run("backup", "list")
+    assert (code, answer["data"]["incomplete"][0]["hidden"]) == (0, False)
+    name, at = manifest_name(id_), datetime.now(UTC)
+    mark = Version(name, "2", 0, None, at, marker=True)
+    monkeypatch.setattr(LocalFolder, "versions", lambda _self, _name: (mark, Version(name, "1", 9, None, at)))
+    code, answer = run("backup", "list")
+    assert (code, answer["data"]["incomplete"][0]["hidden"]) == (1, True)
+    catalog = read_catalog(host.open())
+    assert [str(line) for line in catalog_view(catalog, "store", frozenset({id_}))][-1].startswith("Hidden: ")
+
+
 def test_a_pin_keeps_and_an_unpin_lets_go(host: Settings, run: Run) -> None:
     """By the beginning of an id."""
     id_ = made(host).id
@@ -86,6 +166,13 @@ def test_prune_says_why_and_refuses_beside_another_run(host: Settings, run: Run)
     assert answer["data"]["held"] or id_ in answer["data"]["keep"]
     with only_one(host.home, "backup"):
         assert run("backup", "prune")[0] == 5
+
+
+def test_a_second_run_is_refused_before_anything_else_is_asked_for(host: Settings, run: Run) -> None:
+    """What it was asked for is not looked at; a rehearsal needs no lock."""
+    with only_one(host.home, "backup"):
+        assert run("backup", "--kind", "none")[0] == 5
+        assert run("backup", "--kind", "none", "--dry-run")[0] == 2
 
 
 def test_status_over_target_exits_with_1(host: Settings, run: Run) -> None:
@@ -115,6 +202,44 @@ def test_a_restore_without_yes_does_nothing(host: Settings, run: Run) -> None:
     id_ = made(host).id
     code, answer = run("restore")
     assert (code, answer["data"]["id"], answer["data"]["done"]) == (0, id_, False)
+    assert answer["data"]["skipped"] == []
     assert run("restore", id_, "--lsn", "0/1")[0] == 2
     assert run("restore", "--lsn", "0/1", "--point", "x")[0] == 2
+    assert run("restore", "--point", "x", "--exclusive")[0] == 2
     assert run("restore", "--time", "yesterday")[0] == 2
+
+
+def test_a_restore_that_passes_over_a_damaged_newest_says_so(
+    host: Settings, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the preview, and before anything is done: more is lost for it than somebody may think."""
+    clock = Clock()
+    older = made(host, clock).id
+    clock.pass_days(1)
+    newer = made(host, clock).id
+    (host.home / "store" / "backups" / newer / "parts" / "000000").unlink()
+    _, answer = run("restore")
+    assert answer["data"]["id"] == older
+    (skipped,) = answer["data"]["skipped"]
+    assert (skipped["id"], skipped["errors"][0]["kind"]) == (newer, "object_missing")
+    with pytest.raises(SystemExit):
+        main(["restore", "-p", "laptop"])
+    assert newer in "".join(capsys.readouterr().out.split())
+    with pytest.raises(SystemExit) as ended:
+        main(["restore", "--yes", "--folders-into", str(tmp_path / "to"), "-p", "laptop", "--json"])
+    told = capsys.readouterr()
+    assert not ended.value.code
+    assert f"Newer, but damaged: {newer}" in told.err
+    assert json.loads(told.out)["data"]["skipped"] == [skipped]
+
+
+def test_a_tick_beside_a_run_that_hangs_looks_and_exits_with_5(host: Settings, run: Run) -> None:
+    """It keeps what it told of, and names what it could not look at: there is no server. `--only look` does
+    the same without asking for the run's lock.
+    """
+    with only_one(host.home, "backup"):
+        code, answer = run("schedule", "run")
+        assert (code, answer["errors"][0]["kind"], len(answer["errors"])) == (5, "already_running", 2)
+        assert "late" in read_record(host.home).alarms
+        code, answer = run("schedule", "run", "--only", "look")
+    assert (code, answer["data"]["late"], answer["data"]["ran"]) == (1, True, None)

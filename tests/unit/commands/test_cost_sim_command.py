@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks._stepped import closed_cell
 from dreamseed_cli.app import main
 from dreamseed_cli.estimates.load import load_book
 from dreamseed_cli.estimates.outcome import say
 from dreamseed_cli.estimates.results import read_results
 from dreamseed_cli.estimates.verdict import judge
+from dreamseed_cli.profile.schema import EmulatedCard
 
 _QUICK = ("--draws", "20", "--hours", "0")
 
@@ -52,10 +54,10 @@ def _profile(folder: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "place", "cause"),
     [
-        (("--users", "-5"), "users", "negative"),
-        (("--users", "10", "--concurrent", "11"), "concurrent", "more than"),
-        (("--users", "10", "--set", "ai_share=1.5"), "ai_share", "not a share"),
-        (("--users", "10", "--set", "cdn_hit=95"), "cdn_hit", "not a share"),
+        (("--users", "-5"), "--users", "negative"),
+        (("--users", "10", "--concurrent", "11"), "--concurrent", "more than"),
+        (("--users", "10", "--set", "ai_share=1.5"), "--set ai_share", "not a share"),
+        (("--users", "10", "--set", "cdn_hit=95"), "--set cdn_hit", "not a share"),
         (("--users", "10", "--set", "ai_shar=0.1"), "--set ai_shar", "no assumption and no price"),
         (
             ("--users", "10", "--set", "cloud-run-cpuu=1"),
@@ -63,12 +65,15 @@ def _profile(folder: Path, text: str) -> str:
             "no assumption and no price",
         ),
         (("--users", "10", "--set", "egress=-1"), "--set egress", "negative"),
+        (("--users", "10", "--set", "egress=0"), "--set egress", "several blocks"),
         (("--users", "10", "--set", "cloudflare=gold"), "--set cloudflare", "no 'gold'"),
         (("--users", "10", "--set", "gpus=2.5"), "--set gpus", "whole number"),
         (("--users", "10", "--set", "nonsense"), "--set", "no setting"),
-        (("--users", "10", "--set", "tariff=moonlight"), "moonlight", "no tariff"),
-        (("--users", "10", "--set", "card_idle_w=600"), "card_idle_w", "more than card_loaded_w"),
-        (("--users", "10", "--set", "card_loaded_w=100"), "card_loaded_w", "below"),
+        (("--users", "10", "--set", "tariff=moonlight"), "--set tariff", "no tariff"),
+        (("--users", "10", "--set", "fallback=oracle"), "--set fallback", "no price"),
+        (("--users", "10", "--set", "month=13"), "--set month", "no '13'"),
+        (("--users", "10", "--set", "card_idle_w=600"), "--set card_idle_w", "more than card_loaded_w"),
+        (("--users", "10", "--set", "card_loaded_w=100"), "--set card_loaded_w", "below"),
         (("--users", "10", "--profile", "rtx5090x3-document", "--gpus", "2"), "--gpus", "groups of 3"),
         (("--users", "10", "--profile", "laptop"), "engine", "no roofline"),
         (("--users", "10", "--bench", "nowhere.json"), "nowhere.json", "no result"),
@@ -76,6 +81,8 @@ def _profile(folder: Path, text: str) -> str:
         (("--sweep", "users=1e3..1e4"), "--hours", "simulated row by row"),
         ((), "--users", "nobody"),
         (("--sweep", "users=1e3..1e4", "--budget", "5"), "--budget", "one number of users"),
+        (("--users", "10", "--budget", "much"), "--budget", "not an amount"),
+        (("--users", "10", "--budget", "-1"), "--budget", "negative"),
     ],
 )
 def test_bad_input_is_refused_at_its_path(
@@ -98,11 +105,29 @@ def test_a_box_that_no_engine_starts_on_is_refused(capsys: pytest.CaptureFixture
 def test_a_profiles_own_mistakes_have_their_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Unknown prices and assumptions of a profile, each in its table."""
     for table, place in (
-        ('[prices]\ncloud-run-cpuu = "1"', "prices.cloud-run-cpuu"),
-        ("[costs]\nai_shar = 0.1", "profile 'rtx5090x3': costs.ai_shar"),
+        ('[prices]\ncloud-run-cpuu = "1"', "rtx5090x3: prices.cloud-run-cpuu"),
+        ("[costs]\nai_shar = 0.1", "rtx5090x3: costs.ai_shar"),
+        ("[costs]\nai_share = 4.5", "rtx5090x3: costs.ai_share"),
+        ('[costs]\ntariff = "moonlight"', "rtx5090x3: costs.tariff"),
     ):
         error = _error(capsys, "--users", "10", "--profile", _profile(tmp_path, table))
         assert error["place"] == place
+
+
+def test_profile_check_finds_the_same_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them at once: nobody waits for a bill to learn of a wrong name."""
+    path = _profile(tmp_path, '[prices]\ngold = "1"\n[costs]\nai_shar = 0.1\nfallback = "oracle"')
+    with pytest.raises(SystemExit) as ended:
+        main(["profile", "check", path, "--json"])
+    assert ended.value.code == 2
+    errors = json.loads(capsys.readouterr().out)["errors"]
+    found = [error["place"].removeprefix("rtx5090x3: ") for error in errors]
+    assert found == ["prices.gold", "costs.ai_shar", "costs.fallback"]
+    share = _profile(tmp_path, "[costs]\nai_share = 4.5")
+    with pytest.raises(SystemExit):
+        main(["profile", "check", share, "--json"])
+    (error,) = json.loads(capsys.readouterr().out)["errors"]
+    assert error["place"] == "rtx5090x3: costs.ai_share"
 
 
 def test_zero_users_cost_the_fixed_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -176,6 +201,75 @@ def test_out_is_a_folder_of_results_that_estimates_reads(
     assert f"Computed {say(data['study']['bill']['total']['value'])} USD/month" in cost.sentence
     assert "with requests_per_user_min set" in cost.sentence
     assert "Computed" in judge(figures, figures.get("f3-1k"), results).sentence
+    hybrid = judge(figures, figures.get("a-hybrid-usd"), results)
+    assert hybrid.word == "holds"
+    assert hybrid.number is not None
+    assert hybrid.number.provenance == "computed"
+
+
+def _bench_result(path: Path, *streams: int) -> Path:
+    """What a bench of an emulated engine under so many streams would say."""
+    card = EmulatedCard(
+        source="test",
+        prefill_tokens_per_s=3550.0,
+        decode_step_ms=5.6,
+        decode_step_ms_per_seq=0.28,
+        kv_cache_tokens=1_000_000,
+    )
+    cells = [closed_cell(card, count, 60) for count in streams]
+    document = {
+        "provenance": "simulated",
+        "device": "emulated",
+        "profile": "emulated-rtx5090x3",
+        "target": "http://127.0.0.1:8000",
+        "suites": [{"name": "engine", "cells": cells}],
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+@pytest.mark.no_cover  # thousands of steps a load: traced, they take thrice the time
+def test_a_bench_result_alone_tells_how_well_it_is_foretold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every load measured and simulated, which were held out, and the error; in 80 columns, too."""
+    bench = _bench_result(tmp_path / "result.json", 1, 4, 12, 32, 64)
+    data = _data(capsys, "--bench", str(bench))
+    assert data["study"] is data["sweep"] is None
+    found = data["validation"]
+    assert [load["name"] for load in found["loads"] if load["held_out"]] == ["streams-4", "streams-32"]
+    assert found["held_out_error"]["provenance"] == "simulated"
+    assert found["held_out_error"]["value"] <= found["aim_percent"] == 9.0
+    assert data["target"]["foretells"] is True
+    monkeypatch.setenv("COLUMNS", "80")
+    assert _run("--bench", str(_bench_result(tmp_path / "small.json", 1, 4, 12))) == 0
+    shown = capsys.readouterr().out
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    for words in ("measured", "simulated", "held out", "fitted", "Held-out error", "the aim is 9%"):
+        assert words in shown
+
+
+def test_a_bench_that_is_foretold_badly_is_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A load that took thrice as long as those around it say."""
+    path = _bench_result(tmp_path / "result.json", 1, 4, 12)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    times = document["suites"][0]["cells"][1]
+    for kind in ("ttft", "e2e"):
+        times[kind] = {"mean": {"value": 3 * times[kind]["mean"]["value"]}, "quantiles": {}}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    data = _data(capsys, "--bench", str(tmp_path), code=1)
+    assert data["target"]["foretells"] is False
+
+
+def test_a_bench_with_too_few_loads_says_what_to_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two loads leave none to hold out."""
+    error = _error(capsys, "--bench", str(_bench_result(tmp_path / "result.json", 1, 8)))
+    assert "2 usable loads" in error["cause"]
+    assert "three or more" in error["remedy"]
 
 
 def test_the_tables_fit_80_columns(
@@ -191,3 +285,62 @@ def test_the_tables_fit_80_columns(
         assert "…" not in shown
         assert "(simulated)" in shown
         assert "computed" in shown
+
+
+def _record(path: Path, days: int) -> Path:
+    """An hour at 600 W, again and again, with one outage."""
+    lines = [
+        {"kind": "energy", "began_at": hour * 3600, "ended_at": (hour + 1) * 3600, "energy_kwh": 0.6}
+        for hour in range(days * 24)
+    ]
+    lines.append({"kind": "outage", "began_at": 7200, "ended_at": 9000, "energy_kwh": 0.3})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("days", "energy", "mains"),
+    [(3, "computed", "assumption"), (30, "measured", "assumption"), (120, "measured", "measured")],
+)
+def test_a_record_of_the_box_takes_the_place_of_assumptions_when_it_is_long_enough(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, days: int, energy: str, mains: str
+) -> None:
+    """Its energy after a week, its outages after a quarter of a year; what it does not say has a source."""
+    record = str(_record(tmp_path / "power.jsonl", days))
+    data = _data(capsys, "--users", "1000", *_QUICK, "--power-record", record)
+    power = data["study"]["power"]
+    assert (power["file"], power["days"]) == (record, days)
+    assert power["energy"]["provenance"] == energy
+    assert (power["energy"]["value"] == 438) is (energy == "measured")  # 600 W for 730 hours
+    assert power["mains"]["provenance"] == mains
+    assert power["mains"]["source"].startswith(
+        "measured: 1 outages" if mains == "measured" else "likeliest: KEPCO"
+    )
+
+
+def test_the_record_of_this_box_is_taken_by_itself(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `dreamseed ups` keeps it; without one it is said what stands in its place."""
+    monkeypatch.setenv("DREAMSEED_STATE_DIR", str(tmp_path))
+    assert _run("--users", "1000", *_QUICK) == 0
+    assert "No record of this box's power" in capsys.readouterr().out
+    _record(tmp_path / "ups/power.jsonl", 120)
+    assert _run("--users", "1000", *_QUICK) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "box's own record says (measured, 120.0 days" in said
+    assert "The architectures above have the recorded outages" in said
+
+
+@pytest.mark.parametrize(("content", "cause"), [(None, "no such file"), ("half a li", "no record of power")])
+def test_a_record_that_is_none_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str | None, cause: str
+) -> None:
+    """Where it was named: an assumption must not stand silently in its place."""
+    path = tmp_path / "power.jsonl"
+    if content is not None:
+        path.write_text(content)
+    error = _error(capsys, "--users", "1000", "--power-record", str(path))
+    assert error["place"] == f"--power-record {path}"
+    assert cause in error["cause"]

@@ -52,7 +52,15 @@ def test_all_figures_are_listed_with_their_counts(capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     for text in ("b1-7b-tok-s §B1", "contradicted", "falls short", "1 simulated", "[bold]box, 2026-11-25"):
         assert text in out
-    assert "1 file of results has another shape, and was not counted: other.json" in out
+    assert "1 more file answers other questions" in out
+    assert "other.json" not in out
+
+
+def test_a_broken_record_is_named_with_its_reason(capsys: pytest.CaptureFixture[str], results: Path) -> None:
+    """It may be a mistake; a report of another benchmark is none."""
+    (results / "broken.json").write_text('{"measurements": [], "device": "d"}')
+    assert _run("--results", str(results)) == 0
+    assert "not counted: broken.json: there is no date" in capsys.readouterr().out
 
 
 def test_json_has_verdicts_counts_and_skipped_files(
@@ -62,7 +70,7 @@ def test_json_has_verdicts_counts_and_skipped_files(
     data = _data(capsys, "--results", str(results))
     assert sum(data["counts"].values()) == len(data["estimates"])
     assert data["counts"]["simulated"] == 1
-    assert [one["file"] for one in data["skipped_files"]] == ["other.json"]
+    assert (data["skipped_files"], data["other_files"]) == ([], ["other.json"])
     (read,) = [one for one in data["estimates"] if one["id"] == "e1-read-tps"]
     assert (read["verdict"], read["value"], read["section"]) == ("falls_short", [5000, 10000], "E1")
     assert read["number"] == {"value": 4000, "unit": "TPS", "provenance": "measured"}
@@ -83,7 +91,7 @@ def test_a_section_and_a_verdict_choose(capsys: pytest.CaptureFixture[str]) -> N
 def test_one_figure_is_shown_with_its_computation(capsys: pytest.CaptureFixture[str]) -> None:
     """Its sentence shows how the verdict came about."""
     assert _run("f3-1m") == 0
-    out = capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
     assert "f3-1m (§F3): contradicted" in out
     assert "5 cards x 2.5 answers/s are 12.5" in out
     assert "api rps 1,000" in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -68,6 +69,24 @@ def test_users_are_added_and_listed(shell: Shell) -> None:
     code, out, _ = shell.run("list")
     assert code == 0
     assert "3 of 3" in out
+
+
+def test_times_are_in_utc_wherever_the_database_is(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session has the zone of its server, or of whoever asks."""
+    monkeypatch.setenv("PGTZ", "Asia/Seoul")
+    shell.json("add", "ann", "--tier", "paid")
+    key = shell.json("key", "create", "ann", "--expires-days", "9")["key"]
+    (user,) = shell.json("list")["users"]
+    (_, users, _), (_, keys, _) = shell.run("list"), shell.run("key", "list", "ann")
+    assert user["created_at"].endswith("+09:00")
+    assert _in_utc(user["created_at"]) in users
+    assert _in_utc(key["expires_at"]) in keys
+    assert "(UTC)" in users
+    assert "(UTC)" in keys
+
+
+def _in_utc(text: str) -> str:
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def test_a_key_is_shown_once_and_stored_as_a_hash(shell: Shell) -> None:
