@@ -39,7 +39,7 @@ kind = "emulated"
 served_name = "emulated"
 replicas = {replicas}
 max_num_seqs = 32
-start_timeout_s = 30.0
+start_timeout_s = 120.0
 shutdown_timeout_s = 5
 [engine.card]
 source = "made up: quick, so that a fault meets answers in every stage"
@@ -123,8 +123,7 @@ class Callers:
                 response_deserializer=GenerateResponse.FromString,
             )
             if self._count:
-                for prompt in _PROMPTS:
-                    self._whole[prompt] = await _text(ask(_request(prompt, greedy=True), timeout=30.0))
+                await self._ask_undisturbed(ask)
             tasks = [asyncio.create_task(self._ask_on(ask, number)) for number in range(self._count)]
             try:
                 yield self.tally
@@ -132,6 +131,17 @@ class Callers:
                 self._stop.set()
                 async with asyncio.timeout(90):
                     await asyncio.gather(*tasks)
+
+    async def _ask_undisturbed(self, ask: _Ask) -> None:
+        """What the answers are without a fault; no more at once than there are callers."""
+        places = asyncio.Semaphore(self._count)
+
+        async def whole(prompt: str) -> str:
+            async with places:
+                return await _text(ask(_request(prompt, greedy=True), timeout=30.0))
+
+        answers = await asyncio.gather(*map(whole, _PROMPTS))
+        self._whole = dict(zip(_PROMPTS, answers, strict=True))
 
     async def _ask_on(self, ask: _Ask, number: int) -> None:
         rng = random.Random(number)  # noqa: S311 - prompts, not secrets

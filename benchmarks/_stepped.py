@@ -106,12 +106,13 @@ def jumped(
     counted = asked.at_s >= since
     answered = counted & np.array([one is Ending.ANSWERED for one in trail.ending])
     began = counted & ~np.isnan(trail.first_at)
-    ttft = (trail.first_at - asked.at_s)[began] + 3 * HOP_S
+    on_top_s = 3 * HOP_S + card.on_top_s
+    ttft = (trail.first_at - asked.at_s)[began] + on_top_s
     tokens = sum(late.tokens - early.tokens for early, late in zip(before.cards, after.cards, strict=True))
     return Found(
         1000 * float(ttft.mean()),
         1000 * float(np.quantile(ttft, 0.95, method="inverted_cdf")),
-        1000 * (float((trail.end_at - asked.at_s)[answered].mean()) + 3 * HOP_S),
+        1000 * (float((trail.end_at - asked.at_s)[answered].mean()) + on_top_s),
         tokens / (until - since),
         100 * float(answered.sum() / counted.sum()),
     )
@@ -157,6 +158,11 @@ def closed_cell(card: EmulatedCard, streams: int, answers: int, *, prompt: int =
         "name": f"streams-{streams}",
         "valid": True,
         "asked_streams": streams,
+        "shape": {"type": "streams", "count": streams, "ramp_s": 0.0},
+        "requests": sums["answers"],
+        "achieved_rate_per_s": sums["answers"] / (now - since),
+        "window_s": [since, now],
+        "duration_s": now,
         "prompt_tokens_mean": float(prompt),
         "output_tokens_mean": sums["tokens"] / sums["answers"],
         "output_tokens_per_s": {"value": sums["tokens"] / (now - since)},
@@ -169,5 +175,8 @@ def _latency(values: list[float]) -> dict[str, Any]:
     ordered = np.sort(values) * 1000
     return {
         "mean": {"value": float(ordered.mean())},
-        "quantiles": {"p95": {"value": float(np.quantile(ordered, 0.95, method="inverted_cdf"))}},
+        "quantiles": {
+            name: {"value": float(np.quantile(ordered, share, method="inverted_cdf"))}
+            for name, share in {"p50": 0.5, "p95": 0.95}.items()
+        },
     }

@@ -25,17 +25,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._closed_form import mmc_wait_s
 from benchmarks._peers import Package, environment
 from benchmarks._stepped import PROMPT, Found, Stepped, closed_cell, jumped, requests, system_of_card
 from benchmarks.gateway_overhead import device, rounded
 from benchmarks.peers import ENVIRONMENTS
 from dreamseed_cli.costsim.queueing.arrivals import Asked
+from dreamseed_cli.costsim.queueing.bench_load import NO_QUEUE
 from dreamseed_cli.costsim.queueing.card import CardModel, card_of_profile
 from dreamseed_cli.costsim.queueing.card_fit import card_of_bench
-from dreamseed_cli.costsim.queueing.closed_form import mmc_wait_s
 from dreamseed_cli.costsim.queueing.path import Path as Way
 from dreamseed_cli.costsim.queueing.simulate import load_of, simulate, system_of
-from dreamseed_cli.costsim.queueing.validate import NO_QUEUE, validate_against_bench
+from dreamseed_cli.costsim.queueing.validate import validate_against_bench
 from dreamseed_cli.costsim.scenario import Scenario
 from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.plan.tables import shipped
@@ -216,12 +217,13 @@ def engine() -> dict[str, Any]:
             ),
             "times_faster_than_steps": (middle - began) / (end - middle),
         }
-    held_out = validate_against_bench(document, spreads=(0.0, 0.5))
+    held_out = validate_against_bench(document).held_out
     return {
         "loads": loads,
         "fitted_card": fitted.card.model_dump(),
         "bench_cells_held_out": [
-            {"cell": one.cell, "quantity": one.quantity, "error_percent": 100 * one.error} for one in held_out
+            {"cell": load.cell.name, "quantity": one.quantity, "error_percent": 100 * one.error}
+            for load, one in held_out
         ],
     }
 

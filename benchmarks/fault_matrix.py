@@ -18,8 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +53,8 @@ class Fault:
     """inject: does it. seen: how the supervisor's word for it looks. over: how it looks when it is over.
 
     module, supervision: how the stack is started for it. at_start: the fault is there from the start on.
-    retries: attempts of a caller whose gateway is gone (§H2's client makes 3).
+    retries: attempts of a caller whose gateway is gone (§H2's client makes 3). settle_s: how long the load
+    runs before it.
     """
 
     name: str
@@ -60,7 +67,7 @@ class Fault:
     retries: int = 0
     hang: bool = False
     gpu: bool = False
-    settle_s: float = 3.0
+    settle_s: float = 1.5
     means: str = ""
 
 
@@ -77,7 +84,7 @@ async def _freeze(stand: Stack) -> None:
 
 
 async def _slow(stand: Stack) -> None:
-    await stand.order("r0", fault="slow", factor=30.0)
+    await stand.order("r0", fault="slow", factor=15.0)
 
 
 async def _garbage(stand: Stack) -> None:
@@ -147,6 +154,10 @@ def _card(*states: str) -> Seen:
     return look
 
 
+def _never() -> None:
+    """Nothing has to be taken away for the fault to be over."""
+
+
 def _adopted(snapshot: StackSnapshot) -> bool:
     return any("Adopted" in note for note in snapshot.notes)
 
@@ -169,7 +180,7 @@ FAULTS = (
         _state("r0", "degraded"),
         hang=True,
         settle_s=15.0,
-        means="every step takes 30 times as long; noticed under load only, then avoided",
+        means="every step takes 15 times as long; noticed under load only, then avoided",
     ),
     Fault("engine_garbage", _garbage, away("r0"), hang=True, means="bytes that are no answer"),
     Fault("engine_refuses", _refuse, away("r0"), hang=True, means="503 to everything"),
@@ -198,7 +209,7 @@ FAULTS = (
         _cause("r0", "port_taken"),
         module=_serve_with("port_taken"),
         at_start=True,
-        means="another program has it for two seconds",
+        means="another program has it until that was noticed",
     ),
     Fault("gateway_crash", _gateway_crash, away("gateway"), retries=3, means="SIGKILL"),
     Fault(
@@ -254,16 +265,12 @@ async def _small_disk(folder: Path) -> AsyncIterator[None]:
         await asyncio.to_thread(subprocess.run, ["umount", "--lazy", str(folder / "s")], check=True)
 
 
-@asynccontextmanager
-async def _taken_port(folder: Path) -> AsyncIterator[None]:
-    """Another program has the port for two seconds."""
-    taken = socket.create_server(("127.0.0.1", 0))
-    (folder / "port").write_text(str(taken.getsockname()[1]))
-    asyncio.get_running_loop().call_later(2.0, taken.close)
-    try:
-        yield
-    finally:
-        taken.close()
+@contextmanager
+def _taken_port(folder: Path) -> Iterator[socket.socket]:
+    """Another program has the port until this is closed."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (folder / "port").write_text(str(taken.getsockname()[1]))
+        yield taken
 
 
 def _stack(folder: Path, fault: Fault) -> AbstractAsyncContextManager[Stack]:
@@ -282,12 +289,11 @@ async def case(fault: Fault, *, loaded: bool) -> dict[str, Any]:
         folder = Path(around.enter_context(tempfile.TemporaryDirectory(prefix="ds-fire-")))
         if fault.name == "disk_full":
             await around.enter_async_context(_small_disk(folder))
-        if fault.name == "port_taken":
-            await around.enter_async_context(_taken_port(folder))
+        eases = around.enter_context(_taken_port(folder)).close if fault.name == "port_taken" else _never
         began = time.monotonic()
         stand = await around.enter_async_context(_stack(folder, fault))
         # What is there from the start on is noticed before anybody can ask.
-        watching = asyncio.create_task(_times(stand, fault, began)) if fault.at_start else None
+        watching = asyncio.create_task(_times(stand, fault, began, eases)) if fault.at_start else None
         ready = _serving_anyhow if fault.at_start else all_ready
         snapshot = await stand.until(ready, _BOUND_S)
         callers = Callers(str(snapshot.gateway.address), CALLERS if loaded else 0, retries=fault.retries)
@@ -296,9 +302,9 @@ async def case(fault: Fault, *, loaded: bool) -> dict[str, Any]:
                 await asyncio.sleep(fault.settle_s if loaded else 0.5)
                 began = time.monotonic()
             await fault.inject(stand)
-            times = await (watching or _times(stand, fault, began))
+            times = await (watching or _times(stand, fault, began, eases))
             if loaded:
-                await asyncio.sleep(2.0)  # what was in the air at the end has its own end
+                await asyncio.sleep(1.0)  # what was in the air at the end has its own end
         told = await asyncio.to_thread(incidents, stand.state)
         code = await asyncio.to_thread(stand.end)
         return {
@@ -310,9 +316,11 @@ async def case(fault: Fault, *, loaded: bool) -> dict[str, Any]:
         }
 
 
-async def _times(stand: Stack, fault: Fault, began: float) -> dict[str, float]:
+async def _times(stand: Stack, fault: Fault, began: float, eases: Callable[[], None]) -> dict[str, float]:
+    """eases: called once the fault was noticed, so that it can be over."""
     await stand.until(fault.seen, _BOUND_S)
     detect_s = time.monotonic() - began
+    eases()
     await stand.until(fault.over, _BOUND_S)
     return {"detect_s": round(detect_s, 3), "recover_s": round(time.monotonic() - began, 3)}
 
@@ -321,13 +329,18 @@ def _serving_anyhow(snapshot: StackSnapshot) -> bool:
     return snapshot.gateway.state == "serving" and snapshot.ready >= 2
 
 
-def reached(fault: Fault, cell: dict[str, Any]) -> bool:
-    """Whether a cell is what it has to be."""
+def sound(cell: dict[str, Any]) -> bool:
+    """Whether nobody's request was lost or answered wrongly, and the end left nothing."""
     requests = cell["requests"] or {"lost": 0, "wrong": 0}
+    clean = cell["exit_code"] == 0 and cell["processes_left"] == 0
+    return bool(requests["lost"] == 0 and requests["wrong"] == 0 and clean)
+
+
+def reached(fault: Fault, cell: dict[str, Any]) -> bool:
+    """Whether a cell is what it has to be: sound, and noticed in time."""
     bound = AIMS["hang_detect_s"] if fault.hang else AIMS["crash_detect_s"]
     in_time = fault.at_start or fault.name == "supervisor_crash" or cell["detect_s"] <= bound
-    clean = cell["exit_code"] == 0 and cell["processes_left"] == 0
-    return bool(requests["lost"] == 0 and requests["wrong"] == 0 and in_time and clean)
+    return sound(cell) and bool(in_time)
 
 
 def table(cells: dict[str, dict[str, Any]]) -> str:
