@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint docs lock proto clean
 BIN := .venv/bin
-EXAMPLES := tests/e2e/test_documented_examples.py
+# A run of the tests starts a thousand programs: without bytecode each compiles the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
@@ -14,9 +15,8 @@ demo: setup ## Start the stack, ask the real model a question, stop again
 	@$(BIN)/dreamseed demo
 
 test: setup lint ## Run the linters and every test, on real servers
-	# Whole stacks need both cores to keep their times; the rest runs in two processes.
-	$(BIN)/python -m pytest tests/e2e --ignore $(EXAMPLES) --cov --cov-report= --cov-fail-under=0
-	$(BIN)/python -m pytest $(EXAMPLES) tests/unit tests/integration -n 2 --dist loadfile --cov --cov-append --cov-report=term:skip-covered
+	# One process begins with the whole stacks, one after another; the other with the unit tests.
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered
 
 lint: setup ## Check style, types and the directions between the rooms
 	$(BIN)/ruff check .
@@ -24,8 +24,9 @@ lint: setup ## Check style, types and the directions between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup ## Write docs/cli.md and docs/schemas/ from the program itself
+docs: setup ## Write docs/cli.md, docs/dreamseed.1 and docs/schemas/ from the program itself
 	$(BIN)/python scripts/generate_cli_reference.py
+	$(BIN)/python scripts/generate_man_page.py
 	$(BIN)/python scripts/generate_schemas.py
 
 proto: setup ## Generate the gRPC code from llm.proto

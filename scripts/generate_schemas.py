@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
+from _generated import write_or_check
 from pydantic import TypeAdapter
 
 from dreamseed_cli.bench.result import BenchResult
-from dreamseed_cli.costsim.data import CostSim
-
-SCHEMAS = Path(__file__).resolve().parent.parent / "docs" / "schemas"
+from dreamseed_cli.costsim.report.data import CostSim
 
 
 def schemas() -> dict[str, str]:
-    """Every published schema as it would be now, by its file's name."""
+    """Every published schema as it would be now, by its path."""
     return {
-        "bench.schema.json": _text(BenchResult.model_json_schema(), "A result of dreamseed bench"),
-        "cost-sim.schema.json": _text(
+        "docs/schemas/bench.schema.json": _text(
+            BenchResult.model_json_schema(), "A result of dreamseed bench"
+        ),
+        "docs/schemas/cost-sim.schema.json": _text(
             TypeAdapter(CostSim).json_schema(mode="serialization"), "The data of dreamseed cost-sim --json"
         ),
     }
@@ -33,18 +32,7 @@ def _text(schema: dict[str, Any], title: str) -> str:
 
 def main() -> int:
     """Write the schemas, or compare them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    check, stale = parser.parse_args().check, []
-    for name, text in schemas().items():
-        path = SCHEMAS / name
-        if check:
-            stale += [] if path.exists() and path.read_text(encoding="utf-8") == text else [name]
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    print(f"stale, run make docs: {', '.join(stale)}" if stale else "docs/schemas is current")
-    return int(bool(stale))
+    return write_or_check(__doc__, schemas)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 3; }
 
+NO_CLUSTER=/etc/postgresql-common/createcluster.d/dreamseed-setup.conf
 # Outside a package mirror that has it, PyTorch's CPU build comes from PyTorch's own index.
 PYTORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 
@@ -37,6 +38,15 @@ missing_packages() {
   command -v cc >/dev/null || command -v gcc >/dev/null || echo gcc libc6-dev
   # The tests look at reports in a real browser.
   command -v chromium >/dev/null || echo chromium
+  # The tests read what `deploy` renders with the tools it is for.
+  command -v prometheus >/dev/null || echo prometheus
+  command -v systemd-analyze >/dev/null || echo systemd
+  [ -x /usr/sbin/nft ] || echo nftables
+  # The tests read the man page with it.
+  command -v groff >/dev/null || echo groff-base
+  [ -x /usr/sbin/logrotate ] || echo logrotate
+  # Backups are tried on PostgreSQL 15 too, beside the embedded one.
+  [ -x /usr/lib/postgresql/15/bin/postgres ] || echo postgresql-15
   # vLLM's CPU build links against it and does not bring it.
   [ "$ENGINE" != cpu ] || ldconfig -p | grep -q 'libnuma\.so\.1' || echo libnuma1
 }
@@ -52,8 +62,22 @@ setup: Install them as root, then run make again:
   command -v apt-get >/dev/null || die "no apt-get here; install what these Debian packages hold: $packages"
   say "installing Debian packages: $packages"
   "${root[@]}" apt-get update -qq
+  # Of PostgreSQL only the programs are wanted: its package would make and start a server of its own.
+  [[ $packages != *postgresql* ]] || "${root[@]}" install -D -m 644 /dev/stdin "$NO_CLUSTER" <<<'create_main_cluster = off'
   # shellcheck disable=SC2086  # one word a package
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages >/dev/null
+  "${root[@]}" rm -f "$NO_CLUSTER"
+}
+
+# apcupsd and NUT exclude each other, and would run as services: the tests start their programs from here.
+unpack_ups_daemons() {
+  local folder=$PWD/.venv/debian
+  mkdir -p "$folder/packages"
+  (cd "$folder/packages" && apt-get -qq download \
+    apcupsd libusb-0.1-4 libwrap0 nut-server nut-client libupsclient6 2>/dev/null) || return
+  local package
+  for package in "$folder"/packages/*.deb; do dpkg -x "$package" "$folder"; done
+  rm -r "$folder/packages"
 }
 
 pip_install() { .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-deps "$@"; }
@@ -86,5 +110,6 @@ say "installing the locked Python packages for the $ENGINE engine into .venv (3.
 "$PYTHON_FOUND" -m venv --clear .venv
 install_locked "$LOCK" || die "the Python packages could not be installed (pip's reason is above)"
 pip_install --no-build-isolation --editable .
+unpack_ups_daemons || say "apcupsd and NUT could not be downloaded (apt-get update?): their tests will fail"
 echo "$WANTED" >"$STAMP"
 say "done"
