@@ -6,13 +6,66 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import real_services
+import structlog
+from hypothesis import is_hypothesis_test
+from untraced import children_untraced
+from xdist.scheduler import LoadScopeScheduling
 
 # Whoever runs the tests in the background may have SIGINT ignored, which every child would inherit: a
 # command could then not be ended with Ctrl-C, which is what some tests do.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_ORDER = (
+    # Their bounds are the tightest: beside unit tests, which take one core.
+    "tests/e2e/test_fault_matrix.py",
+    "tests/e2e/test_soak.py",
+    "tests/unit/",
+    "tests/e2e/test_documented_examples.py",
+    "tests/integration/",
+    "",
+)
+_LAST = "tests/e2e/test_ups_shutdown.py"
+"""It ends the vLLM that other tests share."""
+_LIGHT = "test_documented_examples.py"
+"""Its stack only stands there."""
+
+
+class StacksApart(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Tests run in two processes (`make test`). Those that start whole stacks are all in one of them, one
+    after another: two stacks at once starve each other on two cores. The rest goes by file, as its fixtures
+    do.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "stacks" if file.startswith("tests/e2e/") and not file.endswith(_LIGHT) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> StacksApart:
+    """xdist's own groups would say the same, but do not work with this pytest."""
+    return StacksApart(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In their order; and what is shown by hundreds of examples is not traced: that would take twice the
+    time, and the lines it reaches are those of the other tests. Long simulations say so themselves
+    (`no_cover`).
+    """
+    items.sort(key=lambda item: _turn(item.nodeid))
+    for item in items:
+        if is_hypothesis_test(getattr(item, "obj", None)):
+            item.add_marker("no_cover")
+
+
+def _turn(nodeid: str) -> int:
+    if nodeid.startswith(_LAST):
+        return len(_ORDER)
+    return next(turn for turn, at in enumerate(_ORDER) if nodeid.startswith(at))
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -27,13 +80,39 @@ def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DREAMSEED_STATE_DIR", str(tmp_path / "state"))
 
 
+@pytest.fixture(autouse=True)
+def _own_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that is run in here writes its log to what the test has for stderr, which is closed
+    afterwards: no logger keeps it for the tests after this one.
+    """
+    before, configure = structlog.get_config(), structlog.configure
+
+    def without_memory(**chosen: Any) -> None:
+        configure(**chosen | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", without_memory)
+    yield
+    configure(**before)
+
+
+@pytest.fixture(scope="module")
+def untraced_children() -> Iterator[None]:
+    """Programs that the module starts are not traced: where they take most of its time, and other tests
+    reach their lines as well.
+    """
+    with children_untraced():
+        yield
+
+
+@pytest.fixture
+def untraced(no_cover: None, untraced_children: None) -> None:
+    """Nor is the test itself: for load on whole stacks."""
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[real_services.RunningPostgres]:
     """One PostgreSQL for all tests that leave it running; those that break it start their own."""
-    with (
-        tempfile.TemporaryDirectory(prefix="ds-pg-") as folder,
-        real_services.postgres(Path(folder)) as server,
-    ):
+    with real_services.own_postgres() as server:
         yield server
 
 

@@ -10,14 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from control_socket import snapshot_of
+from untraced import children_untraced
 
+from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.profile.load import load_profile
+from dreamseed_cli.supervisor.snapshot import StackSnapshot
 
 DREAMSEED = (sys.executable, "-m", "dreamseed_cli")
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,15 +40,24 @@ class Stack:
 
     def run(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """One command against this stack."""
-        environment = {**os.environ, "DREAMSEED_STATE_DIR": str(self.state_dir), "NO_COLOR": "1"}
         return subprocess.run(
             [*DREAMSEED, *arguments],
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            env=environment,
+            env=self._environment(),
             check=False,
         )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """One command against this stack that does not end by itself."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [*DREAMSEED, *arguments], stdout=pipe, stderr=pipe, text=True, env=self._environment()
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "DREAMSEED_STATE_DIR": str(self.state_dir), "NO_COLOR": "1"}
 
     def json(self, *arguments: str) -> dict[str, Any]:
         """The data of a command that must succeed."""
@@ -58,15 +71,17 @@ class Stack:
         self.process.kill()
         self.process.wait()
 
+    def snapshot(self) -> StackSnapshot | None:
+        """What the supervisor says; None while it does not answer."""
+        return snapshot_of(StateDir(self.state_dir))
+
     def ready(self) -> bool:
         """Whether the gateway serves, and every replica and every service that is not off is ready."""
-        done = self.run("status", "--json")
-        if done.returncode != 0:
+        now = self.snapshot()
+        if now is None or not now.replicas:
             return False
-        data = json.loads(done.stdout)["data"]
-        states = {part["state"] for part in (*data["replicas"], *data["services"])}
-        serving = data["gateway"]["state"] == "serving"
-        return serving and bool(data["replicas"]) and states <= {"ready", "off", "outbox"}
+        ready = all(replica.state == "ready" for replica in now.replicas)
+        return now.gateway.state == "serving" and ready and not any(one.away for one in now.services)
 
 
 SERVICES_OFF = """
@@ -110,7 +125,7 @@ def serving(profile: Path, state_dir: Path, *, ready_within_s: float) -> Iterato
         while not stack.ready():
             assert process.poll() is None, Path(log.name).read_text()
             assert time.monotonic() < deadline, Path(log.name).read_text()
-            time.sleep(0.5)
+            time.sleep(0.1)
         yield stack
         process = stack.process
         if process.returncode is None:
@@ -127,19 +142,26 @@ def serving(profile: Path, state_dir: Path, *, ready_within_s: float) -> Iterato
 
 @pytest.fixture(scope="session")
 def vllm_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The `laptop` profile with the real vLLM: a minute to start, so there is one for all tests."""
+    """The `laptop` profile with the real vLLM: a minute to start, so there is one for all tests, untraced.
+    `test_ups_shutdown.py` comes last and shuts it down.
+    """
     folder = tmp_path_factory.mktemp("vllm")
-    yield from serving(own_copy("laptop", folder, services=True), folder / "state", ready_within_s=400)
+    profile = own_copy("laptop", folder, services=True)
+    with ExitStack() as around:
+        with children_untraced():
+            stack = contextmanager(serving)(profile, folder / "state", ready_within_s=400)
+            running = around.enter_context(stack)
+        yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def emulated_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The `emulated-rtx5090x3` profile without services, for tests that change nothing in it."""
     folder = tmp_path_factory.mktemp("emulated")
     yield from serving(own_copy("emulated-rtx5090x3", folder), folder / "state", ready_within_s=60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def full_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The same with a PostgreSQL and a Valkey cluster of its own, all of them ready."""
     folder = tmp_path_factory.mktemp("full")

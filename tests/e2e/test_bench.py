@@ -24,7 +24,7 @@ def _run_folder(out: Path) -> Path:
 
 def test_a_run_is_measured_written_and_comparable(emulated_stack: Stack, tmp_path: Path) -> None:
     """Every figure is called simulated, answers have their forced length, and a run compares with itself."""
-    done = _bench(emulated_stack, tmp_path / "a", "--suite", "batching", "--duration", "2", "--json")
+    done = _bench(emulated_stack, tmp_path / "a", "--suite", "batching", "--duration", "1", "--json")
     document = json.loads(done.stdout)
     data = document["data"]
     # A busy machine may make a run INVALID: then it says so, and everything else holds just as well.

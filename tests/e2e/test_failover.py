@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
+import pytest
 
 from benchmarks._fire import all_ready, away, incidents, stack
 from dreamseed_cli.gateway.proto import GENERATE
@@ -16,6 +17,7 @@ from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateRespons
 from dreamseed_cli.profile.load import load_profile
 from dreamseed_cli.supervisor.snapshot import StackSnapshot
 
+pytestmark = pytest.mark.usefixtures("untraced_children")
 _BOUND_S = 60.0
 # The hooks stand for `gcloud compute instances start|stop`: they start and stop the engine elsewhere.
 _START = """

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from benchmarks.fault_matrix import FAULTS, Fault, case, reached
+from benchmarks.fault_matrix import FAULTS, Fault, case, sound
+from benchmarks.soak import QUICK
+
+pytestmark = pytest.mark.usefixtures("untraced")
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_a_fault_under_load_loses_no_request(fault: Fault) -> None:
-    """It is noticed within its bound, kept as an incident, and over as it should be. Every request that had
-    not streamed is answered, none ends as complete with tokens missing, no process is left.
+    """It is noticed, kept as an incident, and over as it should be. Every request that had not streamed is
+    answered, none ends as complete with tokens missing, no process is left. How soon: in the benchmark.
     """
-    cell = asyncio.run(case(fault, loaded=True))
-    assert reached(fault, cell), cell
+    # That hangs are noticed with the default settings, too, one of them shows.
+    quick = replace(fault, supervision=QUICK) if fault.name == "engine_frozen" else fault
+    cell = asyncio.run(case(quick, loaded=True))
+    assert sound(cell), cell
     assert cell["requests"]["answered"] > 20, cell
     # A full disk has no room for what happened on it.
     assert cell["incidents"] or fault.name == "disk_full", cell
@@ -24,6 +30,6 @@ def test_a_fault_under_load_loses_no_request(fault: Fault) -> None:
 def test_an_idle_engine_that_hangs_is_found_by_its_canary() -> None:
     """Nobody asks it anything, and its /health says 200."""
     (hang,) = (fault for fault in FAULTS if fault.name == "engine_hang")
-    cell = asyncio.run(case(hang, loaded=False))
-    assert reached(hang, cell), cell
+    cell = asyncio.run(case(replace(hang, supervision=QUICK), loaded=False))
+    assert sound(cell), cell
     assert cell["incidents"] == ["r0: canary_failed: recovered"]

@@ -1,5 +1,5 @@
 """The whole request path of §A2 as a paying user sees it: TLS, keys and tiers, the cache, events, the HTTP
-front; on the real PostgreSQL, a real Valkey cluster, brokers that speak Kafka's protocol.
+front; on the real PostgreSQL, a real Valkey cluster, and librdkafka's mock brokers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,8 +19,10 @@ import openai
 import pytest
 from api_harness import front_process
 from confluent_kafka import Consumer
+from cryptography.x509 import load_pem_x509_certificate
 from grpc import StatusCode
 from real_services import MockKafka
+from security_harness import served_serial
 
 from dreamseed_cli.gateway.proto.llm_pb2 import PREMIUM, STANDARD, GenerateRequest, GenerateResponse
 
@@ -67,6 +70,8 @@ class Paid:
     keys: dict[str, str]
     front: str
     kafka: MockKafka
+    profile: Path
+    certs: Path
 
     @contextmanager
     def method(self, name: str) -> Iterator[Any]:
@@ -106,7 +111,8 @@ def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paid]:
             "GATEWAY_TOKEN": token,
         }
         with front_process(environment, folder / "front.log") as (_, front):
-            yield Paid(stack, address, token, (certs / "ca.crt").read_bytes(), keys, front, kafka)
+            ca = (certs / "ca.crt").read_bytes()
+            yield Paid(stack, address, token, ca, keys, front, kafka, profile, certs)
     kafka.close()
 
 
@@ -131,6 +137,23 @@ def _ask(paid: Paid, token: str | None, **fields: Any) -> GenerateResponse:
 def test_a_paying_user_gets_premium_and_a_free_one_what_its_tier_allows(paid: Paid) -> None:
     """The key says who it is, the tier bounds the priority, and the answer says what was granted."""
     assert _ask(paid, paid.keys["ann"]).granted_priority == PREMIUM
+    assert _ask(paid, paid.keys["bob"]).granted_priority == STANDARD
+
+
+def test_where_the_profile_says_so_a_priority_above_the_tier_is_refused(paid: Paid) -> None:
+    """`above_tier = "refuse"`: PERMISSION_DENIED, from a reload on; what the tier allows is answered."""
+    profile = paid.profile.read_text()
+    paid.profile.write_text(profile + '[gateway.accounts]\nabove_tier = "refuse"\n')
+    try:
+        paid.stack.json("reload")
+        with pytest.raises(grpc.RpcError) as caught:
+            _ask(paid, paid.keys["bob"])
+        assert _ask(paid, paid.keys["bob"], priority=STANDARD).granted_priority == STANDARD
+        assert _ask(paid, paid.keys["ann"]).granted_priority == PREMIUM
+    finally:
+        paid.profile.write_text(profile)
+        paid.stack.json("reload")
+    assert caught.value.code() is StatusCode.PERMISSION_DENIED
     assert _ask(paid, paid.keys["bob"]).granted_priority == STANDARD
 
 
@@ -169,6 +192,21 @@ def test_plaintext_gets_nothing_from_a_tls_gateway(paid: Paid) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             generate(b"", timeout=10)
     assert caught.value.code() is StatusCode.UNAVAILABLE
+
+
+def test_a_renewed_certificate_is_what_the_next_connection_sees(paid: Paid) -> None:
+    """`certs create --renew` under the running stack: no restart, and the clients' CA file still does."""
+    port = int(paid.address.rpartition(":")[2])
+    before = served_serial(port)
+    _run("certs", "create", "--renew", "--dir", str(paid.certs))
+    renewed = load_pem_x509_certificate((paid.certs / "server.crt").read_bytes()).serial_number
+    deadline = time.monotonic() + _BOUND_S
+    while (served := served_serial(port)) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert served == renewed
+    assert _ask(paid, paid.keys["ann"]).text
+    assert [model.id for model in paid.openai("ann").models.list()] == ["test-model"]
 
 
 def test_the_openai_client_gets_answers_through_the_front(paid: Paid) -> None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,10 +20,13 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+from control_socket import snapshot_of
 
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.processes import ProcessIdentity
 from dreamseed_cli.gateway.proto import GENERATE, llm_pb2
+from dreamseed_cli.supervisor.control import drain, fetch_snapshot
+from dreamseed_cli.supervisor.snapshot import StackSnapshot
 from dreamseed_cli.supervisor.state import ChildRecord, read_children, write_children
 
 _BOUND_S = 60.0
@@ -91,16 +95,24 @@ class Serve:
             self._argv(*arguments), capture_output=True, text=True, timeout=_BOUND_S, check=False
         )
 
-    def status(self) -> dict[str, Any]:
-        """The data of `dreamseed status --json`; empty while nothing answers."""
-        envelope = json.loads(self.run("status", "--json").stdout)
-        return dict(envelope["data"] or {})
+    def status(self) -> StackSnapshot:
+        """What the supervisor says; it must answer."""
+        return fetch_snapshot(self.state)
 
     def states(self) -> list[str]:
-        return [replica["state"] for replica in self.status().get("replicas", [])]
+        """Those of the replicas; none while nothing answers."""
+        now = snapshot_of(self.state)
+        return [replica.state for replica in now.replicas] if now else []
+
+    def address(self) -> str:
+        """Where the gateway listens."""
+        return str(self.status().gateway.address)
 
     def await_states(self, *wanted: str) -> None:
+        """Those of the replicas; where they are ready the gateway serves, too."""
         until(lambda: self.states() == list(wanted))
+        if set(wanted) == {"ready"}:
+            until(lambda: self.status().gateway.state == "serving")
         self.remember()
 
     def remember(self) -> None:
@@ -154,11 +166,27 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     made.cleanup()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """One stack of two replicas for the tests that leave it as whole as it was."""
+    made = Serve(tmp_path_factory.mktemp("shared"))
+    made.start(made.profile())
+    yield made
+    made.cleanup()
+
+
+@pytest.fixture
+def pair(shared: Serve) -> Serve:
+    """The shared stack, both replicas ready."""
+    shared.await_states("ready", "ready")
+    return shared
+
+
 def test_from_start_to_stop_nothing_is_left(serve: Serve) -> None:
     """Start, ready, status, stop: exit code 0, one JSON document on stdout, no process and no socket left."""
     process = serve.start(serve.profile(), "--json")
     serve.await_states("ready", "ready")
-    status = serve.status()
+    status = json.loads(serve.run("status", "--json").stdout)["data"]
     assert status["provenance"] == "simulated"
     assert status["profile"] == "emulated-test"
     assert status["pid"] == process.pid
@@ -183,24 +211,25 @@ def test_from_start_to_stop_nothing_is_left(serve: Serve) -> None:
     assert serve.run("status").returncode == 3
 
 
-def test_an_answer_comes_through(serve: Serve) -> None:
+def _finished(serve: Serve) -> int:
+    return sum(replica.finished for replica in serve.status().replicas)
+
+
+def test_an_answer_comes_through(pair: Serve) -> None:
     """A call to the gateway is answered by a replica and counted in the status."""
-    serve.start(serve.profile())
-    serve.await_states("ready", "ready")
-    answer = _generate(serve.status()["gateway"]["address"])(timeout=30)
+    before = _finished(pair)
+    answer = _generate(pair.address())(timeout=30)
     assert answer.tokens_generated == 5
-    until(lambda: sum(replica["finished"] for replica in serve.status()["replicas"]) == 1)
+    until(lambda: _finished(pair) == before + 1)
 
 
-def test_a_second_serve_is_refused(serve: Serve) -> None:
+def test_a_second_serve_is_refused(pair: Serve) -> None:
     """It names the pid, the profile and the remedy, and the first one goes on."""
-    first = serve.start(serve.profile(replicas=1))
-    serve.await_states("ready")
-    second = serve.run("serve", "--profile", str(serve.profile(replicas=1)))
+    second = pair.run("serve", "--profile", str(pair.profile()))
     assert second.returncode == 2
-    for word in (str(first.pid), "emulated-test", "dreamseed stop"):
+    for word in (str(pair.started[0].pid), "emulated-test", "dreamseed stop"):
         assert word in " ".join(second.stderr.split())
-    assert serve.states() == ["ready"]
+    assert pair.states() == ["ready", "ready"]
 
 
 def test_after_a_kill_the_next_serve_adopts_its_own_and_spares_a_stranger(serve: Serve) -> None:
@@ -223,7 +252,7 @@ def test_after_a_kill_the_next_serve_adopts_its_own_and_spares_a_stranger(serve:
         serve.start(profile)
         serve.await_states("ready")
         assert all(orphan.alive() for orphan in orphans)
-        assert "Adopted" in serve.status()["notes"][0]
+        assert "Adopted" in serve.status().notes[0]
         assert stranger.poll() is None
         stranger.kill()
 
@@ -253,63 +282,118 @@ def test_engines_that_cannot_start_end_the_stack_with_their_own_words(serve: Ser
     assert serve.run("status").returncode == 3
 
 
-def test_a_crashed_replica_comes_back_and_the_others_go_on(serve: Serve) -> None:
+def test_a_crashed_replica_comes_back_and_the_others_go_on(pair: Serve) -> None:
     """Status tells why while it is away, the gateway answers from the other one, and the incident is kept."""
-    serve.start(serve.profile())
-    serve.await_states("ready", "ready")
-    before = serve.status()["replicas"][0]["pid"]
-    fault(serve.state.socket("r0"), "crash")
-    assert _generate(serve.status()["gateway"]["address"])(timeout=30).tokens_generated == 5
-    until(lambda: serve.status()["replicas"][0]["restarts"] == 1)
-    serve.await_states("ready", "ready")
-    after = serve.status()["replicas"][0]
-    assert after["restarts"] == 1
-    assert after["pid"] not in {None, before}
-    (incident,) = json.loads(serve.run("incidents", "--json").stdout)["data"]["incidents"]
-    assert (incident["subject"], incident["cause"], incident["outcome"]) == ("r0", "exited", "recovered")
+    before = pair.status().replicas[0]
+    fault(pair.state.socket("r0"), "crash")
+    assert _generate(pair.address())(timeout=30).tokens_generated == 5
+    until(lambda: pair.status().replicas[0].restarts == before.restarts + 1)
+    pair.await_states("ready", "ready")
+    after = pair.status().replicas[0]
+    assert after.restarts == before.restarts + 1
+    assert after.pid not in {None, before.pid}
+    told = json.loads(pair.run("incidents", "--json").stdout)["data"]["incidents"]
+    (incident,) = (one for one in told if one["subject"] == "r0")
+    assert (incident["cause"], incident["outcome"]) == ("exited", "recovered")
     assert incident["provenance"] == "simulated"
 
 
-def test_a_dead_gateway_comes_back_where_it_was(serve: Serve) -> None:
+def test_a_dead_gateway_comes_back_where_it_was(pair: Serve) -> None:
     """On the same port, although the profile left the choice to the system; the engines never noticed."""
-    serve.start(serve.profile(replicas=1))
-    serve.await_states("ready")
-    before = serve.status()
-    os.kill(before["gateway"]["pid"], signal.SIGKILL)
-    until(lambda: serve.status()["gateway"]["pid"] not in {None, before["gateway"]["pid"]})
-    until(lambda: serve.status()["gateway"]["state"] == "serving")
-    serve.remember()
-    after = serve.status()
-    assert after["gateway"]["address"] == before["gateway"]["address"]
-    assert after["replicas"][0]["pid"] == before["replicas"][0]["pid"]
-    assert _generate(after["gateway"]["address"])(timeout=30).tokens_generated == 5
+    before = pair.status()
+    assert before.gateway.pid
+    os.kill(before.gateway.pid, signal.SIGKILL)
+    until(lambda: pair.status().gateway.pid not in {None, before.gateway.pid})
+    until(lambda: pair.status().gateway.state == "serving")
+    pair.remember()
+    after = pair.status()
+    assert after.gateway.address == before.gateway.address
+    assert [one.pid for one in after.replicas] == [one.pid for one in before.replicas]
+    assert _generate(pair.address())(timeout=30).tokens_generated == 5
 
 
-def test_a_rolling_restart_restarts_each_once(serve: Serve) -> None:
+def test_a_rolling_restart_restarts_each_once(pair: Serve) -> None:
     """One after another, with the gateway serving all the time; an unknown replica is named."""
-    serve.start(serve.profile())
-    serve.await_states("ready", "ready")
-    done = serve.run("restart", "--json")
+    before = [replica.restarts for replica in pair.status().replicas]
+    done = pair.run("restart", "--json")
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["data"]["done"] == ["r0", "r1"]
-    serve.remember()
-    assert [replica["restarts"] for replica in serve.status()["replicas"]] == [1, 1]
-    assert serve.states() == ["ready", "ready"]
-    one = serve.run("restart", "--replica", "r1")
+    pair.remember()
+    assert [replica.restarts for replica in pair.status().replicas] == [count + 1 for count in before]
+    assert pair.states() == ["ready", "ready"]
+    one = pair.run("restart", "--replica", "r1")
     assert one.returncode == 0
     assert "Restarted r1 in" in one.stdout
-    serve.remember()
-    unknown = serve.run("restart", "--replica", "r7")
+    pair.remember()
+    unknown = pair.run("restart", "--replica", "r7")
     assert unknown.returncode == 2
     assert "There are: r0, r1" in " ".join(unknown.stderr.split())
+
+
+def test_a_drained_replica_gets_nothing_until_it_is_taken_back(pair: Serve) -> None:
+    """The other answers meanwhile; `status` and its count say so. Its process is the same all the time."""
+    ask = _generate(pair.address())
+    drain(pair.state, "r0", drained=True)
+    until(lambda: _taking(pair.state) == {"r0": False, "r1": True})
+    before = pair.status()
+    for _ in range(6):
+        ask(timeout=30)
+    aside = pair.status()
+    assert ([one.word for one in aside.replicas], aside.ready) == (["drained", "ready"], 1)
+    # What the supervisor has of the gateway's counts may be a second old.
+    until(lambda: pair.status().replicas[1].finished >= before.replicas[1].finished + 6)
+    drain(pair.state, "r0", drained=False)
+    until(lambda: _taking(pair.state) == {"r0": True, "r1": True})
+    assert [one.pid for one in pair.status().replicas] == [one.pid for one in before.replicas]
+
+
+def test_top_drains_an_engine_and_takes_it_back(pair: Serve) -> None:
+    """By its keys on a terminal: d twice, once to take it back, q to end."""
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        pair._argv("top"),
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "24"},
+        text=True,
+    )
+    pair.started.append(process)
+    os.close(inside)
+    seen = bytearray()
+    # Somebody has to read all the time: a full terminal would stop the program.
+    reader = threading.Thread(target=_read_all, args=(terminal, seen), daemon=True)
+    reader.start()
+    until(lambda: b"q quit" in seen)
+    os.write(terminal, b"d")
+    until(lambda: b"Press d again" in seen)
+    assert not pair.status().replicas[0].drained
+    os.write(terminal, b"d")
+    until(lambda: [one.word for one in pair.status().replicas] == ["drained", "ready"])
+    until(lambda: b"gets nothing new" in seen)
+    until(lambda: b"drained" in seen)
+    os.write(terminal, b"d")
+    until(lambda: [one.word for one in pair.status().replicas] == ["ready", "ready"])
+    os.write(terminal, b"q")
+    assert process.wait(_BOUND_S) == 0
+    reader.join(_BOUND_S)
+    os.close(terminal)
+
+
+def _read_all(terminal: int, into: bytearray) -> None:
+    with suppress(OSError):  # the terminal's end
+        while data := os.read(terminal, 65536):
+            into += data
 
 
 def test_requests_wait_for_the_only_replica(serve: Serve) -> None:
     """It is expected back: a call that has so much time is answered then, not refused at once."""
     serve.start(serve.profile(replicas=1))
     serve.await_states("ready")
-    address = serve.status()["gateway"]["address"]
-    os.kill(serve.status()["replicas"][0]["pid"], signal.SIGKILL)
+    address = serve.address()
+    pid = serve.status().replicas[0].pid
+    assert pid
+    os.kill(pid, signal.SIGKILL)
     until(lambda: serve.states() != ["ready"])
     assert _generate(address)(timeout=30).tokens_generated == 5
     serve.await_states("ready")
@@ -329,12 +413,12 @@ def test_a_second_ctrl_c_does_not_wait_for_running_calls(serve: Serve) -> None:
     """With a call that never ends and a drain of an hour, the second Ctrl-C ends it all the same."""
     process = serve.start(serve.profile(replicas=1, drain_timeout_s=3600.0))
     serve.await_states("ready")
-    call = _generate(serve.status()["gateway"]["address"], max_tokens=900)
+    call = _generate(serve.address(), max_tokens=900)
     fault(serve.state.socket("r0"), "hang")
     pending = call.future(timeout=300)  # type: ignore[attr-defined]
-    until(lambda: serve.status()["replicas"][0]["running"] == 1)
+    until(lambda: serve.status().replicas[0].running == 1)
     process.send_signal(signal.SIGINT)
-    until(lambda: serve.status()["gateway"]["state"] == "draining")
+    until(lambda: serve.status().gateway.state == "draining")
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=_BOUND_S)
@@ -384,20 +468,18 @@ def test_when_nothing_runs(serve: Serve) -> None:
     assert serve.run("logs").returncode == 3
 
 
-def test_logs_show_each_process(serve: Serve) -> None:
+def test_logs_show_each_process(pair: Serve) -> None:
     """All logs with the name before each line, or one; --follow goes on with new lines."""
-    serve.start(serve.profile(replicas=1))
-    serve.await_states("ready")
-    names = {line["name"] for line in json.loads(serve.run("logs", "--json").stdout)["data"]["lines"]}
-    assert names == {"supervisor", "gateway", "r0"}
-    assert "simulated" in serve.run("logs", "r0", "--lines", "20").stdout
+    names = {line["name"] for line in json.loads(pair.run("logs", "--json").stdout)["data"]["lines"]}
+    assert names == {"supervisor", "gateway", "r0", "r1"}
+    assert "simulated" in pair.run("logs", "r0", "--lines", "20").stdout
     following = subprocess.Popen(
-        serve._argv("logs", "r0", "--lines", "1", "--follow"), stdout=subprocess.PIPE, text=True
+        pair._argv("logs", "r0", "--lines", "1", "--follow"), stdout=subprocess.PIPE, text=True
     )
-    serve.started.append(following)
+    pair.started.append(following)
     assert following.stdout
     assert following.stdout.readline()
-    with serve.state.log("r0").open("a") as log:
+    with pair.state.log("r0").open("a") as log:
         log.write("a new line\n")
     assert following.stdout.readline() == "a new line\n"
     following.send_signal(signal.SIGINT)
@@ -429,6 +511,20 @@ def test_the_live_view_on_a_terminal(serve: Serve) -> None:
     for word in ("SIMULATED", "test-model", "r0", "r1", "starting", "KV", "stopped"):
         assert word in picture
     assert serve.alive() == []
+
+
+def _taking(state: StateDir) -> dict[str, bool]:
+    """Which replicas the gateway sends requests to."""
+
+    async def ask() -> dict[str, bool]:
+        connector = aiohttp.UnixConnector(str(state.socket("gateway-admin")))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get("http://gateway/stats") as response,
+        ):
+            return {one["name"]: one["ready"] for one in (await response.json())["replicas"]}
+
+    return asyncio.run(ask())
 
 
 def _generate(address: str, max_tokens: int = 5) -> Callable[..., Any]:

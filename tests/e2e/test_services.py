@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -21,6 +21,7 @@ from real_services import MockKafka
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.database.migrate import migrate, schema_state
 from dreamseed_cli.supervisor.service_plan import embedded_postgres
+from dreamseed_cli.supervisor.snapshot import ServiceSnapshot
 from dreamseed_cli.supervisor.state import read_children
 
 if TYPE_CHECKING:
@@ -79,21 +80,29 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def _services(stack: Stack) -> dict[str, dict[str, Any]]:
-    return {service["name"]: service for service in stack.json("status")["services"]}
+def _services(stack: Stack) -> dict[str, ServiceSnapshot]:
+    now = stack.snapshot()
+    assert now is not None
+    return {service.name: service for service in now.services}
 
 
 def _dsn(state_dir: Path) -> str:
     return embedded_postgres(StateDir(state_dir)).dsn()
 
 
+def _pid(stack: Stack, service: str) -> int:
+    pid = _services(stack)[service].pid
+    assert pid
+    return pid
+
+
 def _kill(stack: Stack, service: str, signum: signal.Signals) -> None:
-    os.kill(_services(stack)[service]["pid"], signum)
+    os.kill(_pid(stack, service), signum)
 
 
-def _is_back(stack: Stack, name: str, than: int) -> bool:
+def _is_back(stack: Stack, name: str, than: int | None) -> bool:
     service = _services(stack)[name]
-    return bool(service["state"] == "ready" and service["pid"] not in {None, than})
+    return service.state == "ready" and service.pid not in {None, than}
 
 
 def _answers(stack: Stack) -> bool:
@@ -103,7 +112,7 @@ def _answers(stack: Stack) -> bool:
 def test_everything_embedded_is_there(full_stack: Stack) -> None:
     """PostgreSQL with its schema, three Valkey nodes that are one cluster, and what Kafka is here."""
     services = _services(full_stack)
-    assert [(name, service["state"]) for name, service in services.items()] == [
+    assert [(name, service.state) for name, service in services.items()] == [
         ("postgres", "ready"),
         ("valkey-0", "ready"),
         ("valkey-1", "ready"),
@@ -120,12 +129,12 @@ def test_everything_embedded_is_there(full_stack: Stack) -> None:
 def test_the_password_is_in_no_command_and_no_log(full_stack: Stack) -> None:
     """It is in a file of its owner, and in the nodes' own configuration."""
     password = (full_stack.state_dir / "valkey" / "password").read_text().strip()
-    host, port = _services(full_stack)["valkey-0"]["endpoint"].split(":")
+    host, port = _services(full_stack)["valkey-0"].endpoint.split(":")
     with redis.cluster.RedisCluster(host=host, port=int(port), password=password) as client:
         assert client.set("key", "value")
     for service in _services(full_stack).values():
-        if service["pid"]:
-            assert password not in Path(f"/proc/{service['pid']}/cmdline").read_text()
+        if service.pid:
+            assert password not in Path(f"/proc/{service.pid}/cmdline").read_text()
     for file in (full_stack.state_dir / "logs").iterdir():
         assert password not in file.read_text(errors="replace")
     assert password not in (full_stack.state_dir / "gateway.json").read_text()
@@ -133,21 +142,21 @@ def test_the_password_is_in_no_command_and_no_log(full_stack: Stack) -> None:
 
 def test_killed_services_come_back_and_generation_goes_on(full_stack: Stack) -> None:
     """PostgreSQL and a Valkey node, kill -9 at once; status says what is missing meanwhile."""
-    before = {name: service["pid"] for name, service in _services(full_stack).items()}
+    before = {name: service.pid for name, service in _services(full_stack).items()}
     for name in ("postgres", "valkey-1"):
         _kill(full_stack, name, signal.SIGKILL)
-    _until(lambda: "killed by signal 9" in full_stack.run("status").stdout)
+    _until(lambda: any("killed by signal 9" in service.detail for service in _services(full_stack).values()))
     assert _answers(full_stack)
     _until(lambda: all(_is_back(full_stack, name, before[name]) for name in ("postgres", "valkey-1")))
     after = _services(full_stack)
-    assert [after[name]["pid"] == before[name] for name in ("valkey-0", "valkey-2")] == [True, True]
-    assert after["postgres"]["restarts"] >= 1
+    assert [after[name].pid == before[name] for name in ("valkey-0", "valkey-2")] == [True, True]
+    assert after["postgres"].restarts >= 1
     assert schema_state(_dsn(full_stack.state_dir)).up_to_date
 
 
 def test_a_paused_service_is_replaced(full_stack: Stack) -> None:
     """SIGSTOP: it lives and answers nobody. It is killed and started anew."""
-    before = {name: service["pid"] for name, service in _services(full_stack).items()}
+    before = {name: service.pid for name, service in _services(full_stack).items()}
     for name in ("postgres", "valkey-2"):
         _kill(full_stack, name, signal.SIGSTOP)
     assert _answers(full_stack)
@@ -161,7 +170,7 @@ def test_a_killed_serve_is_taken_over_and_loses_nothing(serve_profile: ServeProf
     with serve_profile(_SMALL) as first:
         with psycopg.connect(_dsn(first.state_dir)) as connection:
             connection.execute("INSERT INTO users (id, tier) VALUES ('before', 'paid')")
-        postgres = _services(first)["postgres"]["pid"]
+        postgres = _pid(first, "postgres")
         first.kill()
         os.kill(postgres, signal.SIGKILL)
         before = {child.name: child.leader for child in read_children(StateDir(first.state_dir))}
@@ -183,7 +192,7 @@ def test_a_killed_serve_is_taken_over_and_loses_nothing(serve_profile: ServeProf
 def test_all_off(serve_profile: ServeProfile) -> None:
     """Generation alone; status says what is lost."""
     with serve_profile(_SMALL + SERVICES_OFF) as stack:
-        assert {service["state"] for service in _services(stack).values()} == {"off"}
+        assert {service.state for service in _services(stack).values()} == {"off"}
         shown = " ".join(stack.run("status").stdout.split())
         for words in ("no accounts", "every request is generated", "no events are kept"):
             assert words in shown
@@ -198,8 +207,8 @@ def test_an_external_database(
     monkeypatch.setenv("MY_DATABASE", postgres_dsn)
     migrate(postgres_dsn)
     with serve_profile(_SMALL + _EXTERNAL) as stack:
-        assert _services(stack)["postgres"]["state"] == "ready"
-        assert _services(stack)["postgres"]["pid"] is None
+        assert _services(stack)["postgres"].state == "ready"
+        assert _services(stack)["postgres"].pid is None
         assert not (stack.state_dir / "postgres").exists()
         with psycopg.connect(postgres_dsn) as connection:
             connection.execute("UPDATE alembic_version SET version_num = '0001'")
@@ -214,13 +223,13 @@ def test_external_brokers_get_a_relay_that_is_kept_running(
     brokers = ", ".join(f'"{broker}"' for broker in kafka.brokers.split(","))
     with serve_profile(_SMALL + _RELAYED.format(brokers=brokers)) as stack:
         relay = _services(stack)["relay"]
-        assert (relay["state"], relay["mode"]) == ("ready", "external")
-        os.kill(relay["pid"], signal.SIGKILL)
+        assert (relay.state, relay.mode) == ("ready", "external")
+        _kill(stack, "relay", signal.SIGKILL)
         with psycopg.connect(_dsn(stack.state_dir), autocommit=True) as connection:
             connection.execute("INSERT INTO outbox (event_id, key, payload) VALUES ('e1', 'u', '{}')")
             waiting = "SELECT count(*) FROM outbox WHERE event_id = 'e1' AND published_at IS NULL"
             _until(lambda: connection.execute(waiting).fetchone() == (0,))
-        _until(lambda: _is_back(stack, "relay", relay["pid"]))
+        _until(lambda: _is_back(stack, "relay", relay.pid))
 
 
 def test_what_is_configured_and_missing_is_told_before_anything_starts(

@@ -1,9 +1,8 @@
-"""A soak: two minutes of random faults under load; and what it found."""
+"""A soak: a minute of random faults under load; and what it found."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,16 @@ from benchmarks._fire import all_ready, away, stack
 from benchmarks._soak_watch import Series
 from benchmarks.soak import RSS_BOUND_MIB_PER_MIN, SEED, memory, problems, soak
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 
 @pytest.mark.timeout(420)
-def test_two_minutes_of_random_faults_leave_nothing_behind() -> None:
+def test_a_minute_of_random_faults_leaves_nothing_behind() -> None:
     """Every request has an end that its caller knows, and afterwards the stack is as it was: no process, no
-    descriptor, no queue slot more. Hangs are noticed after 3 s here, so that more of them fit in.
+    descriptor, no queue slot more. Hangs are noticed after 3 s here, so that more of them fit in; whether
+    memory grows slowly is for the long soak (`python -m benchmarks.soak`).
     """
-    found = asyncio.run(soak(2.0, SEED))
+    found = asyncio.run(soak(1.0, SEED))
     wrong = problems(found)
     assert not wrong, f"seed {SEED}: {wrong}; faults: {found['done']}"
     assert len(found["faults"]) >= 6, f"seed {SEED}: {found['faults']}"
@@ -35,9 +37,7 @@ async def test_an_engine_that_hangs_when_it_is_adopted_is_ejected_too(tmp_path: 
         before = stand.child("r0")
         stand.start()
         await stand.until(lambda now: any("Adopted" in note for note in now.notes) and away("r0")(now), 30.0)
-        began = time.monotonic()
-        await stand.until(all_ready, 60.0)
-        assert time.monotonic() - began < 15.0  # engine.start_timeout_s is 30
+        await stand.until(all_ready, 60.0)  # engine.start_timeout_s is 120
         assert stand.child("r0") != before
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
+from gateway_harness import until
+
+from dreamseed_cli.engine.client import EngineClient
+from dreamseed_cli.engine.metrics import EngineMetrics
+from dreamseed_cli.engine.types import Endpoint
+from dreamseed_cli.gateway.proto import GENERATE_STREAM
+from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Stack
@@ -39,6 +48,48 @@ def test_concurrent_questions_are_all_answered(vllm_stack: Stack) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda q: vllm_stack.json("ask", q, "--max-tokens", "12"), questions))
     assert all(0 < answer["tokens"] <= 12 for answer in answers)
+
+
+def test_who_leaves_frees_vllms_place(vllm_stack: Stack) -> None:
+    """Cancelled after the first words: vLLM stops generating, though 1,000 tokens were asked for."""
+    before = _metrics(vllm_stack).generation_tokens_total
+    snapshot = vllm_stack.snapshot()
+    assert snapshot is not None
+    asyncio.run(_leave_early(vllm_stack, str(snapshot.gateway.address)))
+    assert _metrics(vllm_stack).running == 0
+    assert _metrics(vllm_stack).generation_tokens_total - before < 800
+
+
+async def _leave_early(stack: Stack, address: str) -> None:
+    """Until vLLM works for nobody, or 10 s: the whole answer would take it most of a minute."""
+    request = GenerateRequest(prompt="Count to a thousand.", max_tokens=1000, ignore_eos=True)
+    async with grpc.aio.insecure_channel(address) as channel:
+        stream = channel.unary_stream(
+            GENERATE_STREAM, GenerateRequest.SerializeToString, GenerateResponse.FromString
+        )
+        call = stream(request, timeout=120)
+        await call.read()
+        assert (await asyncio.to_thread(_metrics, stack)).running == 1
+        call.cancel()
+        await until(lambda: asyncio.to_thread(lambda: _metrics(stack).running == 0))
+
+
+def _metrics(stack: Stack) -> EngineMetrics:
+    """What vLLM itself says of its work."""
+    snapshot = stack.snapshot()
+    assert snapshot is not None
+
+    async def look() -> EngineMetrics | None:
+        endpoint = Endpoint.parse(snapshot.replicas[0].endpoint)
+        client = EngineClient(endpoint, model="", api="chat", usage_per_chunk=True)
+        try:
+            return await client.metrics()
+        finally:
+            await client.close()
+
+    found = asyncio.run(look())
+    assert found is not None
+    return found
 
 
 def test_a_prompt_beyond_the_context_is_refused_with_the_numbers(vllm_stack: Stack) -> None:

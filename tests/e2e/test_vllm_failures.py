@@ -19,7 +19,7 @@ from dreamseed_cli.core.paths import StateDir
 if TYPE_CHECKING:
     from tests.e2e.conftest import Stack
 
-_TICK_S = 1.0
+pytestmark = pytest.mark.usefixtures("untraced")
 
 
 @pytest.fixture
@@ -47,12 +47,10 @@ def test_a_killed_engine_core_costs_nobody_an_answer(fire: Fire) -> None:
     requests, those that came just after the fault too, wait for it and are answered.
     """
     fault = asyncio.run(core_fault(fire, signal.SIGKILL))
-    assert fault.noticed_after_end_s < 5.0
     assert fault.reason in {"failing", "exited"}
     assert fault.incident["outcome"] == "recovered"
-    assert any(action["text"].startswith("restarting (exited)") for action in fault.incident["actions"]) or (
-        fault.incident["cause"] == "exited"
-    )
+    told = [fault.incident["cause"], *(action["text"] for action in fault.incident["actions"])]
+    assert any(text == "exited" or text.startswith("restarting (exited)") for text in told), told
     assert fault.family_left == 0
     _all_answered(fault.asked)
 
@@ -63,7 +61,6 @@ def test_a_stopped_engine_core_is_ejected_though_its_health_says_200(fire: Fire)
     fault = asyncio.run(core_fault(fire, signal.SIGSTOP))
     assert set(fault.health) == {200}
     assert len(fault.health) > 10
-    assert fault.noticed_s <= 15.0 + _TICK_S
     assert fault.incident["outcome"] == "recovered"
     assert "no_progress" in str(fault.incident)
     assert fault.family_left == 0

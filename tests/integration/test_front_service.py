@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import math
 import random
 import tempfile
 import uuid
@@ -17,12 +18,14 @@ import grpc
 import psycopg
 import pytest
 import real_services
-from api_harness import front_service, scripted_gateway
+from api_harness import any_user, front_service, scripted_gateway
 
 from dreamseed_cli.database.migrate import migrate
+from dreamseed_cli.gateway.accounts.keys import new_key
 from dreamseed_cli.gateway.front import GET_QUESTION, LIST_MODELS, SETTLE_LEASE, TAKE_LEASE
 from dreamseed_cli.gateway.front.service import FrontService
 from dreamseed_cli.gateway.proto.front_pb2 import (
+    FallbackAnswer,
     GetQuestionRequest,
     Lease,
     ListModelsRequest,
@@ -137,6 +140,99 @@ async def test_asking_twice_lends_once_and_the_first_account_stands(client: _Cli
     assert await _refused(client.settle(unknown)) is _CODE.NOT_FOUND
 
 
+def _answer(**fields: Any) -> FallbackAnswer:
+    given: dict[str, Any] = {
+        "event_id": str(uuid.uuid4()),
+        "request_id": "r1",
+        "outcome": "finished",
+        "priority": "premium",
+        "workload": "question",
+        "model": "other",
+        "prompt_tokens": 3,
+        "completion_tokens": 7,
+        "arrived_at": _now().timestamp(),
+        "duration_s": 0.5,
+    }
+    return FallbackAnswer(**given | fields)
+
+
+def _events(dsn: str) -> list[dict[str, Any]]:
+    """The outbox's, in their order; each has its row in `requests`."""
+    with psycopg.connect(dsn) as connection:
+        found = connection.execute("SELECT event_id, key, payload FROM outbox ORDER BY sequence").fetchall()
+        requests = connection.execute("SELECT event_id, user_id FROM requests").fetchall()
+    payloads = [json.loads(row[2]) for row in found]
+    assert [(each["event_id"], each["user_id"]) for each in payloads] == [row[:2] for row in found]
+    assert sorted(requests) == sorted(row[:2] for row in found)
+    return payloads
+
+
+async def test_answers_that_come_with_an_account_become_events_once(client: _Client, dsn: str) -> None:
+    """The user is the key's, revoked or not; a key of nobody's has none. Sent again, nothing is added, though
+    the front may have more to tell by then.
+    """
+    owned, revoked = new_key(), new_key()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("INSERT INTO users (id, tier) VALUES ('u1', 'paid'), ('u2', 'free')")
+        connection.execute(
+            "INSERT INTO api_keys (user_id, hash, prefix, revoked_at) VALUES ('u1', %s, '', NULL),"
+            " ('u2', %s, '', now())",
+            (owned.hash, revoked.hash),
+        )
+    lease = await client.take(3_000_000)
+    answers = [
+        _answer(key_hash=owned.hash, ttft_s=0.25, finish_reason="stop"),
+        _answer(key_hash=revoked.hash, outcome="failed", reason="fallback_failed"),
+        _answer(key_hash=new_key().hash),
+        _answer(user_id="named"),
+    ]
+    request = SettleLeaseRequest(lease_id=lease.lease_id, spent_micro_usd=5, answers=answers)
+    for _ in range(2):
+        assert (await client.settle(request)).spent_micro_usd == 5
+    events = _events(dsn)
+    assert [event["event_id"] for event in events] == [answer.event_id for answer in answers]
+    assert [event["user_id"] for event in events] == ["u1", "u2", "", "named"]
+    assert [event["outcome"] for event in events] == ["finished", "failed", "finished", "finished"]
+    first = events[0]
+    assert (first["source"], first["schema_version"], first["model"]) == ("fallback", 1, "other")
+    assert (first["ttft_s"], first["duration_s"], first["completion_tokens"]) == (0.25, 0.5, 7)
+    request.answers.append(_answer())
+    assert (await client.settle(request)).spent_micro_usd == 5
+    assert len(_events(dsn)) == 5
+
+
+async def test_answers_of_a_lease_that_is_not_there_are_kept(client: _Client, dsn: str) -> None:
+    """A database that was restored to before the lease still gets them."""
+    request = SettleLeaseRequest(lease_id=str(uuid.uuid4()), answers=[_answer()])
+    assert await _refused(client.settle(request)) is _CODE.NOT_FOUND
+    assert len(_events(dsn)) == 1
+
+
+async def test_an_answer_that_is_not_in_order_leaves_nothing_behind(client: _Client, dsn: str) -> None:
+    """Neither the account nor the other answers, whether we or PostgreSQL refuse it; the breaker stays
+    closed.
+    """
+    lease = await client.take(3_000_000)
+    for wrong in [_answer(event_id="seven"), *[_answer(arrived_at=1e300)] * 6, _answer(duration_s=math.nan)]:
+        request = SettleLeaseRequest(
+            lease_id=lease.lease_id, spent_micro_usd=5, answers=[_answer(), wrong, _answer()]
+        )
+        assert await _refused(client.settle(request)) is _CODE.INVALID_ARGUMENT
+    assert _events(dsn) == []
+    settled = await client.settle(SettleLeaseRequest(lease_id=lease.lease_id, spent_micro_usd=7))
+    assert settled.spent_micro_usd == 7
+
+
+async def test_where_no_events_are_kept_answers_are_recorded_all_the_same(dsn: str) -> None:
+    """As the gateway's own requests are."""
+    async with front_service(dsn, keep_events=False, now=_now) as service, _client(service) as client:
+        lease = await client.take(3_000_000)
+        await client.settle(SettleLeaseRequest(lease_id=lease.lease_id, answers=[_answer()]))
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT request_id FROM requests").fetchall() == [("r1",)]
+        assert connection.execute("SELECT FROM outbox").fetchall() == []
+
+
 async def test_only_sensible_leases_are_lent(client: _Client) -> None:
     """Wrong months, amounts and names are INVALID_ARGUMENT, and nothing is lent by them."""
     wrong: list[dict[str, Any]] = [
@@ -182,7 +278,7 @@ async def test_fronts_that_ask_at_once_never_get_more_than_the_cap(client: _Clie
 async def test_callers_that_are_not_trusted_get_nothing(dsn: str) -> None:
     """PERMISSION_DENIED for every method, before anything is looked up."""
     async with front_service(dsn) as trusting:
-        service = FrontService(["m"], lambda _: False, trusting._store)
+        service = FrontService(["m"], lambda _: False, trusting._store, check_user=any_user)
         async with _client(service) as client:
             for call in (
                 client.models(ListModelsRequest()),
@@ -195,7 +291,7 @@ async def test_callers_that_are_not_trusted_get_nothing(dsn: str) -> None:
 
 async def test_without_postgres_models_are_still_told() -> None:
     """A stack without a database says that it has none; the models' names need none."""
-    async with _client(FrontService(["a", "b"], lambda _: True, None)) as client:
+    async with _client(FrontService(["a", "b"], lambda _: True, None, check_user=any_user)) as client:
         assert list((await client.models(ListModelsRequest())).names) == ["a", "b"]
         call = client.question(GetQuestionRequest(id="q"))
         assert await _refused(call) is _CODE.FAILED_PRECONDITION

@@ -77,7 +77,7 @@ class ScriptedGateway:
             ),
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-        front = self.front or FrontService([MODEL], lambda _: True, None)
+        front = self.front or FrontService([MODEL], lambda _: True, None, check_user=any_user)
         self._server.add_generic_rpc_handlers((front.handler(),))
         servicer = health.aio.HealthServicer()
         await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
@@ -131,6 +131,10 @@ async def answers(request: GenerateRequest, context: Context, number: int) -> No
         await context.write(message)
 
 
+async def any_user(context: grpc.aio.ServicerContext[bytes, Any]) -> None:
+    """A check of users that nobody fails."""
+
+
 @asynccontextmanager
 async def scripted_gateway(
     behaviour: Behaviour = answers, front: FrontService | None = None
@@ -145,11 +149,11 @@ async def scripted_gateway(
 
 
 @asynccontextmanager
-async def front_service(dsn: str, **more: Any) -> AsyncIterator[FrontService]:
+async def front_service(dsn: str, *, keep_events: bool = True, **more: Any) -> AsyncIterator[FrontService]:
     """FrontService on a migrated database, for every caller."""
     async with AsyncConnectionPool(dsn, min_size=1, max_size=4, open=False) as pool:
-        store = FrontStore(pool, Dependency("postgres", timeout_s=2.0))
-        yield FrontService([MODEL], lambda _: True, store, **more)
+        store = FrontStore(pool, Dependency("postgres", timeout_s=2.0), keep_events=keep_events)
+        yield FrontService([MODEL], lambda _: True, store, check_user=any_user, **more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from b2sdk.v3 import (
     RetentionMode,
 )
 from b2sdk.v3 import exception as b2
+from flipped import flipped
 
 # fmt: off
 FaultKind = Literal[
@@ -72,7 +73,8 @@ class _Bucket(BucketSimulator):  # type: ignore[misc] # b2sdk has no types
         super().__init__(*args, **kwargs)
         self.upload_url_counter = itertools.count()
         self.file_id_counter = itertools.count(10**12 - 1, -1)  # newer ones sort first, as strings too
-        self.upload_timestamp_counter = (int(time.time() * 1000) for _ in itertools.count())
+        self.ahead_s = 0.0
+        self.upload_timestamp_counter = (int((time.time() + self.ahead_s) * 1000) for _ in itertools.count())
 
     def list_file_names(
         self, token: str, start: str | None = None, most: int | None = None, prefix: str | None = None
@@ -135,6 +137,8 @@ class B2Server:
         """By the number of the request, from 0."""
         self.failing: Callable[[str], Fault | None] = lambda _: None
         """A fault for every request of this kind; called with what `calls` shows."""
+        self.longest_hold_s = _LONGEST_S
+        """How long a request is stalled, or its answer trickles, before its connection is reset."""
         self._released = threading.Event()
         self._lock = threading.RLock()
         self._http = _Listener(("127.0.0.1", 0), _Handler)
@@ -170,11 +174,25 @@ class B2Server:
             self.failing = lambda _: None
 
     def empty(self) -> None:
-        """Remove all objects, and the bucket's retention."""
+        """Remove all objects, and the bucket's retention; its clock is right again."""
         with self._lock:
             self.bucket.file_id_to_file.clear()
             self.bucket.file_name_and_id_to_file.clear()
             self.bucket.default_retention = NO_RETENTION_BUCKET_SETTING
+            self.bucket.ahead_s = 0.0
+
+    def remember(self) -> Callable[[], None]:
+        """All objects as they are now; what is returned puts them back."""
+        with self._lock:
+            files, by_name = (dict(part) for part in self._files())
+
+        def put_back() -> None:
+            with self._lock:
+                for part, kept in zip(self._files(), (files, by_name), strict=True):
+                    part.clear()
+                    part.update(kept)
+
+        return put_back
 
     def expire_tokens(self) -> None:
         """As after 24 hours: every token given so far has to be replaced."""
@@ -215,6 +233,19 @@ class B2Server:
         with self._lock:
             self.memory.hide_file(self.url, self._token, self._bucket_id, name)
 
+    def show(self, name: str) -> None:
+        """Delete the marks that hide it."""
+        with self._lock:
+            for (found, id_), file in list(self.bucket.file_name_and_id_to_file.items()):
+                if found == name and file.action == "hide":
+                    del self.bucket.file_name_and_id_to_file[found, id_]
+                    del self.bucket.file_id_to_file[id_]
+
+    def pass_days(self, days: float) -> None:
+        """What is uploaded from now on is so much younger."""
+        with self._lock:
+            self.bucket.ahead_s += days * 86_400
+
     def start_large_file(self, name: str) -> None:
         """An upload of parts that nobody finishes."""
         with self._lock:
@@ -235,6 +266,9 @@ class B2Server:
         )
         return str(made["bucketId"])
 
+    def _files(self) -> tuple[dict[Any, Any], dict[Any, Any]]:
+        return self.bucket.file_id_to_file, self.bucket.file_name_and_id_to_file
+
     def _newest(self, name: str) -> Any:
         files = sorted(self.bucket.file_name_and_id_to_file.items())
         return next(file for (of, _), file in files if of == name)
@@ -246,8 +280,8 @@ class B2Server:
             return self.faults.get(len(self.calls) - 1) or self.failing(call)
 
     def hold(self) -> None:
-        """Do not answer until the server stops."""
-        self._released.wait(_LONGEST_S)
+        """Do not answer, for as long as `longest_hold_s` says or until the server stops."""
+        self._released.wait(self.longest_hold_s)
 
     def pause(self, seconds: float) -> bool:
         """Wait so long; whether the server is stopping."""
@@ -269,12 +303,6 @@ def b2_server() -> Iterator[B2Server]:
         yield server
     finally:
         server.stop()
-
-
-def flipped(data: bytes) -> bytes:
-    """The same bytes but for one bit in the middle."""
-    at = len(data) // 2
-    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] if data else b"!"
 
 
 class _Listener(ThreadingHTTPServer):
@@ -354,9 +382,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def _trickle(self, body: bytes) -> None:
+        end = time.monotonic() + self.server.b2.longest_hold_s
         for at in range(len(body)):
             self.wfile.write(body[at : at + 1])
-            if self.server.b2.pause(0.05):
+            if self.server.b2.pause(0.05) or time.monotonic() > end:
+                self._hang_up()
                 return
 
     def _hang_up(self) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dreamseed_cli.backup.keys import NewKeys, write_identity, write_recipients
-from dreamseed_cli.backup.manifest import Producer
+from dreamseed_cli.backup.manifest import Producer, WalSpan
 from dreamseed_cli.backup.names import Kind
 from dreamseed_cli.backup.pipeline import Uploader
 from dreamseed_cli.backup.run import Wish
@@ -18,6 +18,13 @@ from dreamseed_cli.profile.backup import Backup
 
 KEYS = NewKeys.create()
 START = datetime(2025, 11, 10, 3, tzinfo=UTC)
+_WAL = WalSpan(
+    timeline=1,
+    start_lsn="0/2000028",
+    stop_lsn="0/2000100",
+    checkpoint_lsn="0/2000060",
+    segment_bytes=16 << 20,
+)
 
 
 @dataclass
@@ -27,6 +34,10 @@ class PlayedSource:
     chunks: Sequence[bytes] = (b"some rows", b"more rows")
     before: Callable[[], None] = lambda: None
     kind: Kind = Kind.LOGICAL
+    system: str = "7421907384612345678"
+
+    def system_identifier(self) -> str:
+        return self.system
 
     def expected_bytes(self) -> int | None:
         return sum(len(chunk) for chunk in self.chunks)
@@ -35,12 +46,13 @@ class PlayedSource:
         self.before()
         stream = uploader.stream("played", iter(self.chunks))
         return Produced(
-            system_identifier="7421907384612345678",
+            system_identifier=self.system,
             cluster="main",
             server="18.0",
             server_version_num=180000,
             producers=(Producer(name="played", version="1", exit_code=0),),
             streams=(stream,),
+            wal=_WAL if self.kind is Kind.PHYSICAL else None,
         )
 
 

@@ -9,8 +9,8 @@ from functools import cache
 from dreamseed_cli.costsim.answer import Answer, answer
 from dreamseed_cli.costsim.money import Currency
 from dreamseed_cli.costsim.question import Asked, Question, question
+from dreamseed_cli.costsim.report.words import Money
 from dreamseed_cli.costsim.study import Effort
-from dreamseed_cli.costsim.words import Money
 
 TODAY = dt.date(2026, 11, 29)
 QUICK = Effort(draws=40, hours=0.05)

@@ -9,6 +9,7 @@
  *   I.gone 1           card I is left out when NVML starts: the cards after it move up
  *   I.used B  I.total B  I.gpu PERCENT  I.power MILLIWATTS  I.limit MILLIWATTS  I.temperature C
  *   I.reasons BITS  I.ecc N  I.recovery N  I.pids PID,PID or none or -1
+ *   I.least MILLIWATTS  the lowest limit it takes; I.fixed 1: it takes none. A limit that is set is appended here.
  *   events R           no set of events can be made: the NVML error R; I.events R: card I reports none
  *   I.xid CODE and I.xid_number N   card I reports CODE when N changes
  */
@@ -17,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, INVALID = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, MOST = 16 };
+enum { SUCCESS = 0, INVALID = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, INSUFFICIENT_SIZE = 7, TIMEOUT = 10, MOST = 16 };
 typedef int Return;
 typedef unsigned long long u64;
 
@@ -125,6 +126,25 @@ Return nvmlDeviceGetMemoryInfo_v2(void *handle, Memory2 *told) {
 
 Return nvmlDeviceGetPowerUsage(void *h, unsigned *v) { return small(h, "power", 250000, v); }
 Return nvmlDeviceGetEnforcedPowerLimit(void *h, unsigned *v) { return small(h, "limit", 575000, v); }
+
+Return nvmlDeviceGetPowerManagementLimit(void *h, unsigned *v) { return small(h, "limit", 575000, v); }
+
+Return nvmlDeviceGetPowerManagementLimitConstraints(void *h, unsigned *least, unsigned *most) {
+    *most = 575000;
+    return small(h, "least", 400000, least);
+}
+
+Return nvmlDeviceSetPowerManagementLimit(void *handle, unsigned milliwatts) {
+    int card = card_of(handle);
+    Return error = touch(card);
+    if (error) return error;
+    if (of_card(card, "fixed", 0)) return NO_PERMISSION;
+    FILE *file = fopen(getenv("DREAMSEED_FAKE_NVML"), "a");
+    fprintf(file, "%d.limit %u\n", card, milliwatts);
+    fclose(file);
+    return SUCCESS;
+}
+
 Return nvmlDeviceGetTemperature(void *h, int s, unsigned *v) { (void)s; return small(h, "temperature", 61, v); }
 
 Return nvmlDeviceGetCurrentClocksEventReasons(void *handle, u64 *bits) {

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import os
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
+
+from flipped import flipped
 
 from dreamseed_cli.backup.store.base import Rights, Store, Stored, Version
 from dreamseed_cli.backup.store.errors import (
@@ -30,7 +34,8 @@ StoreFault = Literal[
 ]
 # fmt: on
 STORE_FAULTS: tuple[StoreFault, ...] = get_args(StoreFault)
-_ERRORS: Mapping[StoreFault, type[StoreError]] = {
+Death = Literal["killed", "killed_after"]
+_ERRORS: Mapping[StoreFault | Death, type[StoreError]] = {
     "unreachable": StoreUnreachable,
     "refused": StoreRefused,
     "busy": StoreBusy,
@@ -46,12 +51,13 @@ class FaultyStore:
     unreachable, refused, busy, full, not_a_store, skewed: nothing is done, and that error is raised. lost: it
     is done, and StoreUnreachable raised. corrupt: what is read has a flipped bit, which raises ObjectCorrupt
     where its hash was asked for; other calls work. missing: objects are not seen; other calls work.
+    killed, killed_after: SIGKILL to this process, before the call does anything or when it has done all.
     """
 
-    def __init__(self, store: Store, faults: Mapping[int, StoreFault] | None = None) -> None:
+    def __init__(self, store: Store, faults: Mapping[int, StoreFault | Death] | None = None) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self.faults: dict[int, StoreFault] = dict(faults or {})
+        self.faults: dict[int, StoreFault | Death] = dict(faults or {})
         self.calls: builtins.list[tuple[str, str]] = []
         """Method and name of every call, in order."""
 
@@ -71,8 +77,7 @@ class FaultyStore:
             return data
         if sha256 is not None:
             raise _corrupt(name)
-        at = len(data) // 2
-        return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        return flipped(data)
 
     def fetch(self, name: str, to: Path, sha256: str) -> None:
         fault = self._take("fetch", name)
@@ -113,21 +118,25 @@ class FaultyStore:
     def close(self) -> None:
         self._store.close()
 
-    def _take(self, method: str, name: str) -> StoreFault | None:
+    def _take(self, method: str, name: str) -> StoreFault | Death | None:
         with self._lock:
             self.calls.append((method, name))
             fault = self.faults.get(len(self.calls) - 1)
+        if fault == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
         error = _ERRORS.get(fault) if fault else None
         if error is not None:
             raise error(f"injected: {fault}", place=name)
         return fault
 
-    def _after(self, fault: StoreFault | None, name: str, result: _T) -> _T:
+    def _after(self, fault: StoreFault | Death | None, name: str, result: _T) -> _T:
+        if fault == "killed_after":
+            os.kill(os.getpid(), signal.SIGKILL)
         if fault == "lost":
             raise StoreUnreachable("injected: the answer was lost", place=name)
         return result
 
-    def _hide(self, fault: StoreFault | None, name: str) -> None:
+    def _hide(self, fault: StoreFault | Death | None, name: str) -> None:
         if fault == "missing":
             raise ObjectMissing("injected: missing", place=name)
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dreamseed_cli.backup.keys import NewKeys, parse_recipients
+from dreamseed_cli.backup.logical.digests import METHOD
 from dreamseed_cli.backup.logical.dump import LogicalFacts
 from dreamseed_cli.backup.manifest import (
     Compression,
@@ -74,6 +75,7 @@ def manifest_of(
         extensions=facts.extensions if facts else (),
         roles=server.roles if server else (),
         tables=facts.tables if facts else (),
+        digest_method=METHOD,
         folders=tuple(folders),
         compression=Compression(level=3),
         recipients=KEYS.recipients,

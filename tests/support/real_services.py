@@ -1,4 +1,4 @@
-"""The real servers that tests talk to: PostgreSQL, a Valkey cluster of three, three Kafka brokers."""
+"""The servers that tests talk to: a real PostgreSQL, a real Valkey cluster, librdkafka's mock brokers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -157,6 +158,13 @@ class RunningCluster:
             client = redis.Redis(port=running.node.port, password=PASSWORD)
             client.flushall()
             client.close()
+
+
+@contextmanager
+def own_postgres() -> Iterator[RunningPostgres]:
+    """A running server in a folder of its own, for a module that breaks it, or copies all of it."""
+    with tempfile.TemporaryDirectory(prefix="ds-pg-") as folder, postgres(Path(folder)) as server:
+        yield server
 
 
 @contextmanager

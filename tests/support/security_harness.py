@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
+from cryptography.x509 import load_der_x509_certificate
 
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.gateway.proto import SERVICE
@@ -109,6 +112,17 @@ class _Service:
             self._desk.seen.append(self._check.credentials(context, context.invocation_metadata()))
         except DreamseedError as error:
             await context.abort(*grpc_status(error))
+
+
+def served_serial(port: int) -> int:
+    """The serial number of the certificate that a new connection to 127.0.0.1 gets."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", port), 10) as plain, context.wrap_socket(plain) as connection:
+        found = connection.getpeercert(binary_form=True)
+    assert found is not None
+    return load_der_x509_certificate(found).serial_number
 
 
 def _handler(service: _Service) -> grpc.GenericRpcHandler:

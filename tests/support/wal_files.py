@@ -10,6 +10,8 @@ from dreamseed_cli.backup.wal_names import MIB, WalSegment
 
 SIZE = MIB
 """wal_segment_size of these tests."""
+SYSTEM = 77
+"""The identifier of the cluster that wrote them."""
 
 
 def segment(number: int, timeline: int = 1) -> WalSegment:
@@ -17,9 +19,9 @@ def segment(number: int, timeline: int = 1) -> WalSegment:
     return WalSegment(timeline, number, SIZE)
 
 
-def content(of: WalSegment, fill: bytes = b"") -> bytes:
+def content(of: WalSegment, fill: bytes = b"", system: int = SYSTEM) -> bytes:
     """A segment's bytes: a true first page header, then `fill` over and over."""
-    header = struct.pack("=HHIQI4xQII", 0xD118, 2, of.timeline, of.start_lsn, 0, 77, of.size, 8192)
+    header = struct.pack("=HHIQI4xQII", 0xD118, 2, of.timeline, of.start_lsn, 0, system, of.size, 8192)
     body = (fill or of.name.encode()) * (of.size // max(len(fill or of.name), 1) + 1)
     return (header + body)[: of.size]
 
