@@ -16,7 +16,7 @@ import numpy.typing as npt
 from dreamseed_cli.bench.locust_users.crew import LoadRun, StepTimes
 from dreamseed_cli.bench.locust_users.plan import USERS_A_PROCESS, Kind, LoadPlan
 from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, Table
-from dreamseed_cli.bench.measure.intervals import share_interval
+from dreamseed_cli.bench.measure.intervals import attainment
 from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
 from dreamseed_cli.bench.measure.validity import allowed_delay_ms
 from dreamseed_cli.bench.records import Ending
@@ -80,7 +80,7 @@ def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepF
     if short and _falls_short(len(seen) + _held_back(run.samples, window, plan.pause_s), asked * length):
         problems.append(_too_few_requests(len(seen) / length, asked, more))
     # Each by itself: pages are so many that they would hide it if no model answered at all.
-    attained = all(part.sum() >= slo.attainment * len(part) for part in (kept[generated], kept[~generated]))
+    enough = all(part.sum() >= slo.attainment * len(part) for part in (kept[generated], kept[~generated]))
     return StepFigures(
         users=step.users,
         reached=reached,
@@ -89,15 +89,15 @@ def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepF
         achieved_per_s=len(seen) / length,
         requests=len(seen),
         failed=int((~_complete(seen)).sum()),
-        good=share_interval(int(kept.sum()), len(seen)),
-        good_answers=share_interval(int(kept[generated].sum()), int(generated.sum())),
+        good=attainment(kept),
+        good_answers=attainment(kept[generated]),
         held=held,
         page=_times(seen, "end_s", [kind for kind in KINDS if not kind.generates]),
         ttft=_times(seen, "first_s", [Kind.CHAT_STREAM, Kind.GRPC_STREAM]),
         lag_p99_ms=lag,
         delay_p99_ms=delay,
         problems=tuple(problems),
-        sustained=attained and bool(len(seen)) and not short and not problems,
+        sustained=enough and bool(len(seen)) and not short and not problems,
     )
 
 

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped]
 
-from dreamseed_cli.bench.measure.columns import Floats
+from dreamseed_cli.bench.measure.columns import Bools, Floats
+from dreamseed_cli.bench.measure.independence import effective_samples
 from dreamseed_cli.bench.result import Interval
 
 CONFIDENCE: Final = 0.95
@@ -61,6 +62,12 @@ def share_interval(good: int, of: int, independent: float | None = None) -> Inte
     return Interval(
         value=value, low=max(0.0, min(centre - half, value)), high=min(1.0, max(centre + half, value))
     )
+
+
+def attainment(good: Bools) -> Interval:
+    """The share of requests, in the order of time, that were good: a queue makes them bad in rows."""
+    independent = effective_samples(good.astype(np.float64)) if len(good) else None
+    return share_interval(int(good.sum()), len(good), independent)
 
 
 def binomial_ranks(count: int, share: float) -> tuple[int, int]:

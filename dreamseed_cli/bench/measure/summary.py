@@ -13,8 +13,7 @@ from dreamseed_cli.bench.cell_run import CellRun
 from dreamseed_cli.bench.measure import validity
 from dreamseed_cli.bench.measure.columns import Bools, Columns, Floats, columns, peak_in_flight
 from dreamseed_cli.bench.measure.energy import energy
-from dreamseed_cli.bench.measure.independence import effective_samples
-from dreamseed_cli.bench.measure.intervals import rate_interval, share_interval
+from dreamseed_cli.bench.measure.intervals import attainment, rate_interval
 from dreamseed_cli.bench.measure.notes import notes
 from dreamseed_cli.bench.measure.overload import over_capacity
 from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
@@ -143,7 +142,7 @@ def _rates(parts: _Parts, slo: Slo) -> dict[str, Any]:
         ),
         "requests_per_s": _rate(cols.end_s[cols.complete], span),
         "goodput_per_s": _rate(cols.end_s[good], span),
-        "slo_attainment": share_interval(int(inside.sum()), len(inside), _independent(inside)),
+        "slo_attainment": attainment(inside),
     }
 
 
@@ -191,11 +190,6 @@ def _details(inside: Columns) -> dict[str, int]:
 def _prefix_percent(run: CellRun) -> float | None:
     hits, queries = run.server.prefix_hits, run.server.prefix_queries
     return 100 * hits / queries if hits is not None and queries else None
-
-
-def _independent(good: Bools) -> float | None:
-    """How many independent requests an attainment rests on: a queue makes them bad in rows."""
-    return effective_samples(good.astype(np.float64)) if len(good) else None
 
 
 def _rate(times_s: Floats, span: tuple[float, float]) -> Interval:

@@ -103,6 +103,18 @@ def test_a_failure_ranks_as_longer_than_every_time() -> None:
     assert not found.sustained
 
 
+def test_failures_in_a_row_are_one_event() -> None:
+    """As many by chance tell more exactly how many there are."""
+    chance, row = _pages(), _pages()
+    for sample in chance[250::20]:
+        sample.ending = Ending.REFUSED
+    for sample in row[600:650]:
+        sample.ending = Ending.REFUSED
+    apart, together = _judged(chance).good, _judged(row).good
+    assert apart.value == together.value == 0.95
+    assert (together.low or 0.0) < (apart.low or 0.0) - 0.1
+
+
 def test_a_load_that_is_late_itself_is_invalid() -> None:
     """Its loops, or the beginning of its requests: over 10 ms at p99 for an SLO of 100 ms."""
     by_ticks = _judged(_pages(), lag_ms=11)
