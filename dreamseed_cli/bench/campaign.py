@@ -15,7 +15,7 @@ from typing import Literal, cast
 import msgspec
 
 from dreamseed_cli import __version__
-from dreamseed_cli.bench.cell_run import CellRun, PowerSample, ServerView
+from dreamseed_cli.bench.cell_run import CellRun, Looks, PowerSample, ServerView
 from dreamseed_cli.bench.drive import drive, processes_for
 from dreamseed_cli.bench.electricity import usd_per_kwh
 from dreamseed_cli.bench.live_view import LiveView, Place
@@ -277,7 +277,12 @@ class _Watch:
         )
         # Each is the least that the server had at some moment: the greater one is nearer to the truth.
         seen = [one for one in (view.peak_in_flight, queued) if one is not None]
-        return replace(view, peak_in_flight=max(seen, default=None))
+        return replace(view, peak_in_flight=max(seen, default=None), looks=self._looks())
+
+    def _looks(self) -> tuple[Looks, ...]:
+        """By the cell's clock."""
+        watches = [one for one in (self._server, self._queue) if one is not None]
+        return tuple(tuple((at_s - self._epoch, n) for at_s, n in one.looks) for one in watches)
 
     async def _most_queued(self) -> int | None:
         return await self._queue.stop() if self._queue is not None else None

@@ -8,12 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count
 from math import sqrt
+from statistics import median
 from typing import Final
 
 import numpy as np
 
 from dreamseed_cli.bench.cell_run import CellRun
-from dreamseed_cli.bench.measure.columns import Bools, Columns, Floats, mean_in_flight, peak_in_flight
+from dreamseed_cli.bench.measure.columns import (
+    Bools,
+    Columns,
+    Floats,
+    in_flight,
+    mean_in_flight,
+    peak_in_flight,
+    under_way,
+)
 from dreamseed_cli.bench.measure.intervals import share_interval
 from dreamseed_cli.bench.measure.quantiles import plain_quantile
 from dreamseed_cli.bench.measure.steady import Window, arrivals_end_s
@@ -26,6 +35,8 @@ KEPT: Final = 0.99
 """The share of the asked rate, or of the asked streams, that must have come about."""
 HELD: Final = 0.95
 """The share of the asked streams that must be open on average."""
+FEWEST_LOOKS: Final = 5
+"""At the server within the window: of fewer, nothing is told of what it had meanwhile."""
 DELAY_MS: Final = 10.0
 DELAY_SHARE: Final = 0.10
 PREFIX_HITS: Final = 0.01
@@ -150,6 +161,45 @@ def streams_held(asked: int, mean: float) -> Problem | None:
     )
 
 
+def open_streams_seen(open_then: int, server_peak: int | None) -> Problem | None:
+    """Where streams pause after failures: the server had what the client had open, not all that were asked.
+
+    open_then: the most by the client when the server was looked at. A twentieth, or one stream, is granted:
+    failures come and go between two looks.
+    """
+    if server_peak is None or server_peak >= min(HELD * open_then, open_then - 1):
+        return None
+    return Problem(
+        rule="streams",
+        reason=f"the server saw {server_peak:,} streams at most, and {open_then:,} were open at a look at it",
+        remedy="Something before the server holds requests back: raise its limits, or ask for fewer.",
+    )
+
+
+def streams_seen_throughout(asked: int, usual: float | None) -> Problem | None:
+    """The server had the streams all through the window, and not at one moment only.
+
+    usual: what it had in half of the looks or more; the median, since an engine's gauge stands still while it
+    computes. A twentieth is granted as in `streams_held`, or one stream that is between two answers.
+    """
+    if usual is None or usual >= min(HELD * asked, asked - 1):
+        return None
+    return Problem(
+        rule="streams",
+        reason=f"the server saw {usual:,.0f} streams or fewer half of the time, asked were {asked:,}",
+        remedy="Something before the server holds requests back, or is slow beside the answers: raise its "
+        "limits, or use longer answers.",
+    )
+
+
+def usually_seen(run: CellRun, span_s: tuple[float, float]) -> float | None:
+    """What the server had in half of the looks; None if there were too few. Of engines and gateway the one
+    that had more: each is the least that there was.
+    """
+    seen = [[count for at_s, count in one if span_s[0] <= at_s <= span_s[1]] for one in run.server.looks]
+    return max((median(counts) for counts in seen if len(counts) >= FEWEST_LOOKS), default=None)
+
+
 def sent_on_time(p99_ms: float | None, allowed_ms: float) -> Problem | None:
     """The p99 of scheduling delay keeps within what is allowed (`allowed_delay_ms`)."""
     if p99_ms is None or p99_ms <= allowed_ms:
@@ -229,6 +279,21 @@ def tokens_agree(told: int, generated: int | None, *, whole: bool) -> Problem | 
     return None
 
 
+def prompts_agree(told: int, read: int | None, hits: int | None) -> Problem | None:
+    """The usage of all answers tells no more prompt tokens than the engines counted, but for 1 %.
+
+    read: 0 of engines without such a counter. hits: those from the prefix cache, which some count apart. An
+    engine also reads what nobody got an answer to, and what somebody else asks (`tokens_agree` tells that).
+    """
+    if not read or told <= (read + (hits or 0)) * (1 + COUNT_SHARE):
+        return None
+    return Problem(
+        rule="usage",
+        reason=f"the answers' usage tells {told:,} prompt tokens, and the engines read {read:,}",
+        remedy="Something between makes the usage up: measure the engine itself, and compare.",
+    )
+
+
 def all_processes(lost: int) -> Problem | None:
     """No process of the load died; its records are missing."""
     if not lost:
@@ -291,21 +356,33 @@ def _tokens(run: CellRun) -> Problem | None:
     told = sum(one.completion_tokens or 0 for one in generated)
     answered = {Ending.COMPLETE, Ending.WRONG_LENGTH}
     whole = all(one.ending in answered for one in run.records)
-    return tokens_agree(told, run.server.generation_tokens, whole=whole)
+    asked = sum(one.prompt_tokens or 0 for one in generated)
+    server = run.server
+    return tokens_agree(told, server.generation_tokens, whole=whole) or prompts_agree(
+        asked, server.prompt_tokens, server.prefix_hits
+    )
 
 
 def _streams(run: CellRun, cols: Columns, window: Window, shape: Streams) -> Problem | None:
     asked = min(shape.count, run.cell.requests or shape.count)
     peak = peak_in_flight(cols, run.ended_s)
     refused = cols.count(Ending.REFUSED)
-    lacking = streams_seen(asked, peak, run.server.peak_in_flight, refused)
-    if lacking or run.cell.requests or not np.all(cols.complete | abandoned(cols)):
-        # A capped cell runs out of requests, and a stream pauses after a failure.
+    server_peak = run.server.peak_in_flight
+    if not refused and not np.all(cols.complete | abandoned(cols)):
+        return open_streams_seen(_open_at_looks(run, cols), server_peak)
+    lacking = streams_seen(asked, peak, server_peak, refused)
+    if lacking or refused or run.cell.requests:
+        # A stream pauses after it was refused, and a capped cell runs out of requests.
         return lacking
-    until_s = arrivals_end_s(run.cell, cols, run.ended_s)
-    return streams_held(
-        asked, mean_in_flight(cols, run.ended_s, (window.start_s, min(window.end_s, until_s)))
-    )
+    span_s = window.start_s, min(window.end_s, arrivals_end_s(run.cell, cols, run.ended_s))
+    held = streams_held(asked, mean_in_flight(cols, run.ended_s, span_s))
+    return held or streams_seen_throughout(asked, usually_seen(run, span_s))
+
+
+def _open_at_looks(run: CellRun, cols: Columns) -> int:
+    """The most that were open by the client whenever somebody looked at the server."""
+    at_s = np.array([at_s for one in run.server.looks for at_s, _ in one])
+    return int(in_flight(*under_way(cols, run.ended_s), at_s).max(initial=0))
 
 
 def _delays_ms(run: CellRun, inside: Columns) -> Floats:
