@@ -371,10 +371,11 @@ def _streams(run: CellRun, cols: Columns, window: Window, shape: Streams) -> Pro
     if not refused and not np.all(cols.complete | abandoned(cols)):
         return open_streams_seen(_open_at_looks(run, cols), server_peak)
     lacking = streams_seen(asked, peak, server_peak, refused)
-    if lacking or refused or run.cell.requests:
+    # A cell without a steady window is looked at from its start on, where streams are still to come.
+    span_s = max(window.start_s, shape.ramp_s), min(window.end_s, arrivals_end_s(run.cell, cols, run.ended_s))
+    if lacking or refused or run.cell.requests or span_s[0] >= span_s[1]:
         # A stream pauses after it was refused, and a capped cell runs out of requests.
         return lacking
-    span_s = window.start_s, min(window.end_s, arrivals_end_s(run.cell, cols, run.ended_s))
     held = streams_held(asked, mean_in_flight(cols, run.ended_s, span_s))
     return held or streams_seen_throughout(asked, usually_seen(run, span_s))
 

@@ -199,6 +199,14 @@ def test_what_waits_in_the_gateway_is_seen_there() -> None:
     assert validity.streams_seen_throughout(8, 6) is not None
 
 
+@pytest.mark.parametrize("ramp_s", [4.2015, 60.0])
+def test_streams_that_are_still_to_come_are_not_missed(ramp_s: float) -> None:
+    """Without a steady window the cell is looked at from its start: forty streams come one by one."""
+    late = [one for one in streams(40) if one.scheduled_s >= one.number % 40 / 10]
+    assert problems_of(run_of(late, Streams(40, ramp_s=ramp_s), server=_looked(*[20] * 8, *[40] * 12))) == {}
+    assert set(problems_of(run_of(late, Streams(40)))) == {"streams"}
+
+
 def test_fewer_requests_than_streams_open_no_more_than_there_are() -> None:
     """`requests` caps the cell."""
     assert problems_of(run_of(streams(8), Streams(200), cell_requests=8)) == {}
