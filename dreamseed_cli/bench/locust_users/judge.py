@@ -18,7 +18,7 @@ from dreamseed_cli.bench.locust_users.plan import USERS_A_PROCESS, Kind, LoadPla
 from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, Table
 from dreamseed_cli.bench.measure.intervals import attainment
 from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
-from dreamseed_cli.bench.measure.validity import allowed_delay_ms
+from dreamseed_cli.bench.measure.validity import allowed_delay_ms, own_limits
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import Interval, Latency, Problem, Slo
 
@@ -118,6 +118,8 @@ def run_problems(run: LoadRun) -> Iterator[Problem]:
             reason=f"{words}; its users were gone, and the load was ended",
             remedy="See its log in the run's folder; memory and open files are the usual causes.",
         )
+    if (unsent := own_limits(int((run.samples["ending"] == ENDINGS.index(Ending.UNSENT)).sum()))) is not None:
+        yield unsent
     ended = int((run.samples["ending"] != ENDINGS.index(Ending.ABANDONED)).sum())
     counted = run.locust_requests
     if counted is not None and not run.lost and not run.interrupted and counted != ended:

@@ -60,6 +60,8 @@ Planner = Callable[[bool, bool], LoadPlan]
 _OWN_FILES = 200
 _TICKS_A_LINE = 5
 _UNSEEN = ServerView()
+_OF_THE_RUN = frozenset({"lost-process", "count", "own-limits"})
+"""Problems after which no step may be believed."""
 NO_QUESTIONS = "there is no PostgreSQL with questions behind the target, so none were asked for"
 
 
@@ -182,7 +184,7 @@ def evaluate(bench: Bench, plan: LoadPlan, run: LoadRun, server: ServerView = _U
         tables.append(kind_table(plan, run, steps[-1], bench.slo, provenance))
     if (reasons := reason_table(run, provenance)) is not None:
         tables.append(reasons)
-    told = run.interrupted or any(problem.rule in {"lost-process", "count"} for problem in problems)
+    told = run.interrupted or any(problem.rule in _OF_THE_RUN for problem in problems)
     return Trial(
         plan=plan,
         run=run,

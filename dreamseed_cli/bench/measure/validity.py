@@ -80,8 +80,9 @@ def sending(run: CellRun, cols: Columns, allowed_ms: float) -> Sending:
 
 
 def never_sent(cols: Columns) -> Bools:
-    """Which requests the load gave up before it sent them."""
-    return np.isnan(cols.sent_s) & abandoned(cols)
+    """Which requests the load gave up, or could not send, before it sent them."""
+    own = np.array([one.ending is Ending.UNSENT for one in cols.records], dtype=np.bool_)
+    return np.isnan(cols.sent_s) & (abandoned(cols) | own)
 
 
 def abandoned(cols: Columns) -> Bools:
@@ -294,6 +295,17 @@ def prompts_agree(told: int, read: int | None, hits: int | None) -> Problem | No
     )
 
 
+def own_limits(unsent: int) -> Problem | None:
+    """Nothing was left unsent for want of a file descriptor or a port of this machine."""
+    if not unsent:
+        return None
+    return Problem(
+        rule="own-limits",
+        reason=f"{unsent:,} requests were not sent: this machine had no file descriptor or port left",
+        remedy="Raise the limit (ulimit -Hn, net.ipv4.ip_local_port_range), or ask for less.",
+    )
+
+
 def all_processes(lost: int) -> Problem | None:
     """No process of the load died; its records are missing."""
     if not lost:
@@ -331,6 +343,7 @@ def problems(run: CellRun, cols: Columns, inside: Columns, window: Window, slo: 
         lengths_kept(_wrong_lengths(cols)),
         None if repeats(run.cell) else prefix_cache_cold(server.prefix_hits, server.prefix_queries),
         _tokens(run),
+        own_limits(cols.count(Ending.UNSENT)),
         all_processes(run.lost_processes),
         samples_enough(len(inside)),
     ]

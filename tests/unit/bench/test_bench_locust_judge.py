@@ -209,6 +209,8 @@ def test_a_lost_process_and_a_wrong_count_are_problems_of_the_run() -> None:
     assert [problem.rule for problem in run_problems(wrong)] == ["count"]
     lost = dataclasses.replace(run, locust_requests=9, lost=("load process 1 (pid 7) was killed",))
     assert [problem.rule for problem in run_problems(lost)] == ["lost-process"]
+    full = _run([_page(1), _page(2, ending=Ending.UNSENT)], locust_requests=2)
+    assert [problem.rule for problem in run_problems(full)] == ["own-limits"]
 
 
 def test_one_simulated_answer_makes_a_run_simulated() -> None:

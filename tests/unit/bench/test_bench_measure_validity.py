@@ -105,6 +105,14 @@ def test_a_server_that_takes_no_connection_is_not_the_loads_fault() -> None:
     assert problems_of(run_of(records)) == {}
 
 
+def test_a_load_without_descriptors_blames_no_server() -> None:
+    """One request that this machine had no file for is one too many; it was not sent in time either."""
+    unsent = failed(399, 39.9, Ending.UNSENT, sent_s=None)
+    assert set(problems_of(run_of([*steady(10, 39.9), unsent]))) == {"own-limits"}
+    many = [failed(n, n / 10, Ending.UNSENT, sent_s=None) for n in range(400)]
+    assert {"own-limits", "achieved-rate"} <= set(problems_of(run_of(many)))
+
+
 @pytest.mark.parametrize(
     ("asked", "client", "server", "valid"),
     [(10_000, 10_000, 9_900, True), (10_000, 10_000, 9_899, False), (10_000, 10_000, 2_500, False),

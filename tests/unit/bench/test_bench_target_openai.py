@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 import socket
@@ -18,6 +19,7 @@ import pytest
 
 from dreamseed_cli.bench.records import Ending, Job, Record
 from dreamseed_cli.bench.shapes import TargetSpec
+from dreamseed_cli.bench.target.line import TimedConnection, TimedPool
 from dreamseed_cli.bench.target.openai import generation_body
 from dreamseed_cli.bench.target.opening import open_target
 from dreamseed_cli.core.errors import MissingError, UsageError
@@ -261,6 +263,18 @@ async def test_nobody_listens() -> None:
     record = await _ask(server.address)
     assert (record.ending, record.detail) == (Ending.UNREACHABLE, "no connection: connection refused")
     assert record.sent_s is None
+
+
+async def test_a_client_without_files_blames_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor for the connection: the request was not sent, and no server did that."""
+
+    async def without(pool: TimedPool) -> TimedConnection:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(TimedPool, "connect", without)
+    record = await _ask("http://127.0.0.1:1")
+    assert (record.ending, record.sent_s) == (Ending.UNSENT, None)
+    assert "ulimit -n" in record.detail
 
 
 async def test_a_good_answer_and_its_connection() -> None:
