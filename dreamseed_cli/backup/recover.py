@@ -12,7 +12,6 @@ from typing import Final
 
 from dreamseed_cli.backup.catalog import Catalog, Damaged, Entry, read_catalog
 from dreamseed_cli.backup.doors import utc_now
-from dreamseed_cli.backup.folders import FolderInvalid, restore_folder
 from dreamseed_cli.backup.goal import check_goal
 from dreamseed_cli.backup.keys import Identity
 from dreamseed_cli.backup.logical.proof import DigestsDiffer
@@ -29,6 +28,7 @@ from dreamseed_cli.backup.preview import Preview, base_for, preview, skipped_for
 from dreamseed_cli.backup.programs import check_extensions, programs_for
 from dreamseed_cli.backup.progress import Progress
 from dreamseed_cli.backup.records import read_rates, write_rate
+from dreamseed_cli.backup.restore_folders import FolderInvalid, RestoredFolders, restore_folders
 from dreamseed_cli.backup.rpo import reach
 from dreamseed_cli.backup.seal import SealBroken
 from dreamseed_cli.backup.settings import Settings
@@ -167,13 +167,11 @@ class Recovery:
             self._record(Level.DIGESTS_EQUAL, say)
         return done
 
-    def folders_into(self, to: Path) -> dict[str, int]:
-        """Every folder of the backup below `to`, by its name; how many files each. See restore_folder."""
-        with self._damage_explained(), self._fetching() as download:
-            return {
-                folder.name: restore_folder(folder, download, to / folder.name)
-                for folder in self.entry.manifest.folders
-            }
+    def folders_into(self, to: Path, say: Say) -> RestoredFolders:
+        """Every folder of the backup below `to`, by its name. See restore_folders."""
+        size = sum(folder.size for folder in self.entry.manifest.folders)
+        with self._damage_explained(), self._fetching(size) as download:
+            return restore_folders(download, to, say)
 
     @property
     def _segment_bytes(self) -> int:
@@ -197,9 +195,10 @@ class Recovery:
         return Archived(lsn, archive.history, next(iter(holes), None), size)
 
     @contextmanager
-    def _fetching(self) -> Iterator[Downloader]:
+    def _fetching(self, size: int | None = None) -> Iterator[Downloader]:
+        """size: plain bytes to come; None: all of the backup's parts."""
         manifest = self.entry.manifest
-        progress = Progress(sys.stderr, manifest.plain_bytes)
+        progress = Progress(sys.stderr, manifest.plain_bytes if size is None else size)
         try:
             threads = self.settings.table.threads
             yield Downloader(self.store, manifest, self.identities, threads=threads, told=progress.told)

@@ -251,9 +251,18 @@ def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace
 
 
 def _folders(recovery: Recovery, to: Path) -> Result:
-    found = recovery.folders_into(to)
-    said = [f"Restored {to / name}: {files} files." for name, files in found.items()]
-    data = {**_chosen(recovery), "folders": found, "done": True}
+    done = recovery.folders_into(to, _say)
+    said = [
+        f"Restored {to / name}: {files} files, each proven by its SHA-256."
+        for name, files in done.files.items()
+    ]
+    data = {
+        **_chosen(recovery),
+        "folders": done.files,
+        "kept_bytes": done.kept,
+        "resumed": done.resumed,
+        "done": True,
+    }
     return Result(data, said or ["This backup holds no folders."])
 
 

@@ -543,6 +543,30 @@ def pruning_again_deletes_nothing_more(step: Step) -> bool:
     return not again.delete and not again.wal_delete
 
 
+def one_that_stays_after_all_frees_nothing(step: Step) -> bool:
+    """A pin that came late, or Object Lock: decided again with it, all that was to stay still does, and what
+    it needs; nothing more goes, which may be gone already or not.
+    """
+    if not step.decision.delete:
+        return True
+    late = max(step.decision.delete)
+    again = plan(
+        step.backups,
+        step.wal,
+        step.pins | {late},
+        step.rules,
+        step.now + step.clock,
+        last_run_failed=step.failed,
+        owners=step.owners,
+    )
+    same = set(again.keep) == {*step.decision.keep, late}
+    return (
+        same
+        and set(again.wal_delete) <= set(step.decision.wal_delete)
+        and a_kept_backup_keeps_its_wal(replace(step, decision=again))
+    )
+
+
 LAWS: list[Callable[[Step], bool]] = [
     everything_is_decided_once_and_says_why,
     the_newest_of_each_kind_stays,
@@ -555,6 +579,7 @@ LAWS: list[Callable[[Step], bool]] = [
     a_clock_that_jumped_far_deletes_nothing,
     nothing_young_goes,
     pruning_again_deletes_nothing_more,
+    one_that_stays_after_all_frees_nothing,
 ]
 
 
