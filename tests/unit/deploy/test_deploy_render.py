@@ -103,6 +103,14 @@ def test_no_secret_and_no_redis_stands_in_the_service() -> None:
     assert front["GATEWAY_TOKEN"]["secretKeyRef"]["name"] == "dreamseed-gateway-token"
 
 
+def test_the_tunnel_of_an_instance_keeps_its_state_in_memory() -> None:
+    """The image's start takes a TS_STATE_DIR for a folder, whatever it says (containerboot)."""
+    service = yaml.safe_load(_texts(_with())["cloud-run/service.yaml"])
+    (tunnel,) = [one for one in service["spec"]["template"]["spec"]["containers"] if one["name"] == "tunnel"]
+    assert "TS_STATE_DIR" not in _env(tunnel)
+    assert _env(tunnel)["TS_USERSPACE"] == "true"
+
+
 def test_everybody_reaches_the_front_that_asks_for_keys_itself() -> None:
     """A Cloud Run service is private by default: it answers 403 to callers without a Google identity."""
     annotations = yaml.safe_load(_texts(_with())["cloud-run/service.yaml"])["metadata"]["annotations"]
@@ -309,11 +317,30 @@ def test_a_ups_is_watched_where_the_profile_has_one() -> None:
         assert ("-ups" in systemd.next_step(profile)) is watched
 
 
-@pytest.mark.parametrize("name", ["dreamseed", "dreamseed-ups", "dreamseed-db-watch"])
-def test_what_a_restart_does_not_mend_is_not_restarted(name: str) -> None:
-    """A wrong profile is exit code 2, something missing 3."""
-    unit = _service(_texts(deploy_profiles()["whole"])[f"systemd/{name}.service"])
-    assert unit["RestartPreventExitStatus"] == "2 3"
+def test_what_a_restart_does_not_mend_is_not_restarted() -> None:
+    """A wrong profile or a port that is taken is exit code 2, something missing 3."""
+    units = {
+        path: _service(text)
+        for path, text in _texts(deploy_profiles()["whole"]).items()
+        if path.endswith(".service")
+    }
+    restarted = {path: unit for path, unit in units.items() if "Restart" in unit}
+    assert len(restarted) == 4
+    for path, unit in restarted.items():
+        assert unit["RestartPreventExitStatus"] == "2 3", path
+
+
+def test_no_unit_that_needs_the_cards_is_closed_to_them() -> None:
+    """`ProtectClock=` allows the clock's device, and systemd before 253 refuses all others then."""
+    services = [
+        _service(text)
+        for profile in deploy_profiles().values()
+        for path, text in _texts(profile).items()
+        if path.endswith(".service")
+    ]
+    with_cards = [unit for unit in services if unit.get("PrivateDevices") != "true"]
+    assert {"serve", "ups"} == {unit["ExecStart"].split()[1] for unit in with_cards}
+    assert all(unit.get("ProtectClock") != "true" and "DeviceAllow" not in unit for unit in with_cards)
 
 
 def test_units_are_read_anew_and_running_ones_restarted() -> None:
@@ -466,7 +493,7 @@ def test_the_watch_may_write_where_its_file_lies(path: str, folders: list[str]) 
 
 
 def test_the_fronts_dockerfile_is_the_one_that_is_rendered() -> None:
-    """One file: the repository's build and the rendered one cannot differ."""
+    """The repository's build, a copy and no link: a checkout without symbolic links builds it, too."""
     root = Path(__file__).parents[3]
     assert (root / "deploy/api/Dockerfile").read_text() == _texts(_with())["cloud-run/Dockerfile"]
 
