@@ -20,6 +20,7 @@ import psycopg
 import pytest
 import redis
 import yaml
+from backup_commands import done
 from deploy_profiles import deploy_profiles
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
@@ -249,13 +250,19 @@ def test_a_postgresql_serves_from_the_rendered_files(postgres: Server) -> None:
         ({"host": "127.0.0.1", "password": "wrong"}, "password authentication failed"),
         ({"host": "127.0.0.1", "dbname": "postgres"}, "no pg_hba.conf entry"),
         ({"user": "postgres"}, "[Pp]eer authentication failed"),
-        ({"dbname": "postgres"}, "no pg_hba.conf entry"),
     ],
 )
 def test_nobody_else_comes_in(postgres: Server, words: dict[str, str], reason: str) -> None:
-    """Not over TCP without a password, not as another user, not into another database."""
+    """Not over TCP without a password or into another database, not as another user."""
     with pytest.raises(psycopg.OperationalError, match=reason):
         psycopg.connect(postgres.dsn(**words)).close()
+
+
+@pytest.mark.parametrize("kind", ["physical", "logical"])
+def test_its_own_backups_may_read_all_of_it(postgres: Server, tmp_path: Path, kind: str) -> None:
+    """They look into every database, the server's own too: the units' role is let in through the socket."""
+    done(tmp_path, "backup", "init")
+    assert done(tmp_path, "backup", "--kind", kind, dsn=postgres.dsn())["id"]
 
 
 def test_its_archiver_has_the_keys_of_archive_env(postgres: Server) -> None:
