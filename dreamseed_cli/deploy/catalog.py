@@ -9,6 +9,9 @@ from pathlib import PurePosixPath
 from dreamseed_cli.deploy.dashboards import DASHBOARDS
 from dreamseed_cli.profile.schema import Profile
 
+COMMAND = "/usr/local/bin/dreamseed"
+"""Where people of a box find the program, as the stack's user runs it."""
+
 
 def _always(_profile: Profile) -> bool:
     return True
@@ -104,14 +107,15 @@ TARGETS = (
     Target(
         "host",
         "D1",
-        "firewall, journal, log rotation and the user of the box",
+        "firewall, journal, log rotation, the user of the box, and the command as that user",
         "--apply, then systemd-sysusers; systemctl restart systemd-journald; nft -f the firewall, "
-        "and include it in /etc/nftables.conf",
+        "include it in /etc/nftables.conf, and systemctl enable nftables: nothing loads it at boot otherwise",
         (
             Template("host/nftables.conf.j2", "/etc/nftables.d/dreamseed.conf", 0o755),
             Template("host/journald.conf.j2", "/etc/systemd/journald.conf.d/dreamseed.conf"),
             Template("host/logrotate.conf.j2", "/etc/logrotate.d/dreamseed"),
             Template("host/sysusers.conf.j2", "/etc/sysusers.d/dreamseed.conf"),
+            Template("host/dreamseed.sh.j2", COMMAND, 0o755),
         ),
     ),
     Target(

@@ -73,7 +73,7 @@ def _wireguard(name: str) -> Finding:
     said = told("wg", "show", _INTERFACE, "latest-handshakes")
     times = [int(line.split()[-1]) for line in said.splitlines() if line.split()[-1].isdigit()]
     if not times:
-        return warning(_AREA, "tunnel", f"{_INTERFACE} tells of no peer", "Run dreamseed doctor as root.")
+        return warning(_AREA, "tunnel", f"{_INTERFACE} tells of no peer", f"sudo wg show {_INTERFACE} does.")
     latest = max(times)
     if latest == 0:
         said, keys = "its peer has never answered", "compare the keys and the port of both sides."
