@@ -25,6 +25,10 @@ def _ups(profile: Profile) -> bool:
     return profile.ups.source != "none"
 
 
+def _limited(profile: Profile) -> bool:
+    return bool(profile.box.gpus) and profile.box.gpu_power_limit_w is not None
+
+
 def _paid(profile: Profile) -> bool:
     return profile.deploy.cloudflare_plan != "free"
 
@@ -75,7 +79,8 @@ class Target:
 
 def _start_units(profile: Profile) -> str:
     """systemd reads units anew only when told, and what runs keeps its old one until it is restarted."""
-    running = "dreamseed{,-metrics,-ups}" if _ups(profile) else "dreamseed{,-metrics}"
+    beside = [",-metrics", *([",-ups"] if _ups(profile) else []), *([",-power"] if _limited(profile) else [])]
+    running = f"dreamseed{{{''.join(beside)}}}"
     said = (
         f"--apply, then systemctl daemon-reload && systemctl enable --now {running} "
         "dreamseed-{backup,look,drill}.timer; what ran before: systemctl restart it"
@@ -89,7 +94,7 @@ TARGETS = (
     Target(
         "systemd",
         "G",
-        "units of the stack, of backups and drills, of the UPS, of the metrics, of a standby's watch",
+        "units of the stack, backups, drills, UPS, metrics, the cards' power limit, a standby's watch",
         _start_units,
         (
             _unit("dreamseed.service"),
@@ -101,6 +106,7 @@ TARGETS = (
             _unit("dreamseed-drill.timer"),
             _unit("dreamseed-ups.service", wanted=_ups),
             _unit("dreamseed-metrics.service"),
+            _unit("dreamseed-power.service", wanted=_limited),
             _unit("dreamseed-db-watch.service", wanted=_standby),
         ),
     ),

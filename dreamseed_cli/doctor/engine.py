@@ -87,7 +87,7 @@ def power(profile: Profile) -> Iterator[Finding]:
                 "power",
                 name,
                 f"{-margin:,.0f} W short at full load (computed)",
-                f"nvidia-smi -pl {limit}, or a larger one; dreamseed plan has the figures.",
+                f"box.gpu_power_limit_w = {limit}, which a unit of deploy sets at boot; or a larger {name}.",
             )
     if not bad:
         yield ok("power", "budget", f"{figures.wall_w:,.0f} W at full load fit (computed)")

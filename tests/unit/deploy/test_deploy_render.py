@@ -339,7 +339,7 @@ def test_no_unit_that_needs_the_cards_is_closed_to_them() -> None:
         if path.endswith(".service")
     ]
     with_cards = [unit for unit in services if unit.get("PrivateDevices") != "true"]
-    assert {"serve", "ups"} == {unit["ExecStart"].split()[1] for unit in with_cards}
+    assert {"serve", "ups", "nvidia-smi"} == {unit["ExecStart"].split()[1] for unit in with_cards}
     assert all(unit.get("ProtectClock") != "true" and "DeviceAllow" not in unit for unit in with_cards)
 
 
@@ -490,6 +490,40 @@ def test_the_watch_may_write_where_its_file_lies(path: str, folders: list[str]) 
     unit = _watch_unit(service_file=path)
     assert re.findall(r"^ReadWritePaths=(.*)$", unit, re.MULTILINE) == folders
     assert "evil" not in unit
+
+
+def _of(table: str, **changed: Any) -> Mapping[str, str]:
+    """The files of a profile that differs in one table."""
+    profile = load_profile("rtx5090x3").model_dump()
+    profile[table] |= changed
+    return _texts(Profile.model_validate(profile, strict=False))
+
+
+def test_backups_may_write_where_their_stores_lie() -> None:
+    """Units see a read-only system; a bucket needs no folder, and what is more than a name gets none."""
+    texts = _of("backup", store="local:/mnt/usb/backups", cold="s3:dreamseed-cold", temp="/srv/dumps")
+    odd = _of("backup", store="local:/mnt/x\nExecStartPre=/bin/evil", temp="/srv/%h")
+    for name in ("backup", "look", "drill"):
+        unit = _service(texts[f"systemd/dreamseed-{name}.service"])
+        assert unit["ReadWritePaths"] == "-/mnt/usb/backups -/srv/dumps"
+        assert "ReadWritePaths" not in odd[f"systemd/dreamseed-{name}.service"]
+        assert "ReadWritePaths" not in _texts(load_profile("rtx5090x3"))[f"systemd/dreamseed-{name}.service"]
+
+
+def test_the_cards_power_limit_is_set_at_boot() -> None:
+    """The profile's, before the stack loads them; without one nothing is set."""
+    files = _of("box", gpu_power_limit_w=450.0)
+    unit = files["systemd/dreamseed-power.service"]
+    assert _service(unit)["ExecStart"] == "/usr/bin/env nvidia-smi -pl 450"
+    assert re.search(r"^Before=dreamseed.service\b", unit, re.MULTILINE)
+    assert all("-power" not in path for path in _texts(load_profile("rtx5090x3")))
+
+
+def test_engines_in_containers_may_ask_docker() -> None:
+    """Its socket belongs to its group; nobody else is given that."""
+    asked = _service(_of("engine", launcher="docker")["systemd/dreamseed.service"])
+    assert asked["SupplementaryGroups"] == "docker"
+    assert "SupplementaryGroups" not in _texts(load_profile("rtx5090x3"))["systemd/dreamseed.service"]
 
 
 def test_the_fronts_dockerfile_is_the_one_that_is_rendered() -> None:
