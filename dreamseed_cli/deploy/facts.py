@@ -215,10 +215,9 @@ def _watch_folder(profile: Profile) -> str | None:
 def _backup_folders(profile: Profile) -> list[str]:
     """Where backups are written on this box, beside the state folder."""
     backup = profile.backup
-    stores = [
-        one.removeprefix("local:") for one in (backup.store, backup.cold) if (one or "").startswith("local:")
-    ]
-    chosen = {one for one in (*stores, backup.temp) if one}
+    stores = [one or "" for one in (backup.store, backup.cold)]
+    local = [one.removeprefix("local:") for one in stores if one.startswith("local:")]
+    chosen = {one for one in (*local, backup.temp) if one}
     return sorted(one for one in chosen if re.fullmatch(_PLAIN_PATH, one))
 
 
