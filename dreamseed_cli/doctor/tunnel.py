@@ -23,7 +23,7 @@ _FRESH_S = 180
 
 
 def tunnel(profile: Profile) -> Iterator[Finding]:
-    """Where the profile names the box in one; for Cloudflare it need not: the name follows from the domain."""
+    """Where the profile names the box in one; for Cloudflare it need not: its follows from the domain."""
     way = profile.deploy.way_in
     if way.name is None and way.kind != "cloudflare":
         yield off(_AREA, "tunnel", "the profile names none (deploy.way_in.name)")
