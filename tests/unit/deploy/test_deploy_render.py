@@ -367,6 +367,12 @@ def test_the_stack_starts_after_the_drivers_daemon(name: str, cards: bool) -> No
     assert sorted(found) == (["After", "Wants"] if cards else [])
 
 
+def test_a_tag_is_owned_before_a_box_asks_for_it() -> None:
+    """Tailscale refuses `--advertise-tags` of a tag that its policy does not know."""
+    page = _texts(_with())["way-in/tailscale.md"]
+    assert page.index("policy.json") < page.index("tailscale up --advertise-tags")
+
+
 def test_nobody_comes_into_postgresql_from_elsewhere() -> None:
     """It listens on loopback and speaks no TLS, so a line for another host could never fit."""
     for profile in deploy_profiles().values():
