@@ -180,6 +180,13 @@ def _account(profile: Profile) -> Iterator[Need]:
         if run.image is None
         else "Push the front's image there; the service account has to be allowed to read it.",
     )
+    yield Need(
+        f"an address that answers as api.{profile.deploy.domain}",
+        "C2",
+        None,
+        "A load balancer before the service, or a domain mapping where the region has it: Terraform's "
+        "api_target (docs/runbooks/deploy.md).",
+    )
 
 
 def _box(profile: Profile, machine: Machine) -> Iterator[Need]:

@@ -240,10 +240,19 @@ def test_a_make_target_exists(words: list[str]) -> None:
 
 
 def test_links_in_the_pages_lead_somewhere() -> None:
-    """Relative links name files that exist."""
+    """Relative links name files that exist, and headings in them."""
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+            path = page.parent / target if target else page
+            assert path.exists(), f"{page.name}: {target}"
+            assert not heading or heading in _headings(path), f"{page.name}: {target}#{heading}"
+
+
+def _headings(page: Path) -> set[str]:
+    """As they are linked to: lower case, hyphens for spaces, no other marks."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    found = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in found}
 
 
 def test_the_cli_reference_is_current() -> None:

@@ -29,8 +29,10 @@ _UP = {'up{job="dreamseed",box="b"}': "1x4000"}
 _PART = 'dreamseed_collector_up{{part="{}",box="b"}}'
 WORKLOADS = ("question", "feedback", "recommendation")
 _DURATION = 'gen_ai_server_request_duration_seconds_count{outcome="finished"}'
+_FAILED = 'gen_ai_server_request_duration_seconds_count{outcome="failed"}'
 _GOOD = 'gen_ai_server_time_to_first_token_seconds_bucket{le="1.0"}'
-_ALL_LATE = f"{_DURATION} $n\n{_GOOD} 0"
+_FIRST = "gen_ai_server_time_to_first_token_seconds_count"
+_ALL_LATE = f"{_DURATION} $n\n{_GOOD} 0\n{_FIRST} $n"
 _HITS = 'dreamseed_cache_lookups_total{{workload="{}",result="{}",box="b"}}'
 _QUEUE_WAIT = 'dreamseed_queue_wait_seconds_bucket{{priority="premium",replica="r0",le="{}",box="b"}}'
 _ALARM = 'dreamseed_backup_alarm{{alarm="{}",box="b"}}'
@@ -46,6 +48,7 @@ HEALTHY = {
     # One request in a thousand is late: a box without a fault, not one without work.
     _DURATION: "0+1000x480",
     _GOOD: "0+999x480",
+    _FIRST: "0+1000x480",
     'dreamseed_dependency_state{dependency="redis",box="b"}': "0x480",
     'dreamseed_events_lost_total{box="b"}': "3x480",
     **{
@@ -131,8 +134,31 @@ dreamseed_queue_wait_seconds_bucket{priority="premium",replica="r0",le="1.0"} 0
 dreamseed_queue_wait_seconds_bucket{priority="premium",replica="r0",le="5.0"} $n
 dreamseed_queue_wait_seconds_bucket{priority="premium",replica="r0",le="+Inf"} $n""",
     ),
-    Case("DreamseedSloBurnsFast", {_DURATION: "0+100x70", _GOOD: "0+80x70"}, "1h", now=_ALL_LATE),
-    Case("DreamseedSloBurnsSlowly", {_DURATION: "0+100x400", _GOOD: "0+93x400"}, "6h", now=_ALL_LATE),
+    Case(
+        "DreamseedSloBurnsFast",
+        {_DURATION: "0+100x70", _GOOD: "0+80x70", _FIRST: "0+100x70"},
+        "1h",
+        now=_ALL_LATE,
+    ),
+    # Broken off after a first token that was in time; and nothing but failures, none of which had one.
+    Case(
+        "DreamseedSloBurnsFast",
+        {_DURATION: "0+80x70", _FAILED: "0+20x70", _GOOD: "0+100x70", _FIRST: "0+100x70"},
+        "1h",
+    ),
+    Case("DreamseedSloBurnsFast", {_FAILED: "0+100x70"}, "1h"),
+    # As many again were cancelled, quick as they were.
+    Case(
+        "DreamseedSloBurnsFast",
+        {_DURATION: "0+100x70", _GOOD: "0+160x70", _FIRST: "0+200x70"},
+        "1h",
+    ),
+    Case(
+        "DreamseedSloBurnsSlowly",
+        {_DURATION: "0+100x400", _GOOD: "0+93x400", _FIRST: "0+100x400"},
+        "6h",
+        now=_ALL_LATE,
+    ),
     Case(
         "DreamseedDependencyDown",
         {'dreamseed_dependency_state{dependency="redis"}': "2x10"},

@@ -106,12 +106,12 @@ def test_drift_is_shown_and_applying_ends_it(run: Callable[..., tuple[int, str]]
 
     code, said = run("render", "host", "--apply", *root)
     assert (code, str(journal) in said) == (0, True)
-    assert journal.with_name("dreamseed.conf.before-dreamseed").read_text().endswith("=1G\n")
+    assert journal.with_name("dreamseed.conf.before-dreamseed~").read_text().endswith("=1G\n")
     assert run("diff", "host", *root)[0] == 0
     assert "already" in run("render", "host", "--apply", *root)[1]
     journal.write_text("[Journal]\n")
     run("render", "host", "--apply", *root)
-    assert journal.with_name("dreamseed.conf.before-dreamseed").read_text().endswith("=1G\n")
+    assert journal.with_name("dreamseed.conf.before-dreamseed~").read_text().endswith("=1G\n")
 
 
 def test_a_file_that_is_open_to_others_has_drifted(
