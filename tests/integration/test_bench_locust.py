@@ -245,7 +245,7 @@ async def _begun(
     """A load that has come as far as `condition`."""
     crew = Crew(_errand(plan, url, folder), lambda _: None)
     task = asyncio.create_task(crew.run())
-    await until(condition, 60)
+    await until(condition)
     return crew, task
 
 

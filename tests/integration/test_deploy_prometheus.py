@@ -25,7 +25,7 @@ from dreamseed_cli.deploy.dashboards import expressions
 from dreamseed_cli.deploy.render import render
 from dreamseed_cli.profile.load import load_profile, shipped_names
 
-_BOUND_S = 60.0
+_BOUND_S = 120.0
 
 
 @pytest.fixture(scope="module")

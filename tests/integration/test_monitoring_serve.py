@@ -19,7 +19,7 @@ from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.settings import ServiceAddresses
 from dreamseed_cli.monitoring.money import fallback_metrics
 
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 METRICS = (sys.executable, "-m", "dreamseed_cli", "metrics")
 
 
@@ -33,7 +33,7 @@ def _got(port: int) -> str:
     end = time.monotonic() + _BOUND_S
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
                 return str(answer.read().decode())
         except OSError:
             assert time.monotonic() < end

@@ -24,9 +24,9 @@ async def test_a_database_without_the_schema_says_how_it_gets_there(
     async def says(wanted: str) -> bool:
         return wanted in (await keeper.probe() or "ready")
 
-    await until(lambda: says("dreamseed db migrate"), 20)
+    await until(lambda: says("dreamseed db migrate"))
     migrate(postgres_dsn)
-    await until(lambda: says("ready"), 20)
+    await until(lambda: says("ready"))
 
 
 async def test_a_database_server_that_is_not_there() -> None:
@@ -73,7 +73,7 @@ async def test_a_cluster_that_does_not_serve(valkey: RunningCluster, monkeypatch
             async def told() -> bool:
                 return "does not serve" in (await keeper.probe() or "")
 
-            await until(told, 20)
+            await until(told)
         finally:
             client.execute_command("CLUSTER", "ADDSLOTS", "0")
             client.execute_command("CONFIG", "SET", "cluster-require-full-coverage", "no")

@@ -30,7 +30,7 @@ from dreamseed_cli.supervisor.state import ChildRecord, write_children
 from dreamseed_cli.supervisor.stopping import StopWish
 from dreamseed_cli.supervisor.supervise import Supervisor
 
-_BOUND_S = 60.0
+_BOUND_S = 120.0
 QUICK = Supervision(first_backoff_s=0.05, longest_backoff_s=0.2, most_failures=3)
 NO_SERVICES = Services(postgres=Postgres(mode="off"), redis=Redis(mode="off"))
 
@@ -68,7 +68,7 @@ def _profile(**engine: Any) -> Profile:
     """Emulated engines on a free port, quick to stop."""
     profile = load_profile("emulated-rtx5090x3")
     gateway = profile.gateway.model_copy(update={"port": 0, "drain_timeout_s": 1.0})
-    values = {"replicas": 1, "shutdown_timeout_s": 1, "start_timeout_s": 30.0, **engine}
+    values = {"replicas": 1, "shutdown_timeout_s": 1, "start_timeout_s": 100.0, **engine}
     return profile.model_copy(
         update={
             "gateway": gateway,

@@ -30,7 +30,7 @@ from dreamseed_cli.profile.schema import EmulatedCard, EmulatedEngine
 KEY = "ds_a-test-key"
 MODEL = "served"
 FALLBACK_MODEL = "somebody-elses"
-_BOUND_S = 30.0
+_BOUND_S = 90.0
 Context = grpc.aio.ServicerContext[GenerateRequest, GenerateResponse]
 Behaviour = Callable[[GenerateRequest, Context, int], Awaitable[None]]
 

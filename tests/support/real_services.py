@@ -24,7 +24,7 @@ import redis
 from dreamseed_cli.services.postgres import EmbeddedPostgres
 from dreamseed_cli.services.valkey import NODES, NodeView, ValkeyNode, formation
 
-_BOUND_S = 30.0
+_BOUND_S = 90.0
 PASSWORD = "a-test-password"
 
 

@@ -18,7 +18,7 @@ from real_services import free_ports
 
 DEBIAN = Path(os.environ.get("DREAMSEED_TEST_DEBIAN", Path(sys.prefix) / "debian"))
 """Where `make setup` unpacks Debian's packages of both, which cannot be installed side by side."""
-_BOUND_S = 30.0
+_BOUND_S = 90.0
 
 CALIBRATION, ONLINE, ON_BATTERY, OVERLOAD, LOW, REPLACE, LOST = 0x1, 0x8, 0x10, 0x20, 0x40, 0x80, 0x100
 _WORDS = {

@@ -89,7 +89,8 @@ async def test_a_session_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("manner", ["willing", "stubborn"])
 async def test_stop_ends_the_whole_family(tmp_path: Path, manner: str) -> None:
     """Helpers that do not follow their leader, and leaders that ignore SIGTERM, are killed."""
-    child = await Child.start(_spec(tmp_path, _WITH_HELPER, manner, grace_s=0.3 if manner == "stubborn" else 60.0))
+    grace_s = 0.3 if manner == "stubborn" else 60.0
+    child = await Child.start(_spec(tmp_path, _WITH_HELPER, manner, grace_s=grace_s))
     helper = await _helper(child)
     assert child.refresh()
     assert helper in child.record().members
