@@ -468,5 +468,5 @@ async def test_observed_before_it_runs_and_stopped_without(cloud: Cloud) -> None
     kept.observe(0, 3)
     await kept.stop()
     assert not cloud.targets
-    assert stop_bound_s(cloud.settings()) == 65.0
+    assert stop_bound_s(cloud.settings(hook_timeout_s=10.0)) == 65.0
     assert stop_bound_s(Failover()) == 0.0
