@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from control_socket import snapshot_of
+from free_ports import free_port
 from untraced import children_untraced
 
 from dreamseed_cli.core.paths import StateDir
@@ -38,7 +39,7 @@ class Stack:
     process: subprocess.Popen[bytes]
     argv: tuple[str, ...]
 
-    def run(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
         """One command against this stack."""
         return subprocess.run(
             [*DREAMSEED, *arguments],
@@ -197,8 +198,7 @@ port = 0
 @pytest.fixture
 def remote_stack(tmp_path: Path) -> Iterator[Stack]:
     """A stack whose engine is not its child: an address, behind which an emulated one happens to be."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     config = tmp_path / "engine.json"
     config.write_text(load_profile("emulated-rtx5090x3").engine.model_dump_json())
     engine = [sys.executable, "-m", "dreamseed_cli.engine.emulated", "--config", str(config)]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _bench(stack: Stack, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return stack.run("bench", "--out", str(out), *options, timeout_s=280)
+    return stack.run("bench", "--out", str(out), *options)
 
 
 def _run_folder(out: Path) -> Path:

@@ -19,12 +19,12 @@ from api_harness import (
     RunningFront,
     ScriptedGateway,
     answers,
-    free_port,
     front_here,
     parts,
     scripted_gateway,
     serving,
 )
+from free_ports import free_port
 from gateway_harness import until
 from prometheus_client.parser import text_string_to_metric_families
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from api_harness import MODEL, Context, RunningFront, free_port, parts, scripted_gateway, serving
+from api_harness import MODEL, Context, RunningFront, parts, scripted_gateway, serving
+from free_ports import free_port
 from gateway_harness import (
     emulated_engine,
     gateway_process,

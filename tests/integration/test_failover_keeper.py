@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from free_ports import free_port
 from gateway_harness import until
 
 from dreamseed_cli.core.paths import StateDir
@@ -111,8 +111,7 @@ def _emulated(**changes: Any) -> EmulatedEngine:
 @pytest.fixture
 def cloud(tmp_path: Path) -> Iterator[Cloud]:
     """An engine on a free port that nobody has started yet; gone at the end."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     config = tmp_path / "engine.json"
     config.write_text(_emulated().model_dump_json())
     pid = str(tmp_path / "pid")

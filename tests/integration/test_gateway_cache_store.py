@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import real_services
 import redis
+from free_ports import free_port
 from gateway_harness import until
 from real_services import PASSWORD, RunningCluster
 from redis.asyncio.cluster import ClusterNode
@@ -337,7 +338,7 @@ async def test_a_wrong_password_is_a_cache_that_is_away(valkey: RunningCluster) 
 
 async def test_a_node_that_takes_no_writes_shows_in_the_metrics() -> None:
     """Its writes have a breaker of their own, beside the look-ups'; a node that left is not missing."""
-    metrics, node = GatewayMetrics(), ClusterNode("127.0.0.1", real_services.free_ports(1)[0])
+    metrics, node = GatewayMetrics(), ClusterNode("127.0.0.1", free_port())
     store = AnswerStore([("127.0.0.1", 1)], password=None, tls=False, watch=metrics.watch_dependency)
     lanes = store._lanes[node.name] = store._make_lanes(node)
     writes = f"redis {node.name} (writes)"

@@ -63,7 +63,7 @@ def test_a_process_that_cannot_listen_exits_with_its_errors_code(folder: Path) -
         for case, code, said in cases:
             (folder / "gateway.json").write_text(case.model_dump_json())
             command = gateway_command(folder / "gateway.json")
-            ended = subprocess.run(command.argv, capture_output=True, text=True, timeout=30, check=False)
+            ended = subprocess.run(command.argv, capture_output=True, text=True, timeout=120, check=False)
             assert (ended.returncode, said in ended.stderr) == (code, True), ended.stderr
             assert "Traceback" not in ended.stderr
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import redis.cluster
+from free_ports import free_ports
 from gateway_harness import until
-from real_services import free_ports
 
 from dreamseed_cli.services import valkey_keeper
 from dreamseed_cli.services.keeping import NoAnswer
@@ -153,7 +153,7 @@ async def test_a_paused_node_gives_no_answer(nodes: Nodes) -> None:
     await nodes.start(0, 1, 2)
     await until(nodes.usable)
     os.kill(nodes.processes[1].pid, signal.SIGSTOP)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(NoAnswer):
             await nodes.keepers[1].probe()
 
@@ -165,7 +165,7 @@ async def test_an_unrecorded_node_is_ended_before_the_next_start(nodes: Nodes) -
     await until(lambda: bool(living_in(node.folder, "valkey-server")))
     old = nodes.processes[0]
     preparing = asyncio.create_task(nodes.keepers[0].prepare(_no_step))
-    assert await asyncio.to_thread(old.wait, 20) is not None
+    assert await asyncio.to_thread(old.wait, 60) is not None
     await preparing
     assert not living_in(node.folder, "valkey-server")
 

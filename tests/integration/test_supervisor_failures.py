@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from free_ports import free_port
 
 from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.core.paths import StateDir
@@ -223,8 +223,7 @@ def _docker_plan(state: StateDir) -> StackPlan:
         update={"launcher": "docker", "served_name": _profile().engine.served_name, "shutdown_timeout_s": 1}
     )
     gateway = profile.gateway.model_copy(update={"port": 0, "drain_timeout_s": 1.0})
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     return plan_stack(
         profile.model_copy(update={"engine": engine, "gateway": gateway, "services": NO_SERVICES}),
         state,

@@ -6,7 +6,6 @@ import ctypes
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,6 +19,7 @@ from typing import Any, cast
 import confluent_kafka
 import psycopg
 import redis
+from free_ports import free_ports
 
 from dreamseed_cli.services.postgres import EmbeddedPostgres
 from dreamseed_cli.services.valkey import NODES, NodeView, ValkeyNode, formation
@@ -60,7 +60,7 @@ class RunningPostgres:
             self.resume()
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(10)
+                self.process.wait(60)  # it writes a checkpoint, to a disk that may be busy
             except subprocess.TimeoutExpired:
                 self.kill()
 
@@ -252,13 +252,6 @@ def _is_whole(node: ValkeyNode) -> bool:
     return NodeView.parse(_command(node, "CLUSTER", "INFO")).whole
 
 
-def free_ports(count: int) -> list[int]:
-    """Loopback ports nobody listens on at this moment."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in sockets]
-
-
 def _librdkafka() -> str:
     libraries = Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs"
     return str(next(libraries.glob("librdkafka*.so*")))
@@ -268,7 +261,7 @@ def _end(running: RunningNode) -> None:
     if running.process is not None and running.process.poll() is None:
         running.resume()
         running.process.terminate()
-        running.process.wait(10)
+        running.process.wait(60)
 
 
 def _signal_family(process: subprocess.Popen[bytes] | None, signum: signal.Signals) -> None:
