@@ -228,7 +228,7 @@ def _goes_on_until_ctrl_c(stack: Stack, words: list[str]) -> None:
         assert process.stdout is not None
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == InterruptedByUser.exit_code, said
 
 

@@ -52,7 +52,7 @@ def _writing_until_it_is_copied(dsn: str) -> Iterator[None]:
     begun = threading.Event()
     thread = threading.Thread(target=hold)
     thread.start()
-    assert begun.wait(30)
+    assert begun.wait(60)
     yield
     thread.join()
 

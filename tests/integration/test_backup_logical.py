@@ -597,7 +597,7 @@ def test_digests_end_when_nobody_wants_them(source: RunningPostgres) -> None:
 
     pool = Pool(1, "digest")
     digest = pool.submit(work)
-    assert begun.wait(10)
+    assert begun.wait(60)
     with pytest.raises(DigestFailed), pool:
         raise DigestFailed("no dump, no digest")
     assert isinstance(digest.exception(), psycopg.errors.QueryCanceled)

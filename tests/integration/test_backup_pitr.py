@@ -50,7 +50,7 @@ from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.services.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.usefixtures("untraced_children")
-_BOUND_S = 60.0
+_BOUND_S = 120.0
 
 # What `dreamseed wal push` and `dreamseed wal fetch` do, without the command line.
 _DOOR = """

@@ -39,7 +39,7 @@ from dreamseed_cli.core.processes import ProcessIdentity
 pytestmark = pytest.mark.usefixtures("untraced_children")
 
 INTO = "again"
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 
 
 @pytest.fixture(scope="module")

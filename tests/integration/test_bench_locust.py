@@ -15,7 +15,8 @@ import api_harness
 import numpy as np
 import psutil
 import pytest
-from api_harness import MODEL, Context, RunningFront, free_port, parts, scripted_gateway, serving
+from api_harness import MODEL, Context, RunningFront, parts, scripted_gateway, serving
+from free_ports import free_port
 from gateway_harness import (
     emulated_engine,
     gateway_process,
@@ -275,7 +276,7 @@ async def _begun(
     """A load that has come as far as `condition`."""
     crew = Crew(_errand(plan, url, folder), lambda _: None)
     task = asyncio.create_task(crew.run())
-    await until(condition, 60)
+    await until(condition)
     return crew, task
 
 

@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -19,13 +18,14 @@ from typing import Any
 import pytest
 import yaml
 from alert_cases import ALL_WRONG, AWAY, CASES, HEALTHY, HEALTHY_FOR, NO_DRILL, NO_GATEWAY, Case
+from free_ports import free_ports
 
 from dreamseed_cli.deploy.catalog import TARGETS
 from dreamseed_cli.deploy.dashboards import expressions
 from dreamseed_cli.deploy.render import render
 from dreamseed_cli.profile.load import load_profile, shipped_names
 
-_BOUND_S = 60.0
+_BOUND_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def prometheus(rules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     program = shutil.which("prometheus")
     assert program is not None, "prometheus is missing: make setup installs Debian's"
     boxes = {name: _Box(_exposition(name)) for name in (ALL_WRONG, NO_GATEWAY, NO_DRILL)}
-    port, nobody = _free_port(), _free_port()
+    port, nobody = free_ports(2)
     targets = {name: box.server_port for name, box in boxes.items()} | {AWAY: nobody}
     _write_quick(rules, targets)
     process = subprocess.Popen(
@@ -241,12 +241,6 @@ class _Telling(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
         """Quiet."""
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def test_a_real_prometheus_sees_what_is_wrong(prometheus: str, rules: Path) -> None:

@@ -34,7 +34,7 @@ from dreamseed_cli.services.postgres import program as postgres_program
 from dreamseed_cli.services.root import unprivileged
 from dreamseed_cli.services.valkey import program
 
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 Render = Callable[[str | Profile], Path]
 _PROFILES = deploy_profiles()
 EVERY_PROFILE = pytest.mark.parametrize("profile", _PROFILES.values(), ids=_PROFILES)

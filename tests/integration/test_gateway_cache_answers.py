@@ -180,8 +180,8 @@ async def test_generation_goes_on_without_the_cluster() -> None:
             for running in cluster.nodes[:2]:
                 running.resume()
             cluster.nodes[2].start()
-            await until(here.connected, 30)
-            await until(lambda: _hits(here), 30)
+            await until(here.connected)
+            await until(lambda: _hits(here))
 
 
 async def _hits(here: Place) -> bool:

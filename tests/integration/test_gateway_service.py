@@ -182,7 +182,7 @@ async def test_a_callers_deadline_ends_the_call_and_the_generation(folder: Path,
     await good[1].order_fault(fault="slow", factor=20)
     async with _calling(folder, target("r1", good[1].socket)) as caller:
         request = GenerateRequest(prompt="Go on", max_tokens=2000)
-        for call in (caller.unary(request, timeout=0.3), caller.stream(request, timeout=0.3)):
+        for call in (caller.unary(request, timeout=1.0), caller.stream(request, timeout=1.0)):
             code, _ = await _failure(call)
             assert code is StatusCode.DEADLINE_EXCEEDED
         await until(lambda: caller.outstanding() == 0)

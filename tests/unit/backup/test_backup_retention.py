@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from math import prod
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -259,16 +261,36 @@ class Night:
     forks: bool = False
 
 
-NIGHTS = st.builds(
+_SPREADS = 2654435761
+"""A prime (Knuth's for multiplicative hashing)."""
+
+
+def one_of_all(made: Callable[..., Any], **choices: Sequence[object]) -> st.SearchStrategy[Any]:
+    """What `made` makes of one of each of these: by a single draw, for a draw takes as long as a prune. Small
+    numbers, of which Hypothesis draws more, are spread over all choices; 0 is the first of each.
+    """
+    combinations = prod(map(len, choices.values()))
+
+    def pick(number: int) -> Any:
+        picked, number = {}, number * _SPREADS % combinations
+        for name, values in choices.items():
+            number, index = divmod(number, len(values))
+            picked[name] = values[index]
+        return made(**picked)
+
+    return st.integers(0, combinations - 1).map(pick)
+
+
+NIGHTS = one_of_all(
     Night,
-    days=st.sampled_from([0.5, 1.0, 1.0, 1.0, 2.0, 7.0, 9.0]),
-    kind=st.sampled_from([Kind.PHYSICAL, Kind.PHYSICAL, Kind.LOGICAL]),
-    fails=st.sampled_from([False, False, False, True]),
-    clock=st.sampled_from([timedelta()] * 20 + [timedelta(hours=h) for h in (-1, 1, -960, 960)]),
-    proves=st.sampled_from([None, None, None, *Level]),
-    pins=st.sampled_from([False] * 9 + [True]),
-    cluster=st.sampled_from(["a", "a", "a", "b"]),
-    forks=st.sampled_from([False] * 7 + [True]),
+    days=[0.5, 1.0, 1.0, 1.0, 2.0, 7.0, 9.0],
+    kind=[Kind.PHYSICAL, Kind.PHYSICAL, Kind.LOGICAL],
+    fails=[False, False, False, True],
+    clock=[timedelta()] * 20 + [timedelta(hours=h) for h in (-1, 1, -960, 960)],
+    proves=[None, None, None, *Level],
+    pins=[False] * 9 + [True],
+    cluster=["a", "a", "a", "b"],
+    forks=[False] * 7 + [True],
 )
 RULES = st.builds(
     lambda days, daily, weekly, monthly, promised: Rules(
@@ -280,6 +302,7 @@ RULES = st.builds(
     monthly=st.integers(0, 2),
     promised=st.sampled_from([None, 1, 7, 30]),
 )
+LEVELS = list(Level)
 
 
 @dataclass
@@ -449,7 +472,7 @@ def the_last_proven_to_each_level_stays(step: Step) -> bool:
     last = {
         (made.cluster, made.kind, level): made.id
         for made in step.ordered
-        for level in list(Level)[1 : made.level.rank + 1]
+        for level in LEVELS[1 : made.level.rank + 1]
     }
     return step.decision.keep.keys() >= set(last.values())
 

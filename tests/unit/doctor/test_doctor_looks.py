@@ -89,7 +89,7 @@ def test_a_look_that_hangs_fails_or_refuses_hides_nothing() -> None:
             ("a", "breaks"): breaks,
             ("a", "good"): lambda: [ok("a", "good", "")],
         },
-        within_s=0.1,
+        within_s=1.0,
     )
     assert [one.level.value for one in found] == ["warning", "problem", "warning", "ok"]
     assert found[1].remedy == "See there."

@@ -14,7 +14,7 @@ from dreamseed_cli.costsim.queueing.bench_load import NO_QUEUE, repeat
 from dreamseed_cli.costsim.queueing.card import CardModel, card_of_profile, card_of_roofline
 from dreamseed_cli.costsim.queueing.card_fit import card_of_bench
 from dreamseed_cli.costsim.queueing.farm import Farm, Request
-from dreamseed_cli.costsim.queueing.validate import validate_against_bench
+from dreamseed_cli.costsim.queueing.validate import Validation, validate_against_bench
 from dreamseed_cli.costsim.report.loads import validation_words
 from dreamseed_cli.plan.layouts import roofline_engine
 from dreamseed_cli.plan.roofline import decode_point, prefill_tok_s
@@ -95,6 +95,12 @@ def result() -> dict[str, Any]:
     return {"provenance": "simulated", "device": "emulated", "suites": [{"cells": cells}]}
 
 
+@pytest.fixture(scope="module")
+def validated(result: dict[str, Any]) -> Validation:
+    """What the simulation foretells of it: as long to compute as all the rest of this file."""
+    return validate_against_bench(result)
+
+
 def test_a_fit_finds_the_card(result: dict[str, Any]) -> None:
     """From what clients see, the step's parts and the prefill speed come out nearly as they are."""
     found = card_of_bench(result, max_num_seqs=256, kv_cache_tokens=1_000_000)
@@ -105,9 +111,9 @@ def test_a_fit_finds_the_card(result: dict[str, Any]) -> None:
 
 
 @pytest.mark.no_cover
-def test_held_out_cells_are_foretold(result: dict[str, Any]) -> None:
+def test_held_out_cells_are_foretold(validated: Validation) -> None:
     """Cells the fit has not seen: means and throughput within 9 %, and all figures together on average."""
-    found = validate_against_bench(result)
+    found = validated
     assert [load.cell.name for load in found.loads if load.held_out] == ["streams-4", "streams-32"]
     quantities = {one.quantity for _, one in found.held_out}
     assert quantities == {
@@ -161,7 +167,7 @@ def test_a_load_that_was_measured_twice_is_one_load(result: dict[str, Any]) -> N
 
 
 @pytest.mark.no_cover
-def test_each_suite_has_an_error_of_its_own(result: dict[str, Any]) -> None:
+def test_each_suite_has_an_error_of_its_own(result: dict[str, Any], validated: Validation) -> None:
     """A machine that was half as fast in one suite fits no single card; each suite by itself fits well."""
     cells = result["suites"][0]["cells"]
     card = TRUTH.model_copy(
@@ -174,9 +180,9 @@ def test_each_suite_has_an_error_of_its_own(result: dict[str, Any]) -> None:
     assert found.mean_error > AIM
     assert set(found.alone) == {"engine", "batching"}
     assert max(found.alone.values()) <= AIM
-    assert found.alone["engine"] == validate_against_bench(result).mean_error
+    assert found.alone["engine"] == validated.mean_error
     assert "Held-out error of each suite by itself" in validation_words(found)
-    assert validate_against_bench(result).alone == {}
+    assert validated.alone == {}
 
 
 @pytest.mark.no_cover
