@@ -252,7 +252,10 @@ def samples_enough(requests: int) -> Problem | None:
 
 
 def problems(run: CellRun, cols: Columns, inside: Columns, window: Window, slo: Slo) -> tuple[Problem, ...]:
-    """All rules over a cell. inside: those of its requests that were due in the window."""
+    """All rules over a run of a cell but `samples_enough`, which is of all its rounds together.
+
+    inside: those of its requests that were due in the window.
+    """
     shape = run.cell.shape
     allowed = allowed_delay(inside, slo)
     sent = sending(run, cols, allowed)
@@ -267,7 +270,6 @@ def problems(run: CellRun, cols: Columns, inside: Columns, window: Window, slo: 
         None if repeats(run.cell) else prefix_cache_cold(server.prefix_hits, server.prefix_queries),
         _tokens(run),
         all_processes(run.lost_processes),
-        samples_enough(len(inside)),
     ]
     return tuple(problem for problem in found if problem is not None)
 
