@@ -329,7 +329,10 @@ def samples_enough(requests: int) -> Problem | None:
 
 
 def problems(run: CellRun, cols: Columns, inside: Columns, window: Window, slo: Slo) -> tuple[Problem, ...]:
-    """All rules over a cell. inside: those of its requests that were due in the window."""
+    """All rules over a run of a cell but `samples_enough`, which is of all its rounds together.
+
+    inside: those of its requests that were due in the window.
+    """
     shape = run.cell.shape
     allowed = allowed_delay(inside, slo)
     sent = sending(run, cols, allowed)
@@ -345,7 +348,6 @@ def problems(run: CellRun, cols: Columns, inside: Columns, window: Window, slo: 
         _tokens(run),
         own_limits(cols.count(Ending.UNSENT)),
         all_processes(run.lost_processes),
-        samples_enough(len(inside)),
     ]
     return tuple(problem for problem in found if problem is not None)
 

@@ -15,6 +15,7 @@ from dreamseed_cli.costsim.queueing.card import CardModel, card_of_profile, card
 from dreamseed_cli.costsim.queueing.card_fit import card_of_bench
 from dreamseed_cli.costsim.queueing.farm import Farm, Request
 from dreamseed_cli.costsim.queueing.validate import Validation, validate_against_bench
+from dreamseed_cli.costsim.report.figures import validation_data
 from dreamseed_cli.costsim.report.loads import validation_words
 from dreamseed_cli.plan.layouts import roofline_engine
 from dreamseed_cli.plan.roofline import decode_point, prefill_tok_s
@@ -247,12 +248,52 @@ def test_a_short_bench_is_repeated_with_its_drain() -> None:
     """Four streams that get one answer each: as many are simulated, and the drain counts."""
     cell = _cell(4) | {"requests": 4, "window_s": [0.0, 5.0], "duration_s": 5.0, "output_tokens_mean": 100.0}
     (short,) = read_cells({"suites": [{"cells": [cell]}]})
-    assert short.whole
+    assert short.courses[0].whole
     card = CardModel(TRUTH, 256)
     seen = repeat(short, card, NO_QUEUE, seed=1, requests=40)
     assert len(seen.e2e_s) == 40
     # 100 answers' tokens in the time that the longest of four takes: 4 x 100 / (TTFT + 99 steps of 6.44 ms)
     assert seen.tokens_per_s == pytest.approx(4 * 100 / max(seen.e2e_s), rel=0.05)
+
+
+def _rounds(tpot_ms: tuple[float, ...]) -> list[dict[str, Any]]:
+    """Rounds of four and more answers, each measured to its last one."""
+    return [
+        {
+            "begin_s": 0.0,
+            "duration_s": 5.0,
+            "window_s": [0.0, 5.0],
+            "requests": 4 + 4 * number,
+            "achieved_rate_per_s": 1.0,
+            "output_tokens_per_s": 100.0,
+            "tpot_mean_ms": each,
+        }
+        for number, each in enumerate(tpot_ms)
+    ]
+
+
+def test_every_round_is_repeated_as_often_as_the_others() -> None:
+    """One of four answers and one of eight: twelve, or a multiple of it; never the one without the other."""
+    (cell,) = read_cells({"suites": [{"cells": [_cell(4) | {"rounds": _rounds((10.0, 12.0))}]}]})
+    for wanted, found in ((1, 12), (12, 12), (13, 24)):
+        seen = repeat(cell, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=wanted)
+        assert len(seen.e2e_s) == found
+
+
+@pytest.mark.no_cover
+def test_the_drift_between_rounds_stands_beside_the_error(result: dict[str, Any]) -> None:
+    """10 and 12 ms a token: a standard deviation of 1.41 around 11. Without rounds nothing is known of it."""
+    cells = result["suites"][0]["cells"][:3]
+    twice = [cell | {"rounds": _rounds((10.0, 12.0))} for cell in cells]
+    found = validate_against_bench({"suites": [{"cells": twice}]})
+    assert found.drift == pytest.approx(1.4142 / 11, rel=1e-3)
+    assert found.rounds == 2
+    assert "differed by 12.9%" in validation_words(found)
+    data = validation_data(found)
+    assert data["drift"] == {"value": pytest.approx(12.86, abs=0.01), "unit": "%", "provenance": "simulated"}
+    once = validate_against_bench({"suites": [{"cells": cells}]})
+    assert once.drift is None
+    assert "round" not in validation_words(once)
 
 
 def test_streams_that_are_refused_wait_as_the_bench_does(monkeypatch: pytest.MonkeyPatch) -> None:
