@@ -18,7 +18,7 @@ from dreamseed_cli.bench.locust_users.plan import USERS_A_PROCESS, Kind, LoadPla
 from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, Table
 from dreamseed_cli.bench.measure.intervals import attainment
 from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
-from dreamseed_cli.bench.measure.validity import FEWEST_REQUESTS, allowed_delay_ms, own_limits
+from dreamseed_cli.bench.measure.validity import FEWEST_REQUESTS, allowed_delay_ms, own_limits, tokens_agree
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import Interval, Latency, Problem, Slo
 
@@ -111,8 +111,12 @@ def remedy(plan: LoadPlan) -> str:
     )
 
 
-def run_problems(run: LoadRun) -> Iterator[Problem]:
-    """What stands against the run as a whole."""
+def run_problems(run: LoadRun, generated: int | None = None) -> Iterator[Problem]:
+    """What stands against the run as a whole. generated: the tokens that the engines counted meanwhile."""
+    told = int(run.samples["tokens"][_complete(run.samples)].sum())
+    # Not the other way round: engines also generate for users that the end of the load cuts off.
+    if (made_up := tokens_agree(told, generated, whole=False)) is not None:
+        yield made_up
     for words in run.lost:
         yield Problem(
             rule="lost-process",

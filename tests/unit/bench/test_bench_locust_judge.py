@@ -209,6 +209,17 @@ def test_the_users_sustained_are_those_before_the_first_miss() -> None:
     assert sustained_users([]) is None
 
 
+@pytest.mark.parametrize(
+    ("generated", "rules"), [(200, []), (199, ["usage"]), (0, []), (None, []), (9000, [])]
+)
+def test_the_usage_of_answers_is_no_more_than_the_engines_counted(
+    generated: int | None, rules: list[str]
+) -> None:
+    """Two answers of 101 tokens; what a failed one tells is nobody's usage."""
+    run = _run([_answer(1), _answer(2), _answer(3, ending=Ending.SERVER_ERROR)])
+    assert [problem.rule for problem in run_problems(run, generated)] == rules
+
+
 def test_a_lost_process_and_a_wrong_count_are_problems_of_the_run() -> None:
     """Locust must have counted what was written down, requests broken off at the end aside."""
     broken_off = _page(1, end_s=math.nan, ending=Ending.ABANDONED)
