@@ -18,7 +18,7 @@ from dreamseed_cli.bench.locust_users.plan import USERS_A_PROCESS, Kind, LoadPla
 from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, Table
 from dreamseed_cli.bench.measure.intervals import attainment
 from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
-from dreamseed_cli.bench.measure.validity import allowed_delay_ms, own_limits
+from dreamseed_cli.bench.measure.validity import FEWEST_REQUESTS, allowed_delay_ms, own_limits, tokens_agree
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import Interval, Latency, Problem, Slo
 
@@ -79,6 +79,7 @@ def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepF
     short = _falls_short(len(seen), asked * length)
     if short and _falls_short(len(seen) + _held_back(run.samples, window, plan.pause_s), asked * length):
         problems.append(_too_few_requests(len(seen) / length, asked, more))
+    problems += _too_few_samples(plan, int(generated.sum()), int((~generated).sum()))
     # Each by itself: pages are so many that they would hide it if no model answered at all.
     enough = all(part.sum() >= slo.attainment * len(part) for part in (kept[generated], kept[~generated]))
     return StepFigures(
@@ -110,8 +111,12 @@ def remedy(plan: LoadPlan) -> str:
     )
 
 
-def run_problems(run: LoadRun) -> Iterator[Problem]:
-    """What stands against the run as a whole."""
+def run_problems(run: LoadRun, generated: int | None = None) -> Iterator[Problem]:
+    """What stands against the run as a whole. generated: the tokens that the engines counted meanwhile."""
+    told = int(run.samples["tokens"][_complete(run.samples)].sum())
+    # Not the other way round: engines also generate for users that the end of the load cuts off.
+    if (made_up := tokens_agree(told, generated, whole=False)) is not None:
+        yield made_up
     for words in run.lost:
         yield Problem(
             rule="lost-process",
@@ -254,6 +259,16 @@ def _too_few_users(asked: int, reached: int, more: str) -> Iterator[Problem]:
     if reached < ENOUGH * asked:
         reason = f"{reached} of {asked} users were there"
         yield Problem(rule="users", reason=reason, remedy=more)
+
+
+def _too_few_samples(plan: LoadPlan, answers: int, pages: int) -> Iterator[Problem]:
+    """Of a part of the mix of which hardly any request came, nothing can be told."""
+    remedy = f"Use a longer --duration: {FEWEST_REQUESTS} are the least of which anything can be told."
+    parts = ((answers, True, "requests to the model"), (pages, False, "requests for pages"))
+    for count, generates, words in parts:
+        if count < FEWEST_REQUESTS and any(kind.generates is generates for kind in plan.mix):
+            reason = f"only {count} {words} were due in the window"
+            yield Problem(rule="samples", reason=reason, remedy=remedy)
 
 
 def _page_ms(samples: Table) -> float | None:

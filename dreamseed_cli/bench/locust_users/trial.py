@@ -170,7 +170,7 @@ async def conduct(bench: Bench, planner: Planner, *, gateway: bool, front_count:
 def evaluate(bench: Bench, plan: LoadPlan, run: LoadRun, server: ServerView = _UNSEEN) -> Trial:
     """The figures of a run. Pure. server: what the engines told of themselves meanwhile."""
     steps = [judge_step(plan, run, step, bench.slo) for step in run.steps]
-    problems = [*run_problems(run)]
+    problems = [*run_problems(run, server.generation_tokens)]
     if (warm := prefix_cache_cold(server.prefix_hits, server.prefix_queries)) is not None:
         problems.append(warm)
     for step in steps:
