@@ -15,20 +15,34 @@ from dreamseed_cli.core.errors import UsageError
 _STEP: Final = timedelta(seconds=1)
 """Of the moments in heartbeats' names: each may have been as much later."""
 
+_OPTIONS: Final = {"latest": "--into", "time": "--time", "lsn": "--lsn", "name": "--point"}
+"""Of the command, by the kind of goal."""
+
 
 def check_goal(goal: Goal, archived: Archived | None, beats: Iterable[Heartbeat], now: datetime) -> str:
     """A warning where the archive may not reach the goal; empty where it does, or nothing tells. Pure.
 
-    UsageError where it proves that it does not. archived: None: no further than the backup itself, which
-    `restore_physical` judges. beats: where the server's WAL stood at which moments.
+    UsageError where it proves that it does not. archived: None: no WAL is. beats: where the server's WAL
+    stood at which moments. Where a name lies is for pointed.find_base to find.
     """
     if archived is None:
+        if goal.kind in {"time", "lsn", "name"}:
+            raise no_archive(goal)
         return ""
     if goal.kind == "lsn" and isinstance(goal.value, str) and parse_lsn(goal.value) > archived.lsn:
         raise _beyond(f"--lsn {goal.value}", archived)
     if goal.kind == "time" and isinstance(goal.value, datetime):
         return _check_time(goal.value, archived, beats, now)
     return ""
+
+
+def no_archive(goal: Goal) -> UsageError:
+    """For a goal that takes archived WAL, where there is none."""
+    return UsageError(
+        "no WAL is archived in this store: only the backup's own end can be reached",
+        place=_OPTIONS[goal.kind],
+        remedy="Leave it out, or archive WAL from now on: dreamseed wal settings.",
+    )
 
 
 def _check_time(moment: datetime, archived: Archived, beats: Iterable[Heartbeat], now: datetime) -> str:

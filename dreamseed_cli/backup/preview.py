@@ -10,7 +10,8 @@ from dreamseed_cli.backup.names import Kind, parse_backup_id
 from dreamseed_cli.backup.physical.recovery import Goal
 from dreamseed_cli.backup.rpo import LiveRpo
 from dreamseed_cli.backup.verify import choose
-from dreamseed_cli.backup.wal_names import parse_lsn
+from dreamseed_cli.backup.wal.points import Point
+from dreamseed_cli.backup.wal_names import format_lsn, parse_lsn
 from dreamseed_cli.core.errors import UsageError
 
 
@@ -65,9 +66,10 @@ def preview(
     last_rate: float | None,
     skipped: tuple[Damaged, ...] = (),
     doubt: str = "",
+    point: Point | None = None,
 ) -> Preview:
     """rpo: of the archive now; None where none carries it further. last_rate: of a restore of this kind.
-    doubt: why the goal may not be reached (goal.check_goal).
+    doubt: why the goal may not be reached (goal.check_goal). point: where a named goal lies.
     """
     manifest = entry.manifest
     rate = last_rate or _own_rate(entry)
@@ -76,13 +78,13 @@ def preview(
         bytes=manifest.plain_bytes,
         seconds=manifest.plain_bytes / rate if rate else None,
         measured=last_rate is not None,
-        lost=f"{_lost(entry, goal, rpo)} {doubt}".rstrip(),
+        lost=f"{_lost(entry, goal, rpo, point)} {doubt}".rstrip(),
         skipped=skipped,
     )
 
 
 def _reaches(entry: Entry, goal: Goal) -> bool:
-    """A name could lie anywhere: the newest backup is not before it for sure, but it is the best guess."""
+    """A name could lie anywhere: pointed.find_base looks for it."""
     wal = entry.manifest.wal
     if goal.kind == "time" and isinstance(goal.value, datetime):
         return entry.manifest.span.ended <= goal.value
@@ -105,9 +107,12 @@ def _own_rate(entry: Entry) -> float | None:
     return entry.manifest.plain_bytes / seconds if seconds > 0 else None
 
 
-def _lost(entry: Entry, goal: Goal, rpo: LiveRpo | None) -> str:
+def _lost(entry: Entry, goal: Goal, rpo: LiveRpo | None, point: Point | None) -> str:
     if entry.manifest.identity.kind is Kind.LOGICAL:
         return f"Everything written after {entry.manifest.span.started:%Y-%m-%d %H:%M:%S} UTC."
+    if point is not None:
+        where = f"{point.at:%Y-%m-%d %H:%M:%S} UTC, {format_lsn(point.lsn)}"
+        return f"Everything after {goal.value} ({where}), as is asked for."
     if goal.kind in {"time", "lsn", "name"}:
         return f"Everything after {goal.value}, as is asked for."
     if goal.kind == "immediate":

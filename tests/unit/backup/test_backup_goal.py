@@ -58,6 +58,9 @@ def test_other_goals_are_not_judged(goal: Goal) -> None:
     assert checked(goal) == ""
 
 
-def test_without_an_archive_the_restore_itself_judges() -> None:
-    """It knows where the backup ends."""
-    assert checked(Goal("lsn", "0/500001"), archived=None) == ""
+@pytest.mark.parametrize("goal", [Goal("lsn", "0/500001"), Goal("time", NOW), Goal("name", "x")])
+def test_without_an_archive_only_the_backups_end_is_reached(goal: Goal) -> None:
+    """The preview says it already."""
+    with pytest.raises(UsageError, match="no WAL is archived"):
+        checked(goal, archived=None)
+    assert checked(Goal("immediate"), archived=None) == checked(Goal(), archived=None) == ""
