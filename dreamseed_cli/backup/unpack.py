@@ -120,7 +120,7 @@ class _Writer:
                 return
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             try:
-                fd = os.open(target, flags, mode & 0o700 | 0o600)
+                fd = os.open(target, flags, mode & 0o740 | 0o600)
             except FileExistsError as error:
                 raise TarBroken("a file comes twice", place=path) from error
             self._file = os.fdopen(fd, "wb", buffering=0)
