@@ -209,6 +209,26 @@ def test_a_restore_without_yes_does_nothing(host: Settings, run: Run) -> None:
     assert run("restore", "--time", "yesterday")[0] == 2
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--into", "/to"],
+        ["--quick"],
+        ["--amcheck"],
+        ["--folders-into", "/to", "--replace", "x"],
+        ["--folders-into", "/to", "--database", "x"],
+        ["--folders-into", "/to", "--into", "/there"],
+    ],
+)
+def test_an_option_that_would_be_passed_over_is_refused(host: Settings, run: Run, options: list[str]) -> None:
+    """Of another kind of backup, or of databases where only folders are restored; by the preview, too."""
+    made(host)
+    for yes in ([], ["--yes"]):
+        code, answer = run("restore", *options, *yes)
+        assert (code, answer["errors"][0]["place"]) == (2, options[-2] if len(options) > 2 else options[0])
+        assert "no option of a" in answer["errors"][0]["cause"]
+
+
 def test_a_restore_that_passes_over_a_damaged_newest_says_so(
     host: Settings, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
