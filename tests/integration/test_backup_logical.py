@@ -198,8 +198,8 @@ def test_tablespaces_that_are_there_stay_and_a_missing_folder_is_told(store: Sto
 
 
 def test_templates_of_ones_own_are_saved_and_closed_databases_are_told(store: Store, folder: Path) -> None:
-    """Every database means every one; a template is dropped for its backup, and is one again. Its setting that
-    all its transactions only read comes back before its tables, and does not keep them from it.
+    """Every database means every one; a template is dropped for its backup, and is one again. That all its
+    transactions only read comes back before its tables, and does not keep them from coming.
     """
     (folder / "e").mkdir()
     with postgres(folder / "e") as server:
@@ -220,8 +220,8 @@ def test_templates_of_ones_own_are_saved_and_closed_databases_are_told(store: St
         assert restore(manifest, store, server, folder, replace=everything).rows == 1
         with psycopg.connect(dsn) as connection:
             is_template = connection.execute(
-                "SELECT datistemplate, setconfig FROM pg_database d JOIN pg_db_role_setting ON setdatabase = d.oid"
-                " WHERE datname = 'starter'"
+                "SELECT datistemplate, setconfig FROM pg_database d"
+                " JOIN pg_db_role_setting ON setdatabase = d.oid WHERE datname = 'starter'"
             ).fetchone()
         assert is_template == (True, ["default_transaction_read_only=on"])
 
