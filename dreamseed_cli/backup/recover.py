@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,15 +25,15 @@ from dreamseed_cli.backup.physical.soundness import NO_AMCHECK, amcheck
 from dreamseed_cli.backup.physical.verify import CopyDiffers
 from dreamseed_cli.backup.pipeline import Downloader
 from dreamseed_cli.backup.pointed import Archive, find_base
-from dreamseed_cli.backup.preview import Preview, base_for, preview, skipped_for
+from dreamseed_cli.backup.preview import Preview, base_for, loss, preview, preview_folders, skipped_for
 from dreamseed_cli.backup.programs import check_extensions, programs_for
 from dreamseed_cli.backup.progress import Progress
 from dreamseed_cli.backup.records import read_rates, write_rate
 from dreamseed_cli.backup.restore_folders import FolderInvalid, RestoredFolders, restore_folders
-from dreamseed_cli.backup.rpo import reach
+from dreamseed_cli.backup.rpo import LiveRpo, live_rpo, reach
 from dreamseed_cli.backup.seal import SealBroken
 from dreamseed_cli.backup.settings import Settings
-from dreamseed_cli.backup.status import archive_for, base_of, read_heartbeats, read_status
+from dreamseed_cli.backup.status import archive_for, base_of, read_heartbeats
 from dreamseed_cli.backup.store.base import Store
 from dreamseed_cli.backup.store.errors import ObjectCorrupt, ObjectMissing
 from dreamseed_cli.backup.tar import TarBroken
@@ -114,13 +114,26 @@ class Recovery:
     def physical(self) -> bool:
         return self.entry.manifest.identity.kind is Kind.PHYSICAL
 
-    def preview(self) -> Preview:
-        """Nothing is changed by it. UsageError for a goal that the archive does not reach."""
-        doubt = self._doubt(self._archived(self._listing())) if self.physical else ""
-        target_s = self.settings.table.rpo_target_s
-        rpo = read_status(self.store, self.identities, utc_now, target_s).rpo if self.physical else None
+    def preview(self, *, folders: bool = False, databases: Collection[str] | None = None) -> Preview:
+        """Nothing is changed by it. folders: of these alone. databases: of a logical one, only these; None:
+        all. UsageError for a goal that the archive does not reach, or a database that it lacks.
+        """
+        if folders:
+            return preview_folders(self.entry, self.skipped)
         rate = read_rates(self.settings.home).of(self.entry.manifest.identity.kind)
-        return preview(self.entry, self.goal, rpo, rate, self.skipped, doubt, self.point)
+        if not self.physical:
+            return preview(self.entry, loss(self.entry, self.goal), rate, self.skipped, databases)
+        listing = self._listing()
+        doubt = self._doubt(self._archived(listing))
+        lost = loss(self.entry, self.goal, self._rpo(listing), self.point)
+        return preview(self.entry, f"{lost} {doubt}".rstrip(), rate, self.skipped)
+
+    def _rpo(self, listing: Listing) -> LiveRpo:
+        """What would be lost if everything were restored from this very backup."""
+        base = base_of(self.entry)
+        archive = archive_for(self.store, listing, base, self.identities, self._segment_bytes)
+        beats, target_s = read_heartbeats(self.store), self.settings.table.rpo_target_s
+        return live_rpo(base, archive, beats, utc_now(), target_s)
 
     def physical_into(
         self, folder: Path, wal_fetch: Sequence[str], say: Say, *, quick: bool = False, look: bool = False

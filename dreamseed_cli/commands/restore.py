@@ -127,7 +127,8 @@ def restore(
             recovery, [name for name, value in given.items() if value], folders=folders_into is not None
         )
         if not yes:
-            return _shown(recovery.preview())
+            names = _renamed(databases)
+            return _shown(recovery.preview(folders=folders_into is not None, databases=names))
         for line in skipped_lines(recovery.skipped):
             _say(line)
         if folders_into is not None:
