@@ -225,7 +225,9 @@ class Recovery:
 
     def _doubt(self, archived: Archived | None) -> str:
         """See check_goal."""
-        return check_goal(self.goal, archived, read_heartbeats(self.store), utc_now())
+        end = base_of(self.entry).end_lsn or 0
+        beats = [beat for beat in read_heartbeats(self.store) if beat.lsn >= end]
+        return check_goal(self.goal, archived, beats, utc_now())
 
     def _archived(self, listing: Listing, entry: Entry | None = None) -> Archived | None:
         """How far recovery from this backup (or another) could go; None: no further than it itself."""

@@ -144,7 +144,12 @@ def test_each_segment_is_read_once(store: MemoryStore, tmp_path: Path) -> None:
     backups = entries(store, 6 * MIB + 5, 3 * MIB + 5)
     asked: list[str] = []
     get = store.get
-    store.get = lambda name, sha=None: asked.append(name) or get(name, sha)  # type: ignore[method-assign,func-returns-value]
+
+    def told(name: str, sha256: str | None = None) -> bytes:
+        asked.append(name)
+        return get(name, sha256)
+
+    store.get = told  # type: ignore[method-assign]
     with pytest.raises(UsageError):
         searched(store, "never", backups)
     assert sorted(int(name.split("/")[-1][16:24], 16) for name in asked) == [3, 4, 5, 6, 6, 7, 8]
