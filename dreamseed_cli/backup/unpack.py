@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.manifest import StoredPart
 from dreamseed_cli.backup.pipeline import Joined
 from dreamseed_cli.backup.seal import sha256
@@ -62,6 +63,7 @@ class Unpacking:
         with os_errors(str(self._folder)), closing(_read_back(self._folder, self._journal)) as chunks:
             lying = Joined(chunks)
             for part in parts:
+                ending.check()
                 piece = lying.read(part.plain_size)
                 if sha256(piece) != part.plain_sha256:
                     break
