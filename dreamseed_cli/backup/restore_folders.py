@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.folders import NAMES, Item
 from dreamseed_cli.backup.keys import parse_recipients
 from dreamseed_cli.backup.manifest import Blob, Folder, Manifest
@@ -217,6 +218,7 @@ def _make(item: Item, path: Path) -> None:
 
 
 def _is_piece(file: BinaryIO, blob: Blob, tags: Sequence[bytes]) -> bool:
+    ending.check()
     piece = file.read(blob.plain_size - KEY_TAG_BYTES)
     return any(hashlib.sha256(tag + piece).hexdigest() == blob.plain_sha256 for tag in tags)
 

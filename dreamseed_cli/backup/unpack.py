@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.manifest import StoredPart
 from dreamseed_cli.backup.pipeline import Joined
 from dreamseed_cli.backup.seal import sha256
@@ -62,6 +63,7 @@ class Unpacking:
         with os_errors(str(self._folder)), closing(_read_back(self._folder, self._journal)) as chunks:
             lying = Joined(chunks)
             for part in parts:
+                ending.check()
                 piece = lying.read(part.plain_size)
                 if sha256(piece) != part.plain_sha256:
                     break
@@ -120,7 +122,7 @@ class _Writer:
                 return
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             try:
-                fd = os.open(target, flags, mode & 0o700 | 0o600)
+                fd = os.open(target, flags, mode & 0o740 | 0o600)
             except FileExistsError as error:
                 raise TarBroken("a file comes twice", place=path) from error
             self._file = os.fdopen(fd, "wb", buffering=0)

@@ -198,7 +198,9 @@ def test_tablespaces_that_are_there_stay_and_a_missing_folder_is_told(store: Sto
 
 
 def test_templates_of_ones_own_are_saved_and_closed_databases_are_told(store: Store, folder: Path) -> None:
-    """Every database means every one; a template is dropped for its backup, and is one again."""
+    """Every database means every one; a template is dropped for its backup, and is one again. That all its
+    transactions only read comes back before its tables, and does not keep them from coming.
+    """
     (folder / "e").mkdir()
     with postgres(folder / "e") as server:
         dsn = server.server.dsn("postgres")
@@ -207,6 +209,7 @@ def test_templates_of_ones_own_are_saved_and_closed_databases_are_told(store: St
             connection.execute("CREATE DATABASE frozen ALLOW_CONNECTIONS false")
         with psycopg.connect(server.server.dsn("starter"), autocommit=True) as connection:
             connection.execute("CREATE TABLE t AS SELECT 1 AS a")
+            connection.execute("ALTER DATABASE starter SET default_transaction_read_only = on")
         with new_uploader(store) as uploader:
             produced = make_source(Kind.LOGICAL, dsn, folder).produce(uploader)
         manifest = save(server, store, folder, databases=None)
@@ -217,9 +220,10 @@ def test_templates_of_ones_own_are_saved_and_closed_databases_are_told(store: St
         assert restore(manifest, store, server, folder, replace=everything).rows == 1
         with psycopg.connect(dsn) as connection:
             is_template = connection.execute(
-                "SELECT datistemplate FROM pg_database WHERE datname = 'starter'"
+                "SELECT datistemplate, setconfig FROM pg_database d"
+                " JOIN pg_db_role_setting ON setdatabase = d.oid WHERE datname = 'starter'"
             ).fetchone()
-        assert is_template == (True,)
+        assert is_template == (True, ["default_transaction_read_only=on"])
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ MAINTENANCE: Final = "template1"
 """The database to stand in while others are dropped and made: `postgres` may be one of them."""
 _TABLESPACE: Final = re.compile(r"^CREATE TABLESPACE (.+) OWNER .+ LOCATION '([^']+)';$", re.MULTILINE)
 """PostgreSQL takes no quote in a location."""
+_WRITING: Final = "-c default_transaction_read_only=off"
+"""A database's own settings come back before its tables do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +295,8 @@ class _Work:
             server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _environment(self) -> dict[str, str]:
-        return libpq_environment(make_conninfo(self.dsn, dbname=MAINTENANCE))
+        found = libpq_environment(make_conninfo(self.dsn, dbname=MAINTENANCE))
+        return {**found, "PGOPTIONS": f"{found.get('PGOPTIONS', '')} {_WRITING}".lstrip()}
 
 
 def _size(folder: Path) -> int:

@@ -1,12 +1,14 @@
 """Recovery must not make a tablespace: on the old host its folder is the live database's own.
 
 A backup of a cluster with tablespaces is refused, but one can be made after it. Replaying that links
-`pg_tblspc/OID` to the folder named in the WAL, and recovery then writes old pages there.
+`pg_tblspc/OID` to the folder named in the WAL, and recovery then writes old pages there. Before that it sets
+the folder's mode, to the one that its own data folder has: so that has the one of the old host's meanwhile.
 """
 
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,9 @@ LINKS: Final = "pg_tblspc"
 _SHUT: Final = 0o500
 """The server may look, and make no link: it runs without rights over modes (see services.root)."""
 _OPEN: Final = 0o700
+_GROUP: Final = 0o750
+"""Of a cluster made with `initdb --allow-group-access`, whose files its group may read."""
+_ANY_FILE: Final = "PG_VERSION"
 _MET: Final = re.compile(
     r"WAL redo at ([0-9A-F]+/[0-9A-F]+) for Tablespace/CREATE: [0-9]+ \"(.*)\"$", re.MULTILINE
 )
@@ -32,11 +37,14 @@ def shut(data: Path) -> None:
     """No tablespace can be made from now on. OSError's own, as a store's error."""
     with os_errors(str(data)):
         (data / LINKS).chmod(_SHUT)
+        if (data / _ANY_FILE).stat().st_mode & stat.S_IRGRP:
+            data.chmod(_GROUP)
 
 
 def unshut(data: Path) -> None:
     """They can be made again: recovery is over."""
     with os_errors(str(data)):
+        data.chmod(_OPEN)
         (data / LINKS).chmod(_OPEN)
 
 

@@ -15,6 +15,7 @@ from faulty_store import STORE_FAULTS, FaultyStore, StoreFault
 from logical_backups import KEYS, manifest_of, new_downloader, new_uploader
 from memory_store import MemoryStore
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.catalog import Entry
 from dreamseed_cli.backup.cold import copy_backup
 from dreamseed_cli.backup.folders import (
@@ -286,6 +287,32 @@ def test_what_lies_there_is_trusted_only_if_it_is_the_backups(
     (there / "nothing").symlink_to(root / "copy")
     load_all(store, manifest, to)
     assert content(there) == content(root)
+
+
+def test_what_lies_there_is_not_read_to_the_end_when_told_to_end(
+    store: MemoryStore, root: Path, tmp_path: Path
+) -> None:
+    """It may be large; the next one can still go on from it."""
+    manifest, to = save(store, root), tmp_path / "to"
+    last = len(manifest.folders[0].blobs)
+    assert killed(partial(load_all, FaultyStore(store, {last: "killed"}), manifest, to))
+    before, work, watched = ending.current(), ending.Work(), FaultyStore(store)
+    get = watched.get
+
+    def told_behind_the_list(name: str, sha256: str | None = None) -> bytes:
+        data = get(name, sha256)
+        work.tell()
+        return data
+
+    watched.get = told_behind_the_list  # type: ignore[method-assign]
+    ending.follow(work)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            load_all(watched, manifest, to)
+    finally:
+        ending.follow(before)
+    assert not [name for _, name in watched.calls if name.startswith(BLOBS)]
+    assert load_all(store, manifest, to).kept
 
 
 def test_a_folder_that_no_restore_began_is_left_alone(store: MemoryStore, root: Path, tmp_path: Path) -> None:
