@@ -168,8 +168,9 @@ def _account(profile: Profile) -> Iterator[Need]:
             f"the secret {name} in Secret Manager",
             "C1",
             None,
-            f"gcloud secrets create {name} --data-file=FILE --project {project}; "
-            f"roles/secretmanager.secretAccessor for {account}.",
+            f"gcloud secrets create {name} --data-file=FILE --project {project}; gcloud secrets "
+            f"add-iam-policy-binding {name} --member=serviceAccount:{account} "
+            f"--role=roles/secretmanager.secretAccessor --project {project}",
         )
     yield Need(
         f"the registry of {front_image(profile)}",

@@ -37,7 +37,6 @@ PAGES = [
 ALERTS = ROOT / "dreamseed_cli" / "deploy" / "templates" / "prometheus" / "alerts.yml.j2"
 LABELS = {
     "{{ $labels.replica }}": "r0",
-    "{{ $labels.dependency }}": "gateway",
     "{{ $labels.scenario }}": "lost-host",
 }
 _GO_ON = "--follow"

@@ -26,6 +26,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 
 from dreamseed_cli.deploy.catalog import TARGETS
+from dreamseed_cli.deploy.installed import BEFORE
 from dreamseed_cli.deploy.render import render
 from dreamseed_cli.profile.load import load_profile
 from dreamseed_cli.profile.schema import Profile
@@ -135,6 +136,24 @@ def test_logrotate_takes_its_file(rendered: Render, tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("su dreamseed dreamseed", "su root root"))
     path.chmod(0o644)
     assert "error" not in _run("logrotate", "-d", "-s", tmp_path / "state", path).lower()
+
+
+def test_logrotate_passes_over_what_is_kept_of_a_replaced_file(rendered: Render, tmp_path: Path) -> None:
+    """It reads every file of its folder, and refuses a log that two of them name."""
+    folder, rules = tmp_path / "logrotate.d", tmp_path / "logrotate.conf"
+    folder.mkdir()
+    text = (rendered("laptop") / "host/logrotate.conf").read_text()
+    for name in ("dreamseed", f"dreamseed{BEFORE}"):
+        (folder / name).write_text(text.replace("su dreamseed dreamseed", "su root root"))
+    rules.write_text(f"include {folder}\n")
+    for path in (*folder.iterdir(), rules):
+        path.chmod(0o644)
+    assert "error" not in _run("logrotate", "-d", "-s", tmp_path / "state", rules).lower()
+
+
+def test_the_boxs_command_can_be_read(rendered: Render) -> None:
+    """By the shell of a bare Debian."""
+    _run("sh", "-n", rendered("laptop") / "host/dreamseed.sh")
 
 
 @pytest.mark.parametrize("name", ["cloud-gpu/failover.sh", "cloud-sql/standby.sh"])

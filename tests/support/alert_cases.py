@@ -121,6 +121,17 @@ CASES = (
         "5m",
         now='dreamseed_replica_transitions_total{replica="r0",state="hung",reason="no_progress"} $n',
     ),
+    # As the gateway tells it: nothing before the first time.
+    Case(
+        "DreamseedEngineHung",
+        {
+            'dreamseed_replica_transitions_total{replica="r0",state="hung",reason="no_progress",box="b"}': (
+                "_x20 1x20"
+            ),
+            _PART.format("gateway"): "1x40",
+        },
+        "25m",
+    ),
     Case(
         "DreamseedQueueWait",
         {

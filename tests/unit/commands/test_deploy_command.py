@@ -297,7 +297,7 @@ def test_services_in_containers_are_where_the_containers_listen(tmp_path: Path, 
 def _from_an_empty_box() -> list[str]:
     page = (Path(__file__).parents[3] / "docs/runbooks/deploy.md").read_text()
     block = page.partition("## From an empty box")[2].partition("```sh\n")[2].partition("```")[0]
-    return re.findall(r"^[^#\n]*/bin/dreamseed ([a-z].*)$", block, re.MULTILINE)
+    return re.findall(r"^(?:[^#\n]*/bin/)?dreamseed ([a-z].*)$", block, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", _from_an_empty_box())
