@@ -167,7 +167,7 @@ class RunningCluster:
 
 @contextmanager
 def own_postgres(*, durable: bool = False) -> Iterator[RunningPostgres]:
-    """A running server in a folder of its own, for a module that breaks it, measures it, or copies all of it."""
+    """A running server in a folder of its own, for a module that breaks, measures or copies it."""
     with (
         tempfile.TemporaryDirectory(prefix="ds-pg-") as folder,
         postgres(Path(folder), durable=durable) as server,
