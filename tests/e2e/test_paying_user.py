@@ -222,8 +222,8 @@ def test_the_openai_client_gets_answers_through_the_front(paid: Paid) -> None:
     text = first.parse().choices[0].message.content
     assert text
     assert first.headers["x-dreamseed-cache"] == "miss"
-    # A machine under tests may miss the look-up's 20 ms, and after five of these for a second: then the answer
-    # is generated again, the same.
+    # A machine under tests may miss the look-up's 20 ms, and after five of these for a second: then the
+    # answer is generated again, the same.
     deadline, cache = time.monotonic() + _BOUND_S, "miss"
     while cache != "hit":
         assert time.monotonic() < deadline
