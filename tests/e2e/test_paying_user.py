@@ -222,10 +222,14 @@ def test_the_openai_client_gets_answers_through_the_front(paid: Paid) -> None:
     text = first.parse().choices[0].message.content
     assert text
     assert first.headers["x-dreamseed-cache"] == "miss"
-    # A machine under tests may miss the look-up's 20 ms: then the answer is generated again, the same.
-    again = [ask(**chat) for _ in range(10)]
-    assert {answer.parse().choices[0].message.content for answer in again} == {text}
-    assert "hit" in {answer.headers["x-dreamseed-cache"] for answer in again}
+    # A machine under tests may miss the look-up's 20 ms, and after five of these for a second: then the
+    # answer is generated again, the same.
+    deadline, cache = time.monotonic() + _BOUND_S, "miss"
+    while cache != "hit":
+        assert time.monotonic() < deadline
+        again = ask(**chat)
+        assert again.parse().choices[0].message.content == text
+        cache = again.headers["x-dreamseed-cache"]
     assert first.headers["x-dreamseed-provenance"] == "simulated"
     chunks = client.chat.completions.create(**chat, stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == text

@@ -33,10 +33,11 @@ _UNSYNCED = ("-c", "fsync=off")
 
 @dataclass
 class RunningPostgres:
-    """A PostgreSQL server. Its folder outlives stop() and kill()."""
+    """A PostgreSQL server. Its folder outlives stop() and kill(). durable: it waits for the disk."""
 
     server: EmbeddedPostgres
     log: Path
+    durable: bool = False
     process: subprocess.Popen[bytes] | None = None
     _names: Iterator[int] = field(default_factory=itertools.count)
 
@@ -79,7 +80,7 @@ class RunningPostgres:
         # their shared memory.
         if self.process is None or self.process.poll() is not None:
             with self.log.open("ab") as output:
-                argv = [*self.server.server(), *_UNSYNCED]
+                argv = [*self.server.server(), *(() if self.durable else _UNSYNCED)]
                 self.process = subprocess.Popen(argv, stdout=output, stderr=output)
         return self._answers()
 
@@ -92,11 +93,11 @@ class RunningPostgres:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[RunningPostgres]:
+def postgres(folder: Path, *, durable: bool = False) -> Iterator[RunningPostgres]:
     """A running server below `folder`, whose path must be short (Unix socket)."""
     server = EmbeddedPostgres(data=folder / "pg", socket_dir=folder)
     subprocess.run([*server.initdb(), "--no-sync"], check=True, capture_output=True)
-    running = RunningPostgres(server, folder / "postgres.log")
+    running = RunningPostgres(server, folder / "postgres.log", durable)
     try:
         running.start()
         yield running
@@ -165,9 +166,12 @@ class RunningCluster:
 
 
 @contextmanager
-def own_postgres() -> Iterator[RunningPostgres]:
-    """A running server in a folder of its own, for a module that breaks it, or copies all of it."""
-    with tempfile.TemporaryDirectory(prefix="ds-pg-") as folder, postgres(Path(folder)) as server:
+def own_postgres(*, durable: bool = False) -> Iterator[RunningPostgres]:
+    """A running server in a folder of its own, for a module that breaks, measures or copies it."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ds-pg-") as folder,
+        postgres(Path(folder), durable=durable) as server,
+    ):
         yield server
 
 
