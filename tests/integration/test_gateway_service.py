@@ -404,6 +404,18 @@ async def test_health_follows_the_replicas(folder: Path, good: Engines) -> None:
         assert (code, said) == (StatusCode.UNAVAILABLE, "no replica is ready. Try again shortly.")
 
 
+async def test_an_idle_client_may_ask_whether_the_connection_stands(folder: Path, good: Engines) -> None:
+    """As the HTTP front does, here once a second: gRPC would hang up at the third time."""
+    pinging = [("grpc.keepalive_permit_without_calls", 1), ("grpc.http2.max_pings_without_data", 0)]
+    async with _calling(folder, target("r0", good[0].socket)) as caller:
+        options = [*pinging, ("grpc.keepalive_time_ms", 1000), ("grpc.keepalive_timeout_ms", 5000)]
+        address = f"127.0.0.1:{caller.server.port}"
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            await channel.channel_ready()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(channel.wait_for_state_change(grpc.ChannelConnectivity.READY), 4.0)
+
+
 async def test_reflection_tells_the_contract(folder: Path) -> None:
     """Tools such as grpcurl find the service and its fields without a file."""
     async with _calling(folder) as caller:
