@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,7 +218,7 @@ async def test_a_full_queue_and_a_hopeless_deadline_say_when_to_come_again(folde
     with emulated_engine(folder, "one", step_ms=10) as engine:
         place = target("r0", engine.socket).model_copy(update={"places": 1})
         admission = Admission(max_queued_standard=queue)
-        async with _calling(folder, place, admission=admission, default_timeout_s=0.2) as caller:
+        async with _calling(folder, place, admission=admission, default_timeout_s=1.0) as caller:
 
             def ask(tokens: int, timeout_s: float | None = 300.0) -> Any:
                 request = GenerateRequest(
@@ -457,6 +457,20 @@ async def test_a_reader_that_does_not_read_holds_the_engine_back(folder: Path) -
     assert len(messages) < flood.events / 2
 
 
+async def test_a_reader_that_never_reads_on_is_given_up(folder: Path) -> None:
+    """Without a deadline of its own: at the default's end the engine's place and the call are free again."""
+    flood = _Flood(events=30_000, text="x" * 499 + " ")
+    listener = await asyncio.start_unix_server(flood.serve, folder / "unread.sock")
+    async with _calling(folder, target("r0", folder / "unread.sock"), default_timeout_s=0.2) as caller:
+        call = caller.stream(GenerateRequest(prompt="Go on"))
+        await call.read()
+        await until(lambda: caller.outstanding() == 0)
+        assert caller.server.stats()["calls"] == 0
+        with pytest.raises(grpc.aio.AioRpcError):
+            await _read_all(call)
+    listener.close()
+
+
 class _Flood:
     """An engine that answers as fast as it can write."""
 
@@ -467,6 +481,11 @@ class _Flood:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            await self._answer(writer)
+        writer.close()
+
+    async def _answer(self, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
         for _ in range(self.events):
             writer.write(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % self.text.encode())
@@ -474,7 +493,6 @@ class _Flood:
             self.sent += 1
         writer.write(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
         await writer.drain()
-        writer.close()
 
     async def is_held_back(self) -> bool:
         """Whether nothing more could be written for a while."""
