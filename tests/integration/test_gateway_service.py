@@ -218,7 +218,7 @@ async def test_a_full_queue_and_a_hopeless_deadline_say_when_to_come_again(folde
     with emulated_engine(folder, "one", step_ms=10) as engine:
         place = target("r0", engine.socket).model_copy(update={"places": 1})
         admission = Admission(max_queued_standard=queue)
-        async with _calling(folder, place, admission=admission, default_timeout_s=1.0) as caller:
+        async with _calling(folder, place, admission=admission, default_timeout_s=0.2) as caller:
 
             def ask(tokens: int, timeout_s: float | None = 300.0) -> Any:
                 request = GenerateRequest(
@@ -461,7 +461,7 @@ async def test_a_reader_that_never_reads_on_is_given_up(folder: Path) -> None:
     """Without a deadline of its own: at the default's end the engine's place and the call are free again."""
     flood = _Flood(events=30_000, text="x" * 499 + " ")
     listener = await asyncio.start_unix_server(flood.serve, folder / "unread.sock")
-    async with _calling(folder, target("r0", folder / "unread.sock"), default_timeout_s=0.2) as caller:
+    async with _calling(folder, target("r0", folder / "unread.sock"), default_timeout_s=2.0) as caller:
         call = caller.stream(GenerateRequest(prompt="Go on"))
         await call.read()
         await until(lambda: caller.outstanding() == 0)
