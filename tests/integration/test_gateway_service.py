@@ -464,8 +464,7 @@ async def test_a_reader_that_never_reads_on_is_given_up(folder: Path) -> None:
     async with _calling(folder, target("r0", folder / "unread.sock"), default_timeout_s=2.0) as caller:
         call = caller.stream(GenerateRequest(prompt="Go on"))
         await call.read()
-        await until(lambda: caller.outstanding() == 0)
-        assert caller.server.stats()["calls"] == 0
+        await until(lambda: caller.outstanding() == caller.server.stats()["calls"] == 0)
         with pytest.raises(grpc.aio.AioRpcError):
             await _read_all(call)
     listener.close()
