@@ -331,6 +331,22 @@ async def test_a_client_that_leaves_the_fallback_is_an_event(dsn: str) -> None:
     assert (event["outcome"], event["user_id"], event["reason"]) == ("cancelled", "", None)
 
 
+async def test_a_front_that_ends_says_so_in_the_fallbacks_answer(dsn: str) -> None:
+    """As in the gateway's: with what there is of it, and no [DONE]."""
+    async with _bad_provider() as (bad, url), aiohttp.ClientSession() as http:
+        async with _stack(dsn, url, drain_timeout_s="1") as (gateway, front, _):
+            await gateway.stop()
+            bad.how = "hang"
+            headers = {"authorization": f"Bearer {KEY}"}
+            path = f"{front.url}/v1/chat/completions"
+            reply = await http.post(path, json=_ASK | {"stream": True}, headers=headers)
+            await reply.content.readuntil(b"\n\n")
+        rest = (await reply.text()).strip()
+        bad.going.set()
+    error = json.loads(rest.removeprefix("data: "))["error"]
+    assert (error["code"], error["emitted_text"]) == ("answer_cut", "Hi")
+
+
 @asynccontextmanager
 async def _keeper(dsn: str, *answers: FallbackAnswer) -> AsyncIterator[tuple[Keeper, Unsent, ApiMetrics]]:
     """A keeper that nobody started, with these answers of a lease it holds."""

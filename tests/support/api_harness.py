@@ -18,6 +18,7 @@ from free_ports import free_port
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from psycopg_pool import AsyncConnectionPool
 
+from dreamseed_cli.api.connection import bound_writes
 from dreamseed_cli.api.front import Front
 from dreamseed_cli.api.server import build_server
 from dreamseed_cli.api.settings import ApiSettings, read_settings
@@ -176,6 +177,7 @@ async def serving(settings: ApiSettings) -> AsyncIterator[RunningFront]:
     """A front with these settings on a free port."""
     front = Front(settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        bound_writes(listener)
         server = build_server(front, settings)
         task = asyncio.create_task(server.serve([listener]))
         try:
