@@ -86,6 +86,7 @@ def _profile(folder: Path, text: str) -> str:
         (("--users", "10", "--profile", "laptop"), "engine", "no roofline"),
         (("--users", "10", "--bench", "nowhere.json"), "nowhere.json", "no result"),
         (("--sweep", "cards=1..3"), "--sweep", "no sweep"),
+        (("--sweep", "users=1e3..1e11"), "--sweep", "no sweep"),
         (("--sweep", "users=1e3..1e4"), "--hours", "simulated row by row"),
         ((), "--users", "nobody"),
         (("--sweep", "users=1e3..1e4", "--budget", "5"), "--budget", "one number of users"),
