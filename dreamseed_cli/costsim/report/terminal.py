@@ -189,7 +189,7 @@ def _returns(one: Returns, money: Money) -> RenderableType:
     table.add_row("runway, it unpaid", *unpaid, "", "", "")
     without = _pair(said.alternative_runway_months, ours.alternative_runway_months)
     table.add_row("runway without it", *without, *_band(drawn.runway_alternative))
-    table.add_row("even after, months", "", months(one.breaks_even), "", "", "")
+    table.add_row("even after, months", "", months(one.breaks_even), *_band(drawn.payback.whole))
     table.add_row("  if all is sold then", "", months(one.breaks_even_sold), "", "", "")
     title = (
         f"Does it pay: the box against the full cloud, funds {money.whole(ours.funds)} (computed; "
