@@ -86,6 +86,8 @@ class Round(Part):
     """The steady window, since the round's begin."""
     requests: int
     """Scheduled in the window."""
+    requests_before: int
+    """Scheduled before it: their answers are under way when it begins."""
     achieved_rate_per_s: float
     output_tokens_per_s: float
     tpot_mean_ms: float | None = None
@@ -110,6 +112,8 @@ class CellResult(Part):
     """Those in which it was measured; empty if it was measured at one time."""
     requests: int
     """Scheduled in the window; of rounds, in all of theirs."""
+    requests_before: int | None = None
+    """Scheduled before the window, of rounds before each of theirs; None in results that do not tell it."""
     endings: dict[str, int]
     """How they ended, by `Ending`."""
     details: dict[str, int] = Field(default_factory=dict)

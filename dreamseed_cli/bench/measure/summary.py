@@ -53,6 +53,11 @@ class _Parts:
     inside: Columns
     gaps: Gaps
 
+    @property
+    def before(self) -> int:
+        """Requests that were due before the window."""
+        return int((self.cols.scheduled_s < self.window.start_s).sum())
+
 
 @dataclass(frozen=True, slots=True)
 class _Whole(_Parts):
@@ -99,6 +104,7 @@ def summarise_rounds(
         window_s=whole.window.span_s,
         rounds=tuple(_rounds(rounds, slo)) if len(rounds) > 1 else (),
         requests=len(inside),
+        requests_before=sum(one.before for one in rounds),
         endings=dict(sorted(Counter(one.ending.value for one in inside.records).items())),
         details=_details(inside),
         prompt_tokens_mean=_mean([one.prompt_tokens for one in inside.records]),
@@ -167,6 +173,7 @@ def _rounds(rounds: Sequence[_Parts], slo: Slo) -> Iterator[Round]:
             duration_s=one.run.ended_s,
             window_s=one.window.span_s,
             requests=len(one.inside),
+            requests_before=one.before,
             achieved_rate_per_s=_sent(one, slo).achieved_per_s,
             output_tokens_per_s=tokens.value,
             tpot_mean_ms=float(each.mean()) if len(each) else None,

@@ -26,6 +26,8 @@ class Course:
 
     requests: int
     """Due in the window."""
+    before: int | None
+    """Due before it; None where the result does not tell."""
     achieved_per_s: float
     """Requests begun a second."""
     window_s: tuple[float, float]
@@ -136,6 +138,7 @@ def _course(one: Mapping[str, Any]) -> Course:
     start, end = one["window_s"]
     return Course(
         requests=one["requests"],
+        before=one.get("requests_before"),
         achieved_per_s=one["achieved_rate_per_s"],
         window_s=(start, end),
         whole=start == 0 and end == one["duration_s"],

@@ -150,14 +150,19 @@ class _Once:
 
 
 def _first_times(cell: Cell, course: Course, rng: np.random.Generator) -> Iterable[float]:
-    """When streams begin; of a rate, when each request comes: as many as were measured, at random."""
+    """When streams begin; of a rate, when each request comes: as many as were measured, before the window and
+    in it, at random.
+    """
     if cell.streams:
         return np.arange(cell.streams) * (cell.ramp_s / cell.streams)
     start, end = course.window_s
     if course.whole:
         return np.sort(rng.uniform(0, course.requests / course.achieved_per_s, course.requests))
-    count = math.ceil(course.requests * end / (end - start))
-    return np.sort(rng.uniform(0, end, count))
+    before = course.before
+    if before is None:
+        before = math.ceil(course.requests * start / (end - start))
+    early, inside = rng.uniform(0, start, before), rng.uniform(start, end, course.requests)
+    return np.sort(np.concatenate((early, inside)))
 
 
 def _tokens(farm: Farm, now: float) -> float:

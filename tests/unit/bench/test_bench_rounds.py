@@ -56,6 +56,7 @@ def test_rounds_are_counted_as_one_run() -> None:
     one, other = summarise(fast, SLO), summarise(slow, SLO)
     both = summarise_rounds([fast, slow], SLO, of=2)
     assert both.requests == one.requests + other.requests
+    assert (both.requests, both.requests_before) == (390 + 115, 10 + 85)
     lengths = [end - start for start, end in (one.window_s, other.window_s)]
     tokens = sum(
         cell.output_tokens_per_s.value * length for cell, length in zip((one, other), lengths, strict=True)

@@ -324,8 +324,10 @@ def test_what_never_begins_in_the_window_has_no_times() -> None:
     assert [one.quantity for _, one in found.held_out] == ["tokens_per_s"]
 
 
-def test_a_rate_is_repeated_with_as_many_requests() -> None:
-    """About twenty in a window of ten seconds; just twenty in a whole measurement."""
+def test_a_rate_is_repeated_with_as_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty in a window of ten seconds; before it as many as came, or at the same rate where nobody tells;
+    twenty in a whole measurement.
+    """
     cell = _cell(1) | {
         "asked_streams": None,
         "asked_rate_per_s": 2.0,
@@ -338,5 +340,17 @@ def test_a_rate_is_repeated_with_as_many_requests() -> None:
     (rate,), (to_the_end,) = (read_cells({"suites": [{"cells": [one]}]}) for one in (cell, whole))
     assert len(repeat(to_the_end, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=1).e2e_s) == 20
     seen = repeat(rate, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=1)
-    assert seen.window_s == 10
-    assert 10 <= len(seen.ttft_s) <= 30
+    assert (seen.window_s, len(seen.ttft_s)) == (10, 20)
+    asked: list[float] = []
+    submit = Farm.submit
+
+    def counted(farm: Farm, request: Request, now: float) -> None:
+        asked.append(now)
+        submit(farm, request, now)
+
+    monkeypatch.setattr(Farm, "submit", counted)
+    for before, due in (({}, 20), ({"requests_before": 3}, 3)):
+        (told,) = read_cells({"suites": [{"cells": [cell | before]}]})
+        asked.clear()
+        repeat(told, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=1)
+        assert (sum(at < 10 for at in asked), len(asked)) == (due, due + 20)
