@@ -48,13 +48,13 @@ def find_base(name: str, entries: Sequence[Entry], archive: Archive) -> Pointed:
     UsageError if it is nowhere. Raises the store's errors, and those of WAL that is damaged.
     """
     searched: SegmentRange | None = None
-    reached: list[tuple[int, int]] = []
+    reached: list[tuple[int, Archived]] = []
     for entry in entries:
         wal, archived = entry.manifest.wal, archive.archived(entry)
         if wal is None or archived is None:
             continue
         end = parse_lsn(wal.stop_lsn)
-        reached.append((end, archived.lsn))
+        reached.append((end, archived))
         searched = _span(end, archived, searched)
         with closing(_read(archive, archived, searched)) as segments:
             for point in find_points(name, segments):
@@ -99,12 +99,15 @@ def _read(
             yield segment, data
 
 
-def _nowhere(name: str, reached: Sequence[tuple[int, int]]) -> UsageError:
+def _nowhere(name: str, reached: Sequence[tuple[int, Archived]]) -> UsageError:
     """reached: from where to where recovery from each backup could go."""
     where = ""
     if reached:
-        first, last = min(start for start, _ in reached), max(end for _, end in reached)
-        where = f" from {format_lsn(first)}, where a backup ends, to {format_lsn(last)}"
+        first, last = min(start for start, _ in reached), max(reached, key=lambda one: one[1].lsn)[1]
+        where = f" from {format_lsn(first)}, where a backup ends, to {format_lsn(last.lsn)}"
+        if last.hole is not None:
+            missing = last.history.segment_at(last.hole.first, last.segment_bytes)
+            where += f", where {missing.name} is missing: behind that nobody can go"
     return UsageError(
         f"no restore point of this name lies in the archive{where}",
         place=f"--point {name}",
