@@ -14,13 +14,15 @@ from dreamseed_cli.backup.catalog import Entry
 from dreamseed_cli.backup.keys import Identity
 from dreamseed_cli.backup.physical.content import Archived
 from dreamseed_cli.backup.pool import Pool
-from dreamseed_cli.backup.store.base import Store
+from dreamseed_cli.backup.store.base import MIB, Store
 from dreamseed_cli.backup.wal.archive import read_file, the_one
 from dreamseed_cli.backup.wal.points import Point, find_points
 from dreamseed_cli.backup.wal_names import SegmentRange, WalSegment, format_lsn, parse_lsn, parse_wal_file
 from dreamseed_cli.core.errors import UsageError
 
 _THREADS: Final = 2
+_MOST_HELD: Final = 64 * MIB
+"""Plain bytes that wait to be looked through; one segment at the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def _read(
 ) -> Generator[tuple[WalSegment, bytes], None, None]:
     """Segments in order, some read ahead, until one is not there."""
     size, read = archived.segment_bytes, 0
+    most = max(1, min(_THREADS + 1, _MOST_HELD // size))
 
     def one(segment: WalSegment) -> bytes | None:
         found = the_one(archive.store, parse_wal_file(segment.name, size))
@@ -84,7 +87,7 @@ def _read(
     with Pool(_THREADS, "points") as pool:
         numbers = iter(range(span.first, span.last + 1))
         while True:
-            while len(coming) <= _THREADS and (number := next(numbers, None)) is not None:
+            while len(coming) < most and (number := next(numbers, None)) is not None:
                 segment = archived.history.segment_at(number, size)
                 coming.append((segment, pool.submit(one, segment)))
             if not coming:
