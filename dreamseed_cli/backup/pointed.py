@@ -14,13 +14,15 @@ from dreamseed_cli.backup.catalog import Entry
 from dreamseed_cli.backup.keys import Identity
 from dreamseed_cli.backup.physical.content import Archived
 from dreamseed_cli.backup.pool import Pool
-from dreamseed_cli.backup.store.base import Store
+from dreamseed_cli.backup.store.base import MIB, Store
 from dreamseed_cli.backup.wal.archive import read_file, the_one
 from dreamseed_cli.backup.wal.points import Point, find_points
 from dreamseed_cli.backup.wal_names import SegmentRange, WalSegment, format_lsn, parse_lsn, parse_wal_file
 from dreamseed_cli.core.errors import UsageError
 
 _THREADS: Final = 2
+_MOST_HELD: Final = 64 * MIB
+"""Plain bytes that wait to be looked through; one segment at the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,13 @@ def find_base(name: str, entries: Sequence[Entry], archive: Archive) -> Pointed:
     UsageError if it is nowhere. Raises the store's errors, and those of WAL that is damaged.
     """
     searched: SegmentRange | None = None
-    reached: list[tuple[int, int]] = []
+    reached: list[tuple[int, Archived]] = []
     for entry in entries:
         wal, archived = entry.manifest.wal, archive.archived(entry)
         if wal is None or archived is None:
             continue
         end = parse_lsn(wal.stop_lsn)
-        reached.append((end, archived.lsn))
+        reached.append((end, archived))
         searched = _span(end, archived, searched)
         with closing(_read(archive, archived, searched)) as segments:
             for point in find_points(name, segments):
@@ -75,6 +77,7 @@ def _read(
 ) -> Generator[tuple[WalSegment, bytes], None, None]:
     """Segments in order, some read ahead, until one is not there."""
     size, read = archived.segment_bytes, 0
+    most = max(1, min(_THREADS + 1, _MOST_HELD // size))
 
     def one(segment: WalSegment) -> bytes | None:
         found = the_one(archive.store, parse_wal_file(segment.name, size))
@@ -84,7 +87,7 @@ def _read(
     with Pool(_THREADS, "points") as pool:
         numbers = iter(range(span.first, span.last + 1))
         while True:
-            while len(coming) <= _THREADS and (number := next(numbers, None)) is not None:
+            while len(coming) < most and (number := next(numbers, None)) is not None:
                 segment = archived.history.segment_at(number, size)
                 coming.append((segment, pool.submit(one, segment)))
             if not coming:
@@ -99,12 +102,15 @@ def _read(
             yield segment, data
 
 
-def _nowhere(name: str, reached: Sequence[tuple[int, int]]) -> UsageError:
+def _nowhere(name: str, reached: Sequence[tuple[int, Archived]]) -> UsageError:
     """reached: from where to where recovery from each backup could go."""
     where = ""
     if reached:
-        first, last = min(start for start, _ in reached), max(end for _, end in reached)
-        where = f" from {format_lsn(first)}, where a backup ends, to {format_lsn(last)}"
+        first, last = min(start for start, _ in reached), max(reached, key=lambda one: one[1].lsn)[1]
+        where = f" from {format_lsn(first)}, where a backup ends, to {format_lsn(last.lsn)}"
+        if last.hole is not None:
+            missing = last.history.segment_at(last.hole.first, last.segment_bytes)
+            where += f", where {missing.name} is missing: behind that nobody can go"
     return UsageError(
         f"no restore point of this name lies in the archive{where}",
         place=f"--point {name}",

@@ -141,7 +141,13 @@ def restore(
 
 
 def _check_options(recovery: Recovery, given: list[str], *, folders: bool) -> None:
-    """An option that would be passed over in silence is refused. given: by name."""
+    """What would be passed over in silence is refused. given: options by name."""
+    if folders and not recovery.entry.manifest.folders:
+        raise UsageError(
+            "this backup holds no folders",
+            place=recovery.entry.id,
+            remedy="Give the id of one that does: dreamseed backup show.",
+        )
     if folders:
         what, fit = "of a restore of folders alone", frozenset[str]()
     elif recovery.physical:
@@ -284,7 +290,7 @@ def _folders(recovery: Recovery, to: Path) -> Result:
         "resumed": done.resumed,
         "done": True,
     }
-    return Result(data, said or ["This backup holds no folders."])
+    return Result(data, said)
 
 
 def _chosen(recovery: Recovery) -> dict[str, Any]:

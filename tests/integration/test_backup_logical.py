@@ -410,7 +410,7 @@ def test_a_target_in_use_is_refused(
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (9000,)
 
 
-@pytest.mark.parametrize("phase", ["restore of small_2", "digests of rich_2", "digests of small_2"])
+@pytest.mark.parametrize("phase", ["restore of small_2", "digests of small_2"])
 def test_a_restore_of_several_databases_that_is_killed_goes_on(
     phase: str, saved: Manifest, store: Store, target: RunningPostgres, folder: Path
 ) -> None:

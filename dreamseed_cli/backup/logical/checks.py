@@ -25,10 +25,10 @@ SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relna
 """
 _USERS: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
-    " AND backend_type = 'client backend' AND application_name <> %s"
+    " AND backend_type = 'client backend'"
 )
-_PG_RESTORE: Final = "pg_restore"
-"""What it calls its sessions: one may outlive the restore that was killed, and be of no use any more."""
+_OTHERS: Final = f"{_USERS} AND application_name <> 'pg_restore'"
+"""Whose session may outlive a restore that was killed, and is of no use any more."""
 
 
 class TargetUnfit(UsageError):
@@ -128,7 +128,7 @@ def _occupied(connection: Connection, dsn: str, plan: Plan) -> Iterator[TargetUn
             continue
         with connect(dsn, name) as database:
             empty = got is Got.BEGUN or value(database, _EMPTY)
-            users = value(database, _USERS, (name, _PG_RESTORE if got is Got.BEGUN else ""))
+            users = value(database, _OTHERS if got is Got.BEGUN else _USERS, (name,))
         if not empty:
             yield TargetUnfit(
                 "this database is not empty",

@@ -21,7 +21,7 @@ from dreamseed_cli.backup.pointed import Archive, find_base
 from dreamseed_cli.backup.run import run_backup
 from dreamseed_cli.backup.seal import seal, sha256
 from dreamseed_cli.backup.wal.points import Point, find_points
-from dreamseed_cli.backup.wal_names import MIB, TimelineHistory, WalSegment, parse_wal_file
+from dreamseed_cli.backup.wal_names import MIB, SegmentRange, TimelineHistory, WalSegment, parse_wal_file
 from dreamseed_cli.core.errors import UsageError
 
 AT = datetime(2025, 11, 10, 3, 0, 0, 5, tzinfo=UTC)
@@ -104,9 +104,11 @@ def ended(entry: Entry, end: int) -> Entry:
     return replace(entry, manifest=entry.manifest.model_copy(update={"wal": wal}))
 
 
-def searched(store: MemoryStore, name: str, backups: Sequence[Entry]) -> tuple[int, int]:
-    """Which backup, the newest being 0, and where the point lies, in segments."""
-    reach = Archived(9 * MIB, TimelineHistory(1), None, MIB)
+def searched(
+    store: MemoryStore, name: str, backups: Sequence[Entry], hole: SegmentRange | None = None
+) -> tuple[int, int]:
+    """Which backup, the newest being 0, and where the point lies, in segments. hole: the first one."""
+    reach = Archived((hole.first if hole else 9) * MIB, TimelineHistory(1), hole, MIB)
     archive = Archive(store, [KEYS.daily], lambda _entry: reach, lambda _plain, _stored: None)
     found = find_base(name, backups, archive)
     return backups.index(found.entry), found.first.lsn // MIB
@@ -137,6 +139,8 @@ def test_a_point_that_is_nowhere_is_told(store: MemoryStore) -> None:
         searched(store, "never", backups)
     with pytest.raises(UsageError, match="no restore point"):
         searched(store, "early", backups[:1])
+    with pytest.raises(UsageError, match="000000010000000000000006 is missing: behind that nobody can go"):
+        searched(store, "never", backups[:1], SegmentRange(6, 6))
 
 
 def test_each_segment_is_read_once(store: MemoryStore, tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def test_a_signal_that_takes_long_to_handle_does_not_lift_the_limit() -> None:
     left = threading.Event()
 
     def hanging(_: threading.Event) -> int:
+        left.wait(ending.LOOK_S / 2)  # amidst a look of who waits
         os.kill(os.getpid(), signal.SIGUSR1)
         left.wait(5)
         return 7

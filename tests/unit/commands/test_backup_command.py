@@ -45,11 +45,12 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return once
 
 
-def made(host: Settings, clock: Clock | None = None) -> Report:
+def made(host: Settings, clock: Clock | None = None, folder: Path | None = None) -> Report:
     """A backup in the host's store."""
     store = host.open()
+    folders = {} if folder is None else {"uploads": folder}
     try:
-        return run_backup(store, PlayedSource(), wish(clock))
+        return run_backup(store, PlayedSource(), wish(clock), take_folders=_taking(folders, KEYS.recipients))
     finally:
         store.close()
 
@@ -220,7 +221,10 @@ def test_the_preview_of_folders_is_of_them(host: Settings, run: Run, tmp_path: P
     _, answer = run("restore", "--folders-into", str(tmp_path / "to"))
     assert answer["data"]["bytes"] == 5
     assert answer["data"]["lost"].startswith("Everything written to the folders after 2025-11-10 03:00")
-    made(host)
+    id_ = made(host).id
+    code, answer = run("restore", "--folders-into", str(tmp_path / "to"), "--yes")
+    assert (code, answer["errors"][0]["place"]) == (2, id_)
+    assert "holds no folders" in answer["errors"][0]["cause"]
     code, answer = run("restore", "--database", "never")
     assert (code, answer["errors"][0]["place"]) == (2, "never")
 
@@ -246,9 +250,13 @@ def test_the_preview_of_a_physical_backup_is_of_that_one(host: Settings, run: Ru
         ["--folders-into", "/to", "--into", "/there"],
     ],
 )
-def test_an_option_that_would_be_passed_over_is_refused(host: Settings, run: Run, options: list[str]) -> None:
+def test_an_option_that_would_be_passed_over_is_refused(
+    host: Settings, run: Run, tmp_path: Path, options: list[str]
+) -> None:
     """Of another kind of backup, or of databases where only folders are restored; by the preview, too."""
-    made(host)
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    made(host, folder=folder)
     for yes in ([], ["--yes"]):
         code, answer = run("restore", *options, *yes)
         assert (code, answer["errors"][0]["place"]) == (2, options[-2] if len(options) > 2 else options[0])
@@ -259,10 +267,11 @@ def test_a_restore_that_passes_over_a_damaged_newest_says_so(
     host: Settings, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the preview, and before anything is done: more is lost for it than somebody may think."""
-    clock = Clock()
-    older = made(host, clock).id
+    clock, uploads = Clock(), tmp_path / "uploads"
+    uploads.mkdir()
+    older = made(host, clock, uploads).id
     clock.pass_days(1)
-    newer = made(host, clock).id
+    newer = made(host, clock, uploads).id
     (host.home / "store" / "backups" / newer / "parts" / "000000").unlink()
     _, answer = run("restore")
     assert answer["data"]["id"] == older
