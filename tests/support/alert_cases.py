@@ -60,8 +60,8 @@ HEALTHY = {
     'dreamseed_gpu_hot{gpu="1",box="b"}': "0x480",
     'dreamseed_gpu_usable{gpu="1",box="b"}': "1x480",
     'dreamseed_gpu_ecc_uncorrected{gpu="1",box="b"}': "2x480",
-    # It fills, but slowly.
-    'dreamseed_disk_free_bytes{box="b"}': "60-0.005x480",
+    # A model was fetched; since then it fills, but slowly.
+    'dreamseed_disk_free_bytes{box="b"}': "80-2x10 60-0.005x470",
     'dreamseed_disk_size_bytes{box="b"}': "100x480",
     'dreamseed_certificate_expiry_timestamp_seconds{file="s.crt",kind="server",box="b"}': "5000000x480",
     'dreamseed_certificate_alarming{file="s.crt",condition="good",box="b"}': "0x480",
@@ -221,6 +221,11 @@ dreamseed_cache_lookups_total{{workload="{workload}",result="miss"}} $n000""",
         {"dreamseed_disk_free_bytes": "5x30", "dreamseed_disk_size_bytes": "100x30"},
         "15m",
         now="dreamseed_disk_free_bytes 5\ndreamseed_disk_size_bytes 100",
+    ),
+    Case(
+        "DreamseedDiskFills",
+        {"dreamseed_disk_free_bytes": "60-0.05x480", "dreamseed_disk_size_bytes": "100x480"},
+        "8h",
     ),
     Case(
         "DreamseedCertificateEnds",
