@@ -205,7 +205,7 @@ TARGETS = (
     Target(
         "cloud-sql",
         "E3",
-        "an empty database in the cloud, for a logical backup to be restored into",
+        "an empty database in the cloud, for the data of a backup",
         "sh standby.sh create, then stop; its first lines say what it takes to use it",
         (Template("cloud-sql/standby.sh.j2", mode=0o755),),
     ),

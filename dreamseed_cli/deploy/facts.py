@@ -51,6 +51,10 @@ _HIT_RATES = (
 _BURN_WINDOWS = ("5m", "30m", "1h", "6h")
 _FAST_BURN, _SLOW_BURN = 14.4, 6.0
 """Google's SRE workbook, chapter 5: 2 % of a month's error budget in an hour, 5 % in six."""
+_BAD_AT_LEAST = 10
+"""Requests of a burn's longer window: fewer bad ones wake nobody."""
+_LOOKUPS_AT_LEAST = 1000
+"""In an hour: with fewer, answers are gone (after an hour) before they are asked for again."""
 _FALLBACK_USD_PER_HOUR = 1.0
 """Somebody is told when the fallback costs more: a box that serves spends nothing on it."""
 _PLAIN_PATH = r"(/[A-Za-z0-9._-]+)+"
@@ -236,6 +240,8 @@ def _alerts(profile: Profile, book: Book) -> dict[str, Any]:
         "windows": _BURN_WINDOWS,
         "fast_burn": f"{_FAST_BURN * budget:.4g}",
         "slow_burn": f"{_SLOW_BURN * budget:.4g}",
+        "bad_at_least": _BAD_AT_LEAST,
+        "lookups_at_least": _LOOKUPS_AT_LEAST,
         "hit_rates": [(workload, f"{rows[row].middle:g}") for workload, row in _HIT_RATES],
         "fallback_usd_per_hour": _FALLBACK_USD_PER_HOUR,
         "backup_late_s": f"{profile.backup.schedule.late_after_s:g}",

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
-from alert_cases import ALL_WRONG, AWAY, CASES, HEALTHY, HEALTHY_FOR, NO_DRILL, NO_GATEWAY, Case
+from alert_cases import ALL_WRONG, AWAY, CASES, HEALTHY, HEALTHY_FOR, NO_DRILL, NO_GATEWAY, QUIET, Case
 from free_ports import free_ports
 
 from dreamseed_cli.deploy.catalog import TARGETS
@@ -145,6 +145,22 @@ def test_nothing_fires_on_a_healthy_box(rules: Path) -> None:
         "promql_expr_test": [{"expr": fired, "eval_time": HEALTHY_FOR, "exp_samples": []}],
     }
     _test_rules(rules, "5m", [healthy])
+
+
+def test_a_quiet_night_wakes_nobody(rules: Path) -> None:
+    """A share of few requests is no measure, though a fifth of them is late and none comes from the cache."""
+    alerts = 'ALERTS{alertname=~"DreamseedSlo.*|DreamseedCache.*",alertstate="firing"}'
+    fired = f"count_over_time({alerts}[{HEALTHY_FOR}])"
+    share = "max_over_time(dreamseed:requests_bad:ratio_rate1h[8h]) > bool 0.15"
+    night = {
+        "interval": "1m",
+        "input_series": _series(QUIET),
+        "promql_expr_test": [
+            {"expr": fired, "eval_time": HEALTHY_FOR, "exp_samples": []},
+            {"expr": share, "eval_time": HEALTHY_FOR, "exp_samples": [{"labels": "{}", "value": 1}]},
+        ],
+    }
+    _test_rules(rules, "10m", [night])
 
 
 def _looked_at(rules: Path) -> set[str]:

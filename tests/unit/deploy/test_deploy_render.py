@@ -391,6 +391,14 @@ def test_the_instance_in_the_cloud_is_no_replica() -> None:
     commands = re.findall(r"^(\w+)\)", script, re.MULTILINE)
     assert commands == ["create", "start", "stop", "status"]
     assert "promote" not in script
+    # A logical restore asks for a superuser, and Cloud SQL gives nobody one.
+    steps = re.findall(r"^#   (.*)$", script, re.MULTILINE)
+    assert not [one for one in steps if "restore" in one and "--dsn-env" in one]
+    assert [one.split()[0] for one in steps if one.startswith(("dreamseed", "pg_"))] == [
+        "dreamseed",
+        "pg_dump",
+        "pg_restore",
+    ]
     assert {"ALWAYS", "NEVER"} == set(re.findall(r"--activation-policy=(\w+)", script))
 
 
