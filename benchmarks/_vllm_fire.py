@@ -347,13 +347,14 @@ def _adopted(snapshot: StackSnapshot) -> bool:
 
 async def _newest_incident(stand: Stack, began: float) -> dict[str, Any]:
     """As kept: a moment after it was over, since nobody waits for the book. began: no older one."""
-    while True:
-        told = await asyncio.to_thread(incidents, stand.state)
-        newest: dict[str, Any] = next(one for one in reversed(told) if one["subject"] == REPLICA)
-        over = newest["outcome"] != "open" and newest["began_at"] >= began
-        if over or time.time() > began + _BOUND_S:
-            return newest
+    gives_up, over = time.monotonic() + _BOUND_S, list[dict[str, Any]]()
+    while not over:
+        assert time.monotonic() < gives_up, "no incident of it is over"
+        told: list[dict[str, Any]] = await asyncio.to_thread(incidents, stand.state)
+        own = [one for one in told if one["subject"] == REPLICA and one["began_at"] >= began]
+        over = [one for one in own[-1:] if one["outcome"] != "open"]
         await asyncio.sleep(0.2)
+    return over[0]
 
 
 def _since(began: float) -> float:

@@ -14,7 +14,6 @@ from benchmarks.soak import RSS_BOUND_MIB_PER_MIN, SEED, memory, problems, soak
 pytestmark = pytest.mark.usefixtures("untraced")
 
 
-@pytest.mark.timeout(420)
 def test_a_minute_of_random_faults_leaves_nothing_behind() -> None:
     """Every request has an end that its caller knows, and afterwards the stack is as it was: no process, no
     descriptor, no queue slot more. Hangs are noticed after 3 s here, so that more of them fit in; whether

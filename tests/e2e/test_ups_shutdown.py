@@ -219,7 +219,6 @@ def _started_again(stack: Stack, load: Load, profile: Path) -> Iterator[Stack]:
 
 
 @pytest.mark.usefixtures("untraced")
-@pytest.mark.timeout(420)  # it may be the one that starts vLLM
 def test_the_real_vllm_stops_in_order_although_it_is_deaf(
     vllm_stack: Stack, tmp_path: Path, ups: NisServer
 ) -> None:

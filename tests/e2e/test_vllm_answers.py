@@ -21,8 +21,6 @@ from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateRespons
 if TYPE_CHECKING:
     from tests.e2e.conftest import Stack
 
-pytestmark = pytest.mark.timeout(420)  # the first one starts vLLM
-
 
 def test_a_real_question_gets_a_sensible_answer(vllm_stack: Stack) -> None:
     """Greedy, so that the answer is the same on every run; measured, not simulated."""
