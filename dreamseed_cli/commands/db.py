@@ -136,8 +136,9 @@ def promote(
         "lsn": server.lsn if server else None,
         "last_commit": server.last_commit if server else None,
     }
-    if not done.changed or server is None:
-        return Result(data, ["The replica takes writes already; clients are sent there."])
+    if server is None:
+        again = "again, after a failback that broke off" if done.changed else "already"
+        return Result(data, [f"The replica takes writes {again}; clients are sent there."])
     said = [
         f"The replica takes writes, on timeline {server.timeline}. The old primary: {done.fenced}.",
         f"Lost: everything committed after {server.last_commit or 'the copy was made'}.",

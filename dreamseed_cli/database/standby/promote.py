@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from dreamseed_cli.core.errors import FailedError, MissingError
+from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
 from dreamseed_cli.database.standby.pair import (
     Fence,
     Pair,
@@ -30,11 +30,21 @@ _HEARD_S: Final = (
     "SELECT extract(epoch FROM clock_timestamp() - last_msg_receipt_time)::float8"
     " FROM pg_stat_wal_receiver WHERE status = 'streaming'"
 )
+_UNFENCE: Final = "ALTER SYSTEM RESET default_transaction_read_only; SELECT pg_reload_conf();"
+
+
+class LeftBehind(UsageError):
+    """The replica is older than what clients were told is kept: nothing was changed (exit code 2)."""
+
+    kind = "left_behind"
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """changed: False if it took writes already. fenced: how the old primary's death was made sure of."""
+    """changed: False if it took writes already. fenced: how the old primary's death was made sure of.
+
+    server: None if it was promoted before: it took writes, or a way back that broke off had fenced it.
+    """
 
     changed: bool
     fenced: str
@@ -44,8 +54,8 @@ class Promotion:
 def promote(pair: Pair, fence: Fence, file: ServiceFile, now: datetime) -> Promotion:
     """Fence the old primary, promote the replica, send the clients there. Run again, it changes nothing.
 
-    SplitBrain while the old primary might take writes, or the replica still hears from it; MissingError if
-    the replica does not answer.
+    SplitBrain while the old primary might take writes, or the replica still hears from it; LeftBehind if a
+    failback took the clients home and the replica follows nobody since; MissingError if it does not answer.
     """
     replica, primary = pair.look(pair.replica), pair.look(pair.primary)
     if replica.role is Role.AWAY:
@@ -53,6 +63,13 @@ def promote(pair: Pair, fence: Fence, file: ServiceFile, now: datetime) -> Promo
             f"the replica does not answer: {replica.cause}",
             place="replica",
             remedy="Start it (Cloud SQL: activation policy ALWAYS), or restore a backup: dreamseed restore.",
+        )
+    if replica.role is Role.FENCED and file.mode() is Mode.PRIMARY:
+        raise LeftBehind(
+            "clients went home from it by a failback: it has nothing that was written since",
+            place="replica",
+            remedy="Start the first server again, or restore a backup (dreamseed restore). To go on with what"
+            f" the replica has all the same, have it take writes and promote again: {_UNFENCE}",
         )
     if replica.role is Role.FENCED and primary.answers and replica.system == primary.system:
         raise SplitBrain(

@@ -15,7 +15,7 @@ from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.database.standby import failback as module
 from dreamseed_cli.database.standby.failback import failback
 from dreamseed_cli.database.standby.pair import Fence, Pair, Promoted, SplitBrain
-from dreamseed_cli.database.standby.promote import promote
+from dreamseed_cli.database.standby.promote import LeftBehind, promote
 from dreamseed_cli.database.standby.seen import Role, Seen
 from dreamseed_cli.database.standby.service_file import ServiceFile
 from dreamseed_cli.database.standby.watch import Mode
@@ -126,6 +126,18 @@ def test_a_run_that_was_killed_after_the_promotion_only_turns_the_clients(
     assert failback(servers.pair, Fence(("false",)), file, _AT).server.timeline == 3
     assert file.mode() is Mode.PRIMARY
     assert servers.roles["host=cloud"] is Role.FENCED
+
+
+@pytest.mark.parametrize("home", [Role.AWAY, Role.PRIMARY])
+def test_a_replica_that_clients_went_home_from_is_not_promoted(
+    servers: Servers, file: ServiceFile, home: Role
+) -> None:
+    """It follows nobody since: what was written at home after the failback is not in it."""
+    servers.roles.update({"host=home": home, "host=cloud": Role.FENCED})
+    file.point(Mode.PRIMARY, "host=home", _AT)
+    with pytest.raises(LeftBehind, match="nothing that was written since"):
+        promote(servers.pair, Fence(vouched=True), file, _AT)
+    assert (servers.roles["host=cloud"], file.mode()) == (Role.FENCED, Mode.PRIMARY)
 
 
 @pytest.mark.parametrize(("home", "cloud"), [(1, 2), (2, 2)])
