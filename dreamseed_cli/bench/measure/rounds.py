@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import ceil
 
 import msgspec
@@ -46,12 +45,19 @@ def _later(record: Record, begin_s: float) -> Record:
 
 
 def _views(views: Sequence[ServerView]) -> ServerView:
-    """What every round tells is summed, the peak is the highest of them; what one did not see is not told."""
+    """What every round tells is summed, the peak is the highest of them; what one did not see is not told.
+
+    The single looks stay with their rounds, which are judged by them one by one.
+    """
 
     def told(name: str, of: Callable[[list[int]], int]) -> int | None:
         values = [getattr(view, name) for view in views]
         return None if None in values else of(values)
 
-    counts = ("generation_tokens", "prompt_tokens", "prefix_queries", "prefix_hits")
-    summed = {name: told(name, sum) for name in counts}
-    return replace(ServerView(), peak_in_flight=told("peak_in_flight", max), **summed)
+    return ServerView(
+        peak_in_flight=told("peak_in_flight", max),
+        generation_tokens=told("generation_tokens", sum),
+        prompt_tokens=told("prompt_tokens", sum),
+        prefix_queries=told("prefix_queries", sum),
+        prefix_hits=told("prefix_hits", sum),
+    )
