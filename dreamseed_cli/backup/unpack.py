@@ -86,6 +86,16 @@ class Unpacking:
         self._reader.finish()
 
 
+def was_open_to_group(folder: Path) -> bool:
+    """Whether a group could read the files where the tar was made, as the first one's header says."""
+    with os_errors(str(folder)), (folder / JOURNAL).open("rb") as journal:
+        while len(block := journal.read(BLOCK)) == BLOCK:
+            member = parse_header(block, str(folder))
+            if member is not None and not member.isdir():
+                return bool(member.mode & stat.S_IRGRP)
+    return False
+
+
 class _Writer:
     """Writes a tar's members below a folder, and only there: no link is followed, no file overwritten. Each
     header is written down before its file is made.
@@ -122,7 +132,7 @@ class _Writer:
                 return
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             try:
-                fd = os.open(target, flags, mode & 0o740 | 0o600)
+                fd = os.open(target, flags, mode & 0o700 | 0o600)
             except FileExistsError as error:
                 raise TarBroken("a file comes twice", place=path) from error
             self._file = os.fdopen(fd, "wb", buffering=0)

@@ -8,11 +8,11 @@ the folder's mode, to the one that its own data folder has: so that has the one 
 from __future__ import annotations
 
 import re
-import stat
 from pathlib import Path
 from typing import Final
 
 from dreamseed_cli.backup.store.files import os_errors
+from dreamseed_cli.backup.unpack import was_open_to_group
 from dreamseed_cli.core.errors import FailedError
 
 LINKS: Final = "pg_tblspc"
@@ -21,7 +21,6 @@ _SHUT: Final = 0o500
 _OPEN: Final = 0o700
 _GROUP: Final = 0o750
 """Of a cluster made with `initdb --allow-group-access`, whose files its group may read."""
-_ANY_FILE: Final = "PG_VERSION"
 _MET: Final = re.compile(
     r"WAL redo at ([0-9A-F]+/[0-9A-F]+) for Tablespace/CREATE: [0-9]+ \"(.*)\"$", re.MULTILINE
 )
@@ -35,9 +34,10 @@ class TablespaceMade(FailedError):
 
 def shut(data: Path) -> None:
     """No tablespace can be made from now on. OSError's own, as a store's error."""
+    group = was_open_to_group(data)
     with os_errors(str(data)):
         (data / LINKS).chmod(_SHUT)
-        if (data / _ANY_FILE).stat().st_mode & stat.S_IRGRP:
+        if group:
             data.chmod(_GROUP)
 
 
