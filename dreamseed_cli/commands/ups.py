@@ -37,8 +37,8 @@ def watch(
     Ends with Ctrl-C, or when a shutdown has come to its end. One that is past its point of no return is
     finished first.
     """
-    from dreamseed_cli.core.log import configure_logging
     from dreamseed_cli.core.paths import StateDir
+    from dreamseed_cli.ups.best_effort import log_to_stderr
     from dreamseed_cli.ups.draw import box_draw_w
     from dreamseed_cli.ups.host import in_unit
     from dreamseed_cli.ups.journal import UpsFolder
@@ -53,7 +53,7 @@ def watch(
     folder = UpsFolder.of(state)
     steps = Steps(state, chosen, host=in_unit() if host_step is None else host_step)
     sizes = Sizes(box_draw_w(chosen), chosen.box.ups_w)
-    configure_logging()
+    log_to_stderr()
     with folder.only_watcher():
         ended = run_watcher(lambda: Watcher(source, chosen.ups, steps, folder, sizes))
     if ended is None:
@@ -122,9 +122,9 @@ def rehearsal(
     import asyncio
     from dataclasses import asdict
 
-    from dreamseed_cli.core.log import configure_logging
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.ups.journal import StepState, UpsFolder
+    from dreamseed_cli.ups.best_effort import log_to_stderr
     from dreamseed_cli.ups.rehearse import hear, rehearse, timeline
     from dreamseed_cli.ups.steps import Steps
     from dreamseed_cli.ups.view import heard_view, shutdown_view, timeline_view
@@ -140,7 +140,7 @@ def rehearsal(
             "measured_s": folder.measured_s(),
         }
         return Result(data, [heard_view(heard), timeline_view(planned)], all(one.ok for one in heard))
-    configure_logging()
+    log_to_stderr()
     with folder.only_watcher():
         done = asyncio.run(rehearse(steps, folder))
     good = all(step.state in {StepState.DONE, StepState.SKIPPED} for step in done.steps)

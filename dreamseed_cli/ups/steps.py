@@ -75,8 +75,11 @@ class Steps:
         ]
 
     def running(self) -> bool:
-        """Whether there is a stack to stop in order."""
-        record = read_supervisor(self._state)
+        """Whether there is a stack to stop in order; where the disk does not tell, its socket will."""
+        try:
+            record = read_supervisor(self._state)
+        except OSError:
+            return True
         return record is not None and record.alive()
 
     async def shed(self) -> None:
