@@ -34,14 +34,14 @@ def watch(
 ) -> Result:
     """Watch the UPS in the foreground, and stop the box in order when it has to; JSON lines on stderr.
 
-    Ends with Ctrl-C, or when a shutdown has come to its end. One that is past its point of no return is
-    finished first.
+    Ends with Ctrl-C, or when a shutdown has come to its end, with exit code 1 if a step of it failed. One
+    that is past its point of no return is finished first.
     """
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.ups.best_effort import log_to_stderr
     from dreamseed_cli.ups.draw import box_draw_w
     from dreamseed_cli.ups.host import in_unit
-    from dreamseed_cli.ups.journal import UpsFolder
+    from dreamseed_cli.ups.journal import StepState, UpsFolder
     from dreamseed_cli.ups.source import source_of
     from dreamseed_cli.ups.steps import Steps
     from dreamseed_cli.ups.view import shutdown_view
@@ -58,7 +58,8 @@ def watch(
         ended = run_watcher(lambda: Watcher(source, chosen.ups, steps, folder, sizes))
     if ended is None:
         raise KeyboardInterrupt
-    return Result(_shutdown_data(ended), [shutdown_view(ended)])
+    good = all(step.state is not StepState.FAILED for step in ended.steps)
+    return Result(_shutdown_data(ended), [shutdown_view(ended)], target_met=good)
 
 
 @ups_app.command("status")
@@ -123,8 +124,8 @@ def rehearsal(
     from dataclasses import asdict
 
     from dreamseed_cli.core.paths import StateDir
-    from dreamseed_cli.ups.journal import StepState, UpsFolder
     from dreamseed_cli.ups.best_effort import log_to_stderr
+    from dreamseed_cli.ups.journal import StepState, UpsFolder
     from dreamseed_cli.ups.rehearse import hear, rehearse, timeline
     from dreamseed_cli.ups.steps import Steps
     from dreamseed_cli.ups.view import heard_view, shutdown_view, timeline_view

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dreamseed_cli.core.errors import DreamseedError
+from dreamseed_cli.core.errors import DreamseedError, FailedError
 from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.threads import in_daemon_thread
@@ -239,4 +239,11 @@ class Steps:
         argv = self._rules.host_shutdown
         if not self.host:
             return Outcome(StepState.SKIPPED, f"dry run: {' '.join(argv)}")
-        return Outcome(detail=await run_command(argv, box_s))
+        try:
+            return Outcome(detail=await run_command(argv, box_s))
+        except FailedError as error:
+            hard = self._rules.host_shutdown_hard
+            if not hard:
+                raise
+            said = await run_command(hard, box_s)
+            return Outcome(StepState.FORCED, f"{error}; then {' '.join(hard)}: {said or 'done'}")
