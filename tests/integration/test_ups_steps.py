@@ -190,7 +190,7 @@ async def test_services_of_yours_are_stopped_by_commands_of_yours(state: StateDi
 async def test_without_a_stack_every_step_says_so(state: StateDir) -> None:
     """And the box may go down."""
     steps = _steps(state, Ups(), host=False)
-    for name in ("refuse", "streams", "flush", "gateway", "engines", "relay", "postgres", "redis"):
+    for name in ("refuse", "streams", "flush", "wal", "gateway", "engines", "relay", "postgres", "redis"):
         assert (await _do(steps, name)).state is StepState.SKIPPED, name
     assert (await _do(steps, "rest")).detail.startswith("Nothing was running")
 
