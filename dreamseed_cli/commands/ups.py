@@ -34,14 +34,14 @@ def watch(
 ) -> Result:
     """Watch the UPS in the foreground, and stop the box in order when it has to; JSON lines on stderr.
 
-    Ends with Ctrl-C, or when a shutdown has come to its end. One that is past its point of no return is
-    finished first.
+    Ends with Ctrl-C, or when a shutdown has come to its end, with exit code 1 if a step of it failed. One
+    that is past its point of no return is finished first.
     """
-    from dreamseed_cli.core.log import configure_logging
     from dreamseed_cli.core.paths import StateDir
+    from dreamseed_cli.ups.best_effort import log_to_stderr
     from dreamseed_cli.ups.draw import box_draw_w
     from dreamseed_cli.ups.host import in_unit
-    from dreamseed_cli.ups.journal import UpsFolder
+    from dreamseed_cli.ups.journal import StepState, UpsFolder
     from dreamseed_cli.ups.source import source_of
     from dreamseed_cli.ups.steps import Steps
     from dreamseed_cli.ups.view import shutdown_view
@@ -53,12 +53,13 @@ def watch(
     folder = UpsFolder.of(state)
     steps = Steps(state, chosen, host=in_unit() if host_step is None else host_step)
     sizes = Sizes(box_draw_w(chosen), chosen.box.ups_w)
-    configure_logging()
+    log_to_stderr()
     with folder.only_watcher():
         ended = run_watcher(lambda: Watcher(source, chosen.ups, steps, folder, sizes))
     if ended is None:
         raise KeyboardInterrupt
-    return Result(_shutdown_data(ended), [shutdown_view(ended)])
+    good = all(step.state is not StepState.FAILED for step in ended.steps)
+    return Result(_shutdown_data(ended), [shutdown_view(ended)], target_met=good)
 
 
 @ups_app.command("status")
@@ -122,8 +123,8 @@ def rehearsal(
     import asyncio
     from dataclasses import asdict
 
-    from dreamseed_cli.core.log import configure_logging
     from dreamseed_cli.core.paths import StateDir
+    from dreamseed_cli.ups.best_effort import log_to_stderr
     from dreamseed_cli.ups.journal import StepState, UpsFolder
     from dreamseed_cli.ups.rehearse import hear, rehearse, timeline
     from dreamseed_cli.ups.steps import Steps
@@ -140,7 +141,7 @@ def rehearsal(
             "measured_s": folder.measured_s(),
         }
         return Result(data, [heard_view(heard), timeline_view(planned)], all(one.ok for one in heard))
-    configure_logging()
+    log_to_stderr()
     with folder.only_watcher():
         done = asyncio.run(rehearse(steps, folder))
     good = all(step.state in {StepState.DONE, StepState.SKIPPED} for step in done.steps)

@@ -68,6 +68,8 @@ class Ups(Part):
     """On battery: lower every card's power limit to this through NVML, which needs root; None: leave it."""
     host_shutdown: Argv = ("systemctl", "poweroff")
     """The last step. Run only under systemd, or where `--host-step` asks for it."""
+    host_shutdown_hard: Argv = ("systemctl", "poweroff", "--force")
+    """What is run when that one fails, or does not end in its time; none: nothing."""
     cycle: Argv = ()
     """The command that has the UPS switch off and come back with the mains; none: the flag file that Debian's
     packages of apcupsd and NUT look for at the very end of a shutdown is written."""

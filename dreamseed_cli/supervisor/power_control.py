@@ -11,7 +11,8 @@ from dreamseed_cli.supervisor.control import EXPLAINED, NoAnswer, call, fetch
 from dreamseed_cli.supervisor.snapshot import StackSnapshot
 from dreamseed_cli.supervisor.winding import PartEnded, StackPart, WindDown
 
-_ANSWERS_WITHIN_S = 5.0
+ANSWERS_WITHIN_S = 5.0
+"""Seconds, for whatever is no work to answer."""
 _KILL_S = 15.0
 """What killing and sweeping up may take beyond a part's time."""
 
@@ -28,10 +29,10 @@ async def look(state: StateDir) -> StackSnapshot:
     return await fetch(state)
 
 
-async def answers(state: StateDir) -> bool:
-    """Whether the supervisor says anything, whatever it is."""
+async def answers(state: StateDir, within_s: float = ANSWERS_WITHIN_S) -> bool:
+    """Whether the supervisor says anything in so many seconds, whatever it is."""
     try:
-        await call(state, "GET", "/status", timeout_s=_ANSWERS_WITHIN_S)
+        await call(state, "GET", "/status", timeout_s=within_s)
     except NoAnswer:
         return False
     except FailedError:
@@ -39,9 +40,11 @@ async def answers(state: StateDir) -> bool:
     return True
 
 
-async def set_doorway(state: StateDir, order: DoorOrder) -> Inside:
-    """Have the gateway let in whom the order says. FailedError if it or the supervisor does not answer."""
-    answer = await call(state, "PUT", "/doorway", order.model_dump(mode="json"))
+async def set_doorway(state: StateDir, order: DoorOrder, within_s: float = ANSWERS_WITHIN_S) -> Inside:
+    """Have the gateway let in whom the order says. FailedError if it does not answer, NoAnswer if nobody does
+    in so many seconds.
+    """
+    answer = await call(state, "PUT", "/doorway", order.model_dump(mode="json"), timeout_s=within_s)
     return msgspec.json.decode(_done(state, *answer), type=Inside)
 
 

@@ -29,6 +29,8 @@ def push_wal(state: StateDir, postgres: Postgres, within_s: float) -> Outcome:
     """
     if postgres.mode == "off":
         return Outcome(StepState.SKIPPED, "no PostgreSQL")
+    if postgres.mode == "embedded" and not embedded_postgres(state).socket_lock.exists():
+        return Outcome(StepState.SKIPPED, "no PostgreSQL runs here")
     deadline = time.monotonic() + within_s
     try:
         with _connected(state, postgres, within_s) as connection:

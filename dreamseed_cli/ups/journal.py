@@ -99,8 +99,8 @@ class UpsFolder:
     def unfinished(self) -> Shutdown | None:
         """One of this boot that was past the point of no return when its watcher died."""
         try:
-            found = msgspec.json.decode(self.current.read_bytes(), type=Shutdown)
-        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+            found = msgspec.json.decode(self.effort.read(self.current), type=Shutdown)
+        except msgspec.DecodeError:
             return None
         return found if found.committed and found.boot == boot_id() and found.finished_at is None else None
 
@@ -131,8 +131,11 @@ class UpsFolder:
         return read_lines(self._history, Shutdown)
 
     def measured_s(self) -> float | None:
-        """The longest of the last few that ran to their end over a running stack; None: never measured."""
-        ended = [one.took_s for one in self.history() if one.whole and not one.cancelled]
+        """The longest of the last few that ran to their end over a running stack; None: never measured, or
+        the disk does not tell.
+        """
+        history = decode_lines(self.effort.read(self._history), Shutdown)
+        ended = [one.took_s for one in history if one.whole and not one.cancelled]
         return max(ended[-_RECENT:], default=None)
 
     def keep_power(self, power: Power) -> None:
@@ -143,9 +146,9 @@ class UpsFolder:
         """The one that a watcher of this boot saw last, if it saw no end of it and did so not longer ago."""
         try:
             boot, kept_at, power = msgspec.json.decode(
-                self._power.read_bytes(), type=tuple[str, float, Power]
+                self.effort.read(self._power), type=tuple[str, float, Power]
             )
-        except (FileNotFoundError, msgspec.DecodeError):
+        except msgspec.DecodeError:
             return None
         if boot != boot_id() or not power.on_battery or power.seen is None:
             return None
@@ -164,8 +167,8 @@ class UpsFolder:
     def limits(self) -> dict[str, int] | None:
         """None: there are none to give back."""
         try:
-            return msgspec.json.decode(self._limits.read_bytes(), type=dict[str, int])
-        except (FileNotFoundError, msgspec.DecodeError):
+            return msgspec.json.decode(self.effort.read(self._limits), type=dict[str, int])
+        except msgspec.DecodeError:
             return None
 
     @contextmanager
@@ -247,11 +250,15 @@ def append_line(path: Path, line: bytes) -> None:
 def read_lines(path: Path, kind: type[T]) -> list[T]:
     """The lines that are whole; none if there is no file."""
     try:
-        lines = path.read_bytes().splitlines()
+        return decode_lines(path.read_bytes(), kind)
     except FileNotFoundError:
         return []
+
+
+def decode_lines(content: bytes, kind: type[T]) -> list[T]:
+    """The lines that are whole."""
     found = []
-    for line in lines:
+    for line in content.splitlines():
         try:
             found.append(msgspec.json.decode(line, type=kind))
         except msgspec.DecodeError:

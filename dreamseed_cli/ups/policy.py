@@ -16,9 +16,10 @@ from dreamseed_cli.ups.observation import Observation
 _SELF_TEST_S = 60.0
 """A self-test takes seconds. One that goes on is taken for an outage: its flag may have been left behind."""
 
-
-_CALIBRATIONS = 6
-"""A calibration takes no longer than so many times what the battery lasts at its rating: at a sixth of it."""
+_CALIBRATED_PERCENT, _CALIBRATED_S = 10.0, 120.0
+"""No calibration goes below. The UPS ends one at about 25 %, and apctest at these if it does not (its own
+words). Time bounds none: at a low load one takes hours, and neither apcupsd nor upsmon counts them.
+"""
 
 
 class Stage(StrEnum):
@@ -130,8 +131,19 @@ def is_outage(power: Power, seen: Observation, rules: Ups) -> bool:
         return seen.on_battery
     gone_on_s = seen.at - _rested_at(power, seen)
     testing = seen.self_testing and gone_on_s <= _SELF_TEST_S
-    calibrating = seen.calibrating and gone_on_s <= _CALIBRATIONS * rules.runtime_at_rating_s
+    calibrating = seen.calibrating and (seen.line_v is not None or not _spent(seen, gone_on_s, rules))
     return not (calibrating or testing)
+
+
+def _spent(seen: Observation, gone_on_s: float, rules: Ups) -> bool:
+    """Whether the battery has less than a calibration leaves it: then its flag was left behind. One that
+    tells neither charge nor time is believed for as long as it lasts at its rating.
+    """
+    if seen.charge_percent is not None:
+        return seen.charge_percent < _CALIBRATED_PERCENT
+    if seen.runtime_s is not None:
+        return seen.runtime_s < _CALIBRATED_S
+    return gone_on_s > rules.runtime_at_rating_s
 
 
 def _looked(power: Power, seen: Observation | None, now: float, rules: Ups) -> Power:

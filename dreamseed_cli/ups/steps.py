@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dreamseed_cli.core.errors import DreamseedError
+from dreamseed_cli.core.errors import DreamseedError, FailedError
 from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.threads import in_daemon_thread
@@ -17,7 +17,13 @@ from dreamseed_cli.gateway.doorway import DoorOrder, Letting
 from dreamseed_cli.profile.schema import Profile
 from dreamseed_cli.supervisor.control import NoAnswer
 from dreamseed_cli.supervisor.ending import end_left, end_stack, kill_supervisor
-from dreamseed_cli.supervisor.power_control import Inside, answers, set_doorway, wind_down
+from dreamseed_cli.supervisor.power_control import (
+    ANSWERS_WITHIN_S,
+    Inside,
+    answers,
+    set_doorway,
+    wind_down,
+)
 from dreamseed_cli.supervisor.state import read_supervisor
 from dreamseed_cli.supervisor.winding import PartEnded, StackPart
 from dreamseed_cli.ups.command import run_command
@@ -26,7 +32,8 @@ from dreamseed_cli.ups.journal import StepState
 from dreamseed_cli.ups.sequence import Outcome, Step
 
 _POLL_S = 0.2
-_REFUSE_S = 2.0
+_AGAIN_S = 1.0
+"""How long one who did not answer is listened to the next time."""
 _LEASE_S = 30.0
 """How long the gateway's order holds beyond the one step that does not renew it."""
 _NOTHING = Outcome(StepState.SKIPPED, "no stack runs here")
@@ -46,13 +53,14 @@ class Steps:
         self._state = state
         self._services = profile.services
         self._rules = profile.ups
+        self._patience_s = ANSWERS_WITHIN_S
         self.host = host
 
     def all(self) -> list[Step]:
         """In order; the point of no return is before `gateway`."""
         boxes = self._rules.boxes
         return [
-            Step("refuse", _REFUSE_S, self._refuse, reversible=True),
+            Step("refuse", ANSWERS_WITHIN_S, self._refuse, reversible=True),
             Step("streams", boxes.streams_s, self._finish_streams, reversible=True),
             Step("flush", boxes.flush_s, self._flush, reversible=True),
             Step("wal", boxes.wal_s, self._push_wal, reversible=True, optional=True),
@@ -67,8 +75,11 @@ class Steps:
         ]
 
     def running(self) -> bool:
-        """Whether there is a stack to stop in order."""
-        record = read_supervisor(self._state)
+        """Whether there is a stack to stop in order; where the disk does not tell, its socket will."""
+        try:
+            record = read_supervisor(self._state)
+        except OSError:
+            return True
         return record is not None and record.alive()
 
     async def shed(self) -> None:
@@ -80,18 +91,25 @@ class Steps:
         if self.running():
             await self._order(Letting.ALL)
 
-    async def inside(self) -> Inside:
+    async def inside(self, within_s: float = ANSWERS_WITHIN_S) -> Inside:
         """Refuse everybody for a while longer; what the gateway still has. FailedError if nobody answers."""
-        return await self._order(Letting.NOBODY)
+        return await self._order(Letting.NOBODY, within_s)
 
-    async def _order(self, letting: Letting) -> Inside:
-        for_s = self._rules.boxes.wal_s + _LEASE_S
-        return await set_doorway(self._state, DoorOrder(letting=letting, for_s=for_s))
+    async def _order(self, letting: Letting, within_s: float = ANSWERS_WITHIN_S) -> Inside:
+        """Silence is waited for in full once, not by every step: what comes later needs the time."""
+        order = DoorOrder(letting=letting, for_s=self._rules.boxes.wal_s + _LEASE_S)
+        try:
+            inside = await set_doorway(self._state, order, min(within_s, self._patience_s))
+        except NoAnswer:
+            self._patience_s = _AGAIN_S
+            raise
+        self._patience_s = ANSWERS_WITHIN_S
+        return inside
 
     async def _refuse(self, box_s: float) -> Outcome:
         if not self.running():
             return _NOTHING
-        inside = await self.inside()
+        inside = await self.inside(box_s)
         return Outcome(detail=f"{inside.calls} calls are under way")
 
     async def _finish_streams(self, box_s: float) -> Outcome:
@@ -150,7 +168,7 @@ class Steps:
 
     async def _wind_down(self, part: StackPart, box_s: float) -> PartEnded | None:
         """None if the supervisor does not answer; it is asked for a word first, which takes it no time."""
-        if not await answers(self._state):
+        if not await answers(self._state, self._patience_s):
             return None
         try:
             return await wind_down(self._state, part, box_s)
@@ -221,4 +239,11 @@ class Steps:
         argv = self._rules.host_shutdown
         if not self.host:
             return Outcome(StepState.SKIPPED, f"dry run: {' '.join(argv)}")
-        return Outcome(detail=await run_command(argv, box_s))
+        try:
+            return Outcome(detail=await run_command(argv, box_s))
+        except FailedError as error:
+            hard = self._rules.host_shutdown_hard
+            if not hard:
+                raise
+            said = await run_command(hard, box_s)
+            return Outcome(StepState.FORCED, f"{error}; then {' '.join(hard)}: {said or 'done'}")

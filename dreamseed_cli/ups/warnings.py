@@ -11,6 +11,11 @@ _WORDS = {
     "OFF": "the UPS says that it is switched off (OFF)",
 }
 
+_DISCHARGES = (
+    "the UPS says that it is on mains and discharges (OL DISCHRG): a calibration, or a model that says so"
+    " when the mains have failed, of which no cut is seen: set `onlinedischarge` in ups.conf, usbhid-ups(8)"
+)
+
 
 def warnings(seen: Observation, draw_w: float | None, ups_w: float | None, rules: Ups) -> list[str]:
     """draw_w: what the box draws from the wall at full load (computed). ups_w: the rating in the profile, for
@@ -30,7 +35,10 @@ def warnings(seen: Observation, draw_w: float | None, ups_w: float | None, rules
             f"the UPS switches off {delay_s:g} s after `ups.cycle` (ups.delay.shutdown), and the host takes "
             f"{rules.host_down_s:g} s (ups.host_down_s) to end: give it a longer delay, upsrw."
         )
-    said += [text for word, text in _WORDS.items() if word in seen.status.split()]
+    status = seen.status.split()
+    said += [text for word, text in _WORDS.items() if word in status]
+    if "DISCHRG" in status and "OL" in status and not (seen.calibrating or seen.self_testing):
+        said.append(_DISCHARGES)
     rating_w = seen.rating_w or ups_w
     if draw_w is not None and rating_w is not None and draw_w > rating_w:
         said.append(

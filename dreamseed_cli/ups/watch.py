@@ -94,30 +94,43 @@ class Watcher:
         return None
 
     async def look(self) -> None:
-        """One look, and what follows from it."""
-        try:
-            seen: Observation | None = await self._source.look()
-        except NoWord as error:
-            seen = None
-            if self.power.blind_since is None:
-                log.warning("ups_silent", cause=str(error), on_battery=self.power.on_battery)
-        else:
-            if self.power.blind_since is not None:
-                log.info("ups_heard_again")
+        """One look, and what follows from it. What is decided comes first, then what is only for people."""
+        seen = await self._word()
         before, now = self.power, time.monotonic()
         need_s = (self._folder.measured_s() or self._boxes_s()) + self._rules.host_down_s
         self.power = see(before, seen, now, self._rules, need_s)
+        if self.power.stage is not before.stage:
+            self._changed(before, now)
+        if self._lightening is None or self._lightening.done():
+            # Beside the looks: neither a stack nor a driver that hangs may delay the next one.
+            self._lightening = asyncio.create_task(self._lighten())
+        try:
+            self._record(seen, before, now)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not end the watch
+            log.warning("ups_not_recorded", cause=f"{type(error).__name__}: {error}")
+
+    async def _word(self) -> Observation | None:
+        """What the UPS tells; None: nothing, or what is no word."""
+        cause = ""
+        try:
+            return await self._source.look()
+        except NoWord as error:
+            cause = str(error)
+        except Exception as error:  # noqa: BLE001 - nor must an answer that nobody thought of
+            cause = f"{type(error).__name__}: {error}"
+        if self.power.blind_since is None:
+            log.warning("ups_silent", cause=cause, on_battery=self.power.on_battery)
+        return None
+
+    def _record(self, seen: Observation | None, before: Power, now: float) -> None:
         if seen is not None:
+            if before.blind_since is not None:
+                log.info("ups_heard_again")
             self._meter.show(seen, outage=self.power.on_battery)
             self._warn(seen)
         if self.power.on_battery or before.on_battery:
             self._folder.keep_power(self.power)
-        if self.power.stage is not before.stage:
-            self._changed(before, now)
         self._show(now, at_once=self.power.stage is not before.stage)
-        if self._lightening is None or self._lightening.done():
-            # Beside the looks: neither a stack nor a driver that hangs may delay the next one.
-            self._lightening = asyncio.create_task(self._lighten())
 
     async def _lighten(self) -> None:
         await self._shed()
@@ -159,8 +172,16 @@ class Watcher:
         if self._lightening is not None:
             self._lightening.cancel()
         course = Course(self._time_left_s, self._cancelled, self._steps.reopen, self._committed)
+        self._work = asyncio.create_task(self._run_after(self._work, shutdown, course))
+
+    async def _run_after(
+        self, before: asyncio.Task[Shutdown] | None, shutdown: Shutdown, course: Course
+    ) -> Shutdown:
+        """One that was cancelled a moment ago opens the gateway again, and must not do so to this one."""
+        if before is not None:
+            await asyncio.wait({before})
         self._folder.save(shutdown)
-        self._work = asyncio.create_task(run_steps(self._steps.all(), shutdown, self._folder, course))
+        return await run_steps(self._steps.all(), shutdown, self._folder, course)
 
     def _committed(self) -> None:
         log.warning("ups_committed")

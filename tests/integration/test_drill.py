@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from b2_server import DAILY, b2_server
+from b2_server import DAILY, B2Server, b2_server
+from backup_runs import KEYS
 from backup_runs import settings as backup_settings
 from drill_site import PACE, Site, site
+from other_account import NOT_ROOT, OtherAccount
 from real_services import postgres
 
 from dreamseed_cli.app import main
+from dreamseed_cli.backup.keys import write_identity
 from dreamseed_cli.backup.names import Kind
 from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.drill.clean_place import CleanPlace
 from dreamseed_cli.drill.content import DIGESTS, ROW_COUNTS, read_content
 from dreamseed_cli.drill.doors import play
 from dreamseed_cli.drill.heartbeats import beating, newest_row, remove
+from dreamseed_cli.drill.history import Folder
 from dreamseed_cli.drill.proving import OWN_DIGESTS, Known, first_answer
 from dreamseed_cli.drill.record import DrillRecord
 from dreamseed_cli.drill.stage import Clock, Stage
@@ -178,22 +183,73 @@ def _archive_command(live: Site, command: str) -> Iterator[None]:
             connection.execute("SELECT pg_reload_conf()")
 
 
-def test_lost_host_from_a_bucket(drills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clean place gets the bucket's keys and the profile that names its server, and needs no more."""
-    with b2_server() as b2, tempfile.TemporaryDirectory(prefix="ds-db-") as name:
-        for variable, text in b2.environment(DAILY).items():
-            monkeypatch.setenv(variable, text)
+@dataclass(frozen=True)
+class Bucket:
+    """A live system whose backups lie in a bucket. given: the bucket's keys, as variables."""
+
+    server: B2Server
+    live: Site
+    profile: Path
+    given: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    """Its folder is closed to others; the profile, which names the bucket, is not."""
+    with (
+        b2_server() as b2,
+        tempfile.TemporaryDirectory(prefix="ds-db-") as name,
+        tempfile.NamedTemporaryFile("w", suffix=".toml") as profile,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        given = b2.environment(DAILY)
+        for variable, text in given.items():
+            patch.setenv(variable, text)
         table = f'\n[backup]\nstore = "b2:dreamseed"\nb2_realm = "{b2.url}"\n'
-        profile = tmp_path / "bucket.toml"
-        profile.write_text((ROOT / "profiles" / "laptop.toml").read_text(encoding="utf-8") + table)
-        with site(Path(name), profile) as there:
-            b2.calls.clear()
-            record = _drill(there, drills, "lost-host")
+        profile.write((ROOT / "profiles" / "laptop.toml").read_text(encoding="utf-8") + table)
+        profile.flush()
+        path = Path(profile.name)
+        path.chmod(0o644)
+        with site(Path(name), path) as there:
+            yield Bucket(b2, there, path, given)
+
+
+def test_lost_host_from_a_bucket(bucket: Bucket, drills: Path) -> None:
+    """The clean place gets the bucket's keys and the profile that names its server, and needs no more."""
+    bucket.server.calls.clear()
+    record = _drill(bucket.live, drills, "lost-host")
     checks = _passed(record)
     assert all(checks[name] for name in ("schema", "row counts", "content digests"))
-    assert "$DREAMSEED_B2_KEY" in record.notes[0]
-    assert "the profile, which names the store's server" in record.notes[0]
-    assert "download" in b2.calls
+    (given,) = [note for note in record.notes if note.startswith("The clean place was given")]
+    assert "$DREAMSEED_B2_KEY" in given
+    assert "the profile, which names the store's server" in given
+    assert "download" in bucket.server.calls
+
+
+def test_lost_host_from_an_account_that_holds_nothing_but_the_key(bucket: Bucket) -> None:
+    """An empty home, no variable but the bucket's, every file of the source closed to it: the drill passes,
+    and its result is the account's own, signed.
+    """
+    with tempfile.TemporaryDirectory(prefix="ds-al-") as name:
+        account = OtherAccount.in_folder(Path(name))
+        key = Path(name) / "offline-key.txt"
+        write_identity(key, KEYS.recovery)
+        account.give(key)
+        live = bucket.live
+        if not account.ours:
+            for path in (live.settings.key_file, live.running.server.data, live.root):
+                assert "Permission denied" in account.run(["ls", f"{path}/."], {}).stderr
+        argv = [sys.executable, "-m", "dreamseed_cli", "drill", "lost-host", "--surprise", "0", "--json"]
+        argv += ["--key-file", str(key), "--profile", str(bucket.profile)]
+        done = account.run(argv, bucket.given)
+        assert done.returncode == 0, done.stderr + done.stdout
+        history = Folder(account.home / ".local" / "state" / "dreamseed" / "drills").read()
+    (record,) = history.records
+    assert history.errors == ()
+    checks = _passed(record)
+    assert all(checks[name] for name in (OWN_DIGESTS, "content compared", "restored files"))
+    if account.ours:
+        pytest.xfail(NOT_ROOT)
 
 
 def test_lost_host_from_a_dump(live: Site, drills: Path) -> None:

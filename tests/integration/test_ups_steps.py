@@ -156,6 +156,22 @@ async def test_ups_and_host_are_told_by_commands_of_yours(state: StateDir, tmp_p
     assert (await _do(_steps(state, Ups(), host=True), "cycle")).detail == "no UPS"
 
 
+async def test_a_host_that_does_not_follow_its_command_is_told_by_the_hard_one(
+    state: StateDir, tmp_path: Path
+) -> None:
+    """Nothing comes after it: where that fails as well the step has failed."""
+    hard = ("touch", str(tmp_path / "hard"))
+    steps = _steps(state, Ups(host_shutdown=("false",), host_shutdown_hard=hard), host=True)
+    told = await _do(steps, "host")
+    assert told.state is StepState.FORCED
+    assert told.detail.startswith("at 'false': exit code 1")
+    assert (tmp_path / "hard").exists()
+    for last in (("false",), ()):
+        rules = Ups(host_shutdown=("false",), host_shutdown_hard=last)
+        with pytest.raises(FailedError, match="exit code 1"):
+            await _do(_steps(state, rules, host=True), "host")
+
+
 async def test_services_of_yours_are_stopped_by_commands_of_yours(state: StateDir, tmp_path: Path) -> None:
     """At their step; without one they end with the host."""
     rules = Ups(stop_external={"postgres": ("touch", str(tmp_path / "pg")), "kafka": ("false",)})
@@ -174,7 +190,7 @@ async def test_services_of_yours_are_stopped_by_commands_of_yours(state: StateDi
 async def test_without_a_stack_every_step_says_so(state: StateDir) -> None:
     """And the box may go down."""
     steps = _steps(state, Ups(), host=False)
-    for name in ("refuse", "streams", "flush", "gateway", "engines", "relay", "postgres", "redis"):
+    for name in ("refuse", "streams", "flush", "wal", "gateway", "engines", "relay", "postgres", "redis"):
         assert (await _do(steps, name)).state is StepState.SKIPPED, name
     assert (await _do(steps, "rest")).detail.startswith("Nothing was running")
 

@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
+from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.database.standby import promote as promote_module
 from dreamseed_cli.database.standby import service_file
@@ -64,7 +65,12 @@ async def test_a_watch_that_starts_without_the_primary_remembers_its_cluster(tmp
 
     async def watch_until(wanted: Callable[[Turn], bool]) -> Watch:
         stopping = asyncio.Event()
-        return await keep(pair, file, settings, stopping, lambda turn: wanted(turn) and stopping.set())
+
+        def tell(turn: Turn) -> None:
+            if wanted(turn):
+                stopping.set()
+
+        return await keep(pair, file, settings, stopping, tell)
 
     await watch_until(lambda turn: turn.mode is Mode.PRIMARY)
     seen["host=a"] = _AWAY
@@ -130,12 +136,11 @@ async def test_a_disk_that_is_full_ends_no_watch(tmp_path: Path, monkeypatch: py
     """It is told, and tried again."""
     file, full = ServiceFile(tmp_path / "service", "dreamseed"), [True]
     pair = Pair("host=a", "host=b", look={"host=a": _ALIVE, "host=b": _STANDBY}.__getitem__)
-    write = service_file.write_atomically
 
     def write_or_not(path: Path, content: bytes) -> None:
         if full[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        write_atomically(path, content)
 
     monkeypatch.setattr(service_file, "write_atomically", write_or_not)
     stopping, told = asyncio.Event(), list[str]()

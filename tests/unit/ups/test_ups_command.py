@@ -127,7 +127,7 @@ def test_a_dry_rehearsal_asks_everybody_and_changes_nothing(
     assert code == 1
     assert [one["ok"] for one in data["heard"]] == [True, False]
     assert [step["name"] for step in data["timeline"]][-2:] == ["cycle", "host"]
-    assert data["timeline"][1]["begins_s"] == 2.0
+    assert data["timeline"][1]["begins_s"] == 5.0
     assert data["measured_s"] is None
     assert "never measured" in _run(capsys, "test", "-p", profile)[1]
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from short_state import short_state
@@ -17,6 +18,7 @@ from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.processes import ProcessIdentity, boot_id
 from dreamseed_cli.profile.load import load_profile
+from dreamseed_cli.profile.schema import Postgres
 from dreamseed_cli.supervisor import power_control
 from dreamseed_cli.supervisor.control import NoAnswer
 from dreamseed_cli.supervisor.ending import end_left
@@ -117,10 +119,10 @@ async def test_a_supervisor_that_is_deaf_is_killed_and_each_part_ended_at_its_st
         ordered.append(part)
         raise NoAnswer("nothing comes back", place="control")
 
-    async def answer(_: StateDir) -> bool:
+    async def answer(_: StateDir, within_s: float) -> bool:
         return True
 
-    monkeypatch.setattr(power_control, "_ANSWERS_WITHIN_S", 0.2)
+    monkeypatch.setattr(steps_module, "ANSWERS_WITHIN_S", 0.2)
     monkeypatch.setattr(steps_module, "wind_down", order)
     if answers_first:
         monkeypatch.setattr(steps_module, "answers", answer)
@@ -142,6 +144,37 @@ async def test_a_supervisor_that_is_deaf_is_killed_and_each_part_ended_at_its_st
     assert not stack.postgres.alive()
     assert stack.stopped.exists()
     assert (await do("redis")).state is StepState.SKIPPED
+
+
+async def test_silence_is_waited_for_in_full_once(
+    state: StateDir, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By all steps together: PostgreSQL gets its time. After one word of the supervisor it is heard again."""
+    waited: list[float] = []
+    deaf = True
+
+    async def call(_: StateDir, method: str, path: str, body: object = None, *, timeout_s: float) -> Any:
+        waited.append(timeout_s)
+        if deaf:
+            raise NoAnswer("nothing comes back", place="control")
+        return 200, b'{"calls": 0, "journal_bytes": 0}'
+
+    monkeypatch.setattr(power_control, "call", call)
+    profile = load_profile("emulated-rtx5090x3")
+    services = profile.services.model_copy(update={"postgres": Postgres(mode="off")})
+    steps = Steps(state, profile.model_copy(update={"services": services}), host=False)
+    by_name = {step.name: step for step in steps.all()}
+    for name in ("refuse", "streams", "flush"):
+        with pytest.raises(NoAnswer):
+            await by_name[name].run(20.0)
+    deaf = False
+    assert (await by_name["streams"].run(20.0)).state is StepState.DONE
+    deaf = True
+    with pytest.raises(NoAnswer):
+        await steps.inside()
+    assert (await by_name["gateway"].run(20.0)).state is StepState.FORCED
+    assert waited == [5.0, 1.0, 1.0, 1.0, 5.0, 1.0]
+    assert not stack.supervisor.alive()
 
 
 async def test_what_another_supervisor_holds_is_left_to_it(state: StateDir, stack: Stack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -112,12 +113,36 @@ def test_a_calibration_is_no_outage(box: Box, charge: float) -> None:
     assert box.sees(calibrating, 600) is Stage.MAINS
 
 
-def test_a_calibration_that_never_ends_is_an_outage(box: Box) -> None:
-    """A flag that was left behind, without a line voltage: six times the time at the rating."""
-    box.sees(MAINS)
-    calibrating = replace(ON, calibrating=True, charge_percent=10.0)
-    assert box.sees(calibrating, 6 * int(RULES.runtime_at_rating_s)) is Stage.MAINS
-    assert box.sees(calibrating, 7) is Stage.STOPPING
+def test_a_calibration_at_a_low_load_takes_hours_and_is_no_outage(box: Box) -> None:
+    """apcupsd's manual has a Smart-UPS 1000 that lasts 167 minutes at 6 % of its load: its line is well."""
+    calibrating = replace(ON, calibrating=True, line_v=230.0, charge_percent=26.0, runtime_s=3000.0)
+    assert box.sees(replace(calibrating, on_battery_s=7200.0), 600) is Stage.MAINS
+    assert box.sees(replace(calibrating, on_battery_s=7200.0, line_v=None), 600) is Stage.MAINS
+
+
+@pytest.mark.parametrize(
+    ("ends", "past"),
+    [
+        ({"charge_percent": 10.0, "runtime_s": 60.0}, {"charge_percent": 9.9}),
+        ({"charge_percent": None, "runtime_s": 120.0}, {"charge_percent": None, "runtime_s": 119.0}),
+    ],
+)
+def test_a_battery_below_what_a_calibration_leaves_is_in_an_outage(
+    box: Box, ends: dict[str, Any], past: dict[str, Any]
+) -> None:
+    """A flag that was left behind, from a UPS that tells no line voltage; with one the mains are there."""
+    calibrating = replace(ON, calibrating=True)
+    assert box.sees(replace(calibrating, **ends), 600) is Stage.MAINS
+    assert box.sees(replace(calibrating, **past, line_v=230.0), 600) is Stage.MAINS
+    assert box.sees(replace(calibrating, **past), 6) is Stage.STOPPING
+
+
+def test_a_calibration_that_tells_nothing_is_believed_for_as_long_as_the_battery_lasts(box: Box) -> None:
+    """At its rating, from the last moment at rest."""
+    mute = Observation(0.0, on_battery=True, calibrating=True)
+    box.sees(replace(mute, on_battery=False))
+    assert box.sees(mute, int(RULES.runtime_at_rating_s)) is Stage.MAINS
+    assert box.sees(mute, 7) is Stage.STOPPING
 
 
 def test_a_self_test_is_no_outage_unless_it_never_ends(box: Box) -> None:

@@ -84,11 +84,17 @@ def stretches(
 
 def told_of_an_outage(seen: Observation, rested_at: float) -> bool:
     """On battery, and not for a test of the UPS's own whose line is not known to be dead. A self-test that
-    goes on for more than a minute since the battery was last seen at rest, or first seen at all, is none.
+    goes on for more than a minute since the battery was last seen at rest, or first seen at all, is none; a
+    calibration without word of the line, once less is left than any leaves.
     """
-    self_test = seen.self_testing and seen.at - rested_at <= 60.0
-    line_dead = seen.line_v is not None and seen.line_v < 40.0
-    return seen.on_battery and (line_dead or not (seen.calibrating or self_test))
+    if seen.line_v is not None and seen.line_v < 40.0:
+        return seen.on_battery
+    gone_on_s = seen.at - rested_at
+    left = seen.charge_percent is None or seen.charge_percent >= 10.0
+    if seen.charge_percent is None:
+        left = gone_on_s <= 600.0 if seen.runtime_s is None else seen.runtime_s >= 120.0
+    calibrating = seen.calibrating and (seen.line_v is not None or left)
+    return seen.on_battery and not (calibrating or (seen.self_testing and gone_on_s <= 60.0))
 
 
 fuzzed = settings(max_examples=500, deadline=None)
@@ -164,3 +170,18 @@ def test_no_self_test_hides_an_outage_for_more_than_a_minute(
         seen = None if silent_first and second == 1 else replace(stuck, at=now + second)
         power = see(power, seen, now + second, RULES, NEED_S)
     assert power.stage is Stage.STOPPING
+
+
+@settings(max_examples=50, deadline=None)
+@given(stretches(mains=st.booleans(), tells_line=st.booleans()), st.floats(600, 1800), st.booleans())
+def test_no_calibration_hides_a_dying_battery(before: list[Stretch], lasts_s: float, charge: bool) -> None:
+    """One whose flag stays, from a UPS that tells no line voltage: the box is stopped before it goes off."""
+    stuck = Stretch(1900, mains=False, calibrating=True, tells_line=False)
+    stuck = replace(stuck, tells_charge=charge, tells_runtime=not charge)
+    battery, power = Battery(lasts_s, 1.0), Power()
+    for now, stretch, seen in moments(battery, [*before, Stretch(1, mains=True), stuck]):
+        power = see(power, seen, now, RULES, NEED_S)
+        if stretch is stuck and power.stage is Stage.STOPPING:
+            assert battery.charge > 0.0
+            return
+    raise AssertionError("the battery died and nothing was decided")

@@ -85,6 +85,15 @@ def test_a_ups_that_would_not_carry_the_box_is_warned_of(word: str) -> None:
     assert f"({word})" in said
 
 
+def test_a_ups_that_discharges_on_mains_is_warned_of() -> None:
+    """NUT's own driver knows models that say so when the mains have failed. A calibration is well."""
+    seen = nut.observation({"ups.status": "OL DISCHRG"}, 0.0)
+    (said,) = warnings(seen, None, None, Ups())
+    assert "onlinedischarge" in said
+    assert warnings(nut.observation({"ups.status": "OL DISCHRG CAL"}, 0.0), None, None, Ups()) == []
+    assert warnings(nut.observation({"ups.status": "OB DISCHRG"}, 0.0), None, None, Ups()) == []
+
+
 def test_a_ups_that_switches_off_before_the_host_is_down_is_warned_of() -> None:
     """Only where a command tells it while the host still runs: the flag file is read at the very end."""
     seen = nut.observation({"ups.status": "OL", "ups.delay.shutdown": "19"}, 0.0)
