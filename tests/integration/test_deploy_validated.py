@@ -277,6 +277,7 @@ def test_nobody_else_comes_in(postgres: Server, words: dict[str, str], reason: s
         psycopg.connect(postgres.dsn(**words)).close()
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("kind", ["physical", "logical"])
 def test_its_own_backups_may_read_all_of_it(postgres: Server, tmp_path: Path, kind: str) -> None:
     """They look into every database, the server's own too: the units' role is let in through the socket."""
