@@ -35,7 +35,7 @@ KEPT: Final = 0.99
 """The share of the asked rate, or of the asked streams, that must have come about."""
 HELD: Final = 0.95
 """The share of the asked streams that must be open on average."""
-FEWEST_LOOKS: Final = 5
+FEWEST_LOOKS: Final = 20
 """At the server within the window: of fewer, nothing is told of what it had meanwhile."""
 DELAY_MS: Final = 10.0
 DELAY_SHARE: Final = 0.10

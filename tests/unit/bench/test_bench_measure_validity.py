@@ -164,18 +164,18 @@ def test_streams_are_judged_by_what_was_open_on_average_too() -> None:
 
 
 def _looked(*counts: int) -> ServerView:
-    """Looks every half second."""
-    looks = tuple((n / 2, count) for n, count in enumerate(counts))
+    """Looks every quarter of a second."""
+    looks = tuple((n / 4, count) for n, count in enumerate(counts))
     return ServerView(peak_in_flight=max(counts, default=None), looks=(looks,))
 
 
 @pytest.mark.parametrize(
     ("counts", "valid"),
     [
-        ([40, *[38] * 10], True),
-        ([40, *[37] * 10], False),  # as often as not below 38, for all that 40 were there once
-        ([*[40] * 6, *[0] * 5], True),  # a gauge that stood still
-        ([40, 20, 20, 20], True),  # too few looks
+        ([40, *[38] * 20], True),
+        ([40, *[37] * 20], False),  # as often as not below 38, for all that 40 were there once
+        ([*[40] * 11, *[0] * 10], True),  # a gauge that stood still
+        ([40, *[20] * 18], True),  # too few looks
         ([], True),
     ],
 )
@@ -198,7 +198,7 @@ def test_streams_that_pause_after_failures_cannot_be_seen(seen: int, valid: bool
 
 def test_what_waits_in_the_gateway_is_seen_there() -> None:
     """No engine has it; looks before the window tell nothing of it, and one stream may be between answers."""
-    engines, door = _looked(40, *[30] * 10).looks[0], _looked(*[40] * 11).looks[0]
+    engines, door = _looked(40, *[30] * 20).looks[0], _looked(*[40] * 21).looks[0]
     run = run_of(streams(40), Streams(40), server=ServerView(peak_in_flight=40, looks=(engines, door)))
     assert problems_of(run) == {}
     assert validity.usually_seen(run, (0.0, 5.0)) == 40
