@@ -37,7 +37,7 @@ PACE = "first_backoff_s = 0.2\nlongest_backoff_s = 2.0\nstable_after_s = 2.0\n"
 """Faults come every few seconds, where in life there are hours between them: what is ready for two seconds
 counts as well again.
 """
-QUICK = "hang_after_s = 3.0\ncanary_every_s = 3.0\ncanary_timeout_s = 5.0\n"
+QUICK = "hang_after_s = 3.0\ncanary_every_s = 3.0\ncanary_timeout_s = 2.0\n"
 """For short soaks: a hang is noticed after 3 s instead of 10, so that more of them fit in."""
 FDS_MARGIN = 6
 """A connection to each of the three engines, kept for the next request, one of this program's own, and what

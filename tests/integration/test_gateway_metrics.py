@@ -76,12 +76,12 @@ async def test_an_answer_for_many_is_one_replicas_work_once(engine_socket: Path)
             grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
         ):
             generate: Any = channel.unary_unary(GENERATE)
-            message = GenerateRequest(prompt="same", max_tokens=200, priority=PREMIUM).SerializeToString()
+            message = GenerateRequest(prompt="same", max_tokens=100, priority=PREMIUM).SerializeToString()
             await asyncio.gather(*(generate(message) for _ in range(4)))
             found = _samples(server.metrics_text().decode())
     labels = ("chat", "dreamseed", "output", "premium", "served")
-    assert found["gen_ai_client_token_usage_sum", _sorted("r0", *labels)] == 200
-    assert found["gen_ai_client_token_usage_sum", _sorted("cache", *labels)] == 600
+    assert found["gen_ai_client_token_usage_sum", _sorted("r0", *labels)] == 100
+    assert found["gen_ai_client_token_usage_sum", _sorted("cache", *labels)] == 300
 
 
 def test_metrics_are_offered_on_loopback_where_asked(engine_socket: Path) -> None:
