@@ -24,10 +24,11 @@ lint: setup ## Check style, types and the directions between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup ## Write docs/cli.md, docs/dreamseed.1 and docs/schemas/ from the program itself
+docs: setup ## Write docs/cli.md, docs/dreamseed.1, docs/schemas/ and the alerts' page from the program itself
 	$(BIN)/python scripts/generate_cli_reference.py
 	$(BIN)/python scripts/generate_man_page.py
 	$(BIN)/python scripts/generate_schemas.py
+	$(BIN)/python scripts/generate_alerts_page.py
 
 proto: setup ## Generate the gRPC code from llm.proto
 	$(BIN)/python scripts/generate_proto.py

@@ -101,14 +101,15 @@ class Callers:
     """Clients that ask again and again over one channel; half of them greedy, half sampled.
 
     retries: how often a caller tries again when the gateway is not there, before its first token (§H2: 3,
-    after 1, 2 and 4 s).
+    after 1, 2 and 4 s). deadline_s: how long it waits for an answer.
     """
 
-    def __init__(self, address: str, count: int, *, retries: int = 0) -> None:
+    def __init__(self, address: str, count: int, *, retries: int = 0, deadline_s: float = 30.0) -> None:
         self.tally = Tally()
         self._address = address
         self._count = count
         self._retries = retries
+        self._deadline_s = deadline_s
         self._stop = asyncio.Event()
         self._whole: dict[str, str] = {}
 
@@ -129,7 +130,7 @@ class Callers:
                 yield self.tally
             finally:
                 self._stop.set()
-                async with asyncio.timeout(90):
+                async with asyncio.timeout(60.0 + self._deadline_s):
                     await asyncio.gather(*tasks)
 
     async def _ask_undisturbed(self, ask: _Ask) -> None:
@@ -138,7 +139,7 @@ class Callers:
 
         async def whole(prompt: str) -> str:
             async with places:
-                return await _text(ask(_request(prompt, greedy=True), timeout=30.0))
+                return await _text(ask(_request(prompt, greedy=True), timeout=self._deadline_s))
 
         answers = await asyncio.gather(*map(whole, _PROMPTS))
         self._whole = dict(zip(_PROMPTS, answers, strict=True))
@@ -156,7 +157,7 @@ class Callers:
             parts: list[str] = []
             try:
                 last = GenerateResponse()
-                async for last in ask(_request(prompt, greedy=greedy), timeout=30.0, wait_for_ready=False):
+                async for last in ask(_request(prompt, greedy=greedy), timeout=self._deadline_s):
                     parts.append(last.text)
             except grpc.aio.AioRpcError as error:
                 if any(parts):
@@ -219,7 +220,7 @@ class Stack:
     async def snapshot(self) -> StackSnapshot | None:
         """What the supervisor says; None while it does not answer."""
         connector = aiohttp.UnixConnector(str(self.state.socket("control")))
-        timeout = aiohttp.ClientTimeout(total=2.0)
+        timeout = aiohttp.ClientTimeout(total=10.0)
         with suppress(aiohttp.ClientError, OSError, TimeoutError):
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
@@ -275,7 +276,7 @@ class Stack:
             return 0
         self.process.terminate()
         try:
-            return self.process.wait(60)
+            return self.process.wait(120)
         finally:
             signal_all(self.left(), signal.SIGKILL)
 

@@ -190,7 +190,7 @@ async def _queued(stand: Stack) -> float:
 
 async def _ask_gateway(stand: Stack, what: str) -> bytes:
     path = Path(stand.state.socket("gateway-admin"))
-    timeout = aiohttp.ClientTimeout(total=3.0)
+    timeout = aiohttp.ClientTimeout(total=20.0)
     async with (
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path)), timeout=timeout) as session,
         session.get(f"http://gateway/{what}") as response,

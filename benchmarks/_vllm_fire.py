@@ -18,10 +18,11 @@ import aiohttp
 import grpc
 import psutil
 
-from benchmarks._fire import Stack, all_ready, away, incidents
+from benchmarks._fire import Stack, all_ready, incidents
 from dreamseed_cli.core.processes import ProcessIdentity, signal_all
 from dreamseed_cli.gateway.proto import GENERATE, GENERATE_STREAM
 from dreamseed_cli.gateway.proto.llm_pb2 import STANDARD, GenerateRequest, GenerateResponse
+from dreamseed_cli.supervisor.replica import Reason
 from dreamseed_cli.supervisor.snapshot import StackSnapshot
 
 REPLICA = "r0"
@@ -151,12 +152,12 @@ async def core_fault(stand: Stack, signum: signal.Signals) -> CoreFault:
     """
     async with _asking(stand) as asking:
         leader, family = stand.child(REPLICA), stand.child(REPLICA).family()
-        began = time.monotonic()
+        began, at = time.monotonic(), time.time()
         signal_all([_engine_core(family)], signum)
         asking.some_more()
         ended = asyncio.create_task(_end_of(leader))
         async with _health(stand) as health:
-            noticed = await stand.until(away(REPLICA) if signum is signal.SIGKILL else _ejected, 60.0)
+            noticed = await stand.until(_failed if signum is signal.SIGKILL else _ejected, 120.0)
         noticed_s = _since(began)
         vllm_ended_s = round(await ended - began, 3)
         await stand.until(all_ready, _BOUND_S)
@@ -167,7 +168,7 @@ async def core_fault(stand: Stack, signum: signal.Signals) -> CoreFault:
         noticed_s=noticed_s,
         ready_again_s=ready_again_s,
         reason=next(one.reason for one in noticed.replicas if one.name == REPLICA),
-        incident=await _newest_incident(stand),
+        incident=await _newest_incident(stand, at),
         health=tuple(health),
         family_left=sum(member.alive() for member in family),
         asked=asked,
@@ -327,6 +328,14 @@ async def _end_of(leader: ProcessIdentity) -> float:
     return time.monotonic()
 
 
+def _failed(snapshot: StackSnapshot) -> bool:
+    """It is away, and not only slow, as it may be on a busy machine."""
+    return any(
+        one.name == REPLICA and one.state != "ready" and one.reason != Reason.SLOW
+        for one in snapshot.replicas
+    )
+
+
 def _ejected(snapshot: StackSnapshot) -> bool:
     """No more requests go there. One that is only degraded still gets them, when there is no other."""
     return any(one.name == REPLICA and one.state not in {"ready", "degraded"} for one in snapshot.replicas)
@@ -336,11 +345,16 @@ def _adopted(snapshot: StackSnapshot) -> bool:
     return any("Adopted" in note for note in snapshot.notes) and all_ready(snapshot)
 
 
-async def _newest_incident(stand: Stack) -> dict[str, Any]:
-    """As kept: a moment after it was over, since nobody waits for the book."""
-    await asyncio.sleep(1.0)
-    told = await asyncio.to_thread(incidents, stand.state)
-    return next(dict(one) for one in reversed(told) if one["subject"] == REPLICA)
+async def _newest_incident(stand: Stack, began: float) -> dict[str, Any]:
+    """As kept: a moment after it was over, since nobody waits for the book. began: no older one."""
+    gives_up, over = time.monotonic() + _BOUND_S, list[dict[str, Any]]()
+    while not over:
+        assert time.monotonic() < gives_up, "no incident of it is over"
+        told: list[dict[str, Any]] = await asyncio.to_thread(incidents, stand.state)
+        own = [one for one in told if one["subject"] == REPLICA and one["began_at"] >= began]
+        over = [one for one in own[-1:] if one["outcome"] != "open"]
+        await asyncio.sleep(0.2)
+    return over[0]
 
 
 def _since(began: float) -> float:

@@ -42,7 +42,7 @@ from fake_nvml import FakeNvml
 RESULT = Path(__file__).parent / "results" / "fault_matrix.json"
 AIMS = {"lost": 0, "wrong": 0, "crash_detect_s": 1.0, "hang_detect_s": 15.0}
 CALLERS = 24
-_BOUND_S = 60.0
+_BOUND_S = 100.0
 
 Inject = Callable[[Stack], Awaitable[None]]
 Seen = Callable[[StackSnapshot], bool]
@@ -53,8 +53,8 @@ class Fault:
     """inject: does it. seen: how the supervisor's word for it looks. over: how it looks when it is over.
 
     module, supervision: how the stack is started for it. at_start: the fault is there from the start on.
-    retries: attempts of a caller whose gateway is gone (§H2's client makes 3). settle_s: how long the load
-    runs before it.
+    retries: attempts of a caller whose gateway is gone (§H2's client makes 3). deadline_s: how long a caller
+    waits for an answer. settle_s: how long the load runs before it.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Fault:
     supervision: str = ""
     at_start: bool = False
     retries: int = 0
+    deadline_s: float = 30.0
     hang: bool = False
     gpu: bool = False
     settle_s: float = 1.5
@@ -296,15 +297,19 @@ async def case(fault: Fault, *, loaded: bool) -> dict[str, Any]:
         watching = asyncio.create_task(_times(stand, fault, began, eases)) if fault.at_start else None
         ready = _serving_anyhow if fault.at_start else all_ready
         snapshot = await stand.until(ready, _BOUND_S)
-        callers = Callers(str(snapshot.gateway.address), CALLERS if loaded else 0, retries=fault.retries)
+        callers = Callers(
+            str(snapshot.gateway.address),
+            CALLERS if loaded else 0,
+            retries=fault.retries,
+            deadline_s=fault.deadline_s,
+        )
         async with callers.asking():
             if not fault.at_start:
                 await asyncio.sleep(fault.settle_s if loaded else 0.5)
                 began = time.monotonic()
             await fault.inject(stand)
             times = await (watching or _times(stand, fault, began, eases))
-            if loaded:
-                await asyncio.sleep(1.0)  # what was in the air at the end has its own end
+            await asyncio.sleep(1.0)  # what was in the air at the end has its own end, and is in the book
         told = await asyncio.to_thread(incidents, stand.state)
         code = await asyncio.to_thread(stand.end)
         return {

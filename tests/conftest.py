@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import real_services
 import structlog
-from hypothesis import is_hypothesis_test
+from hypothesis import HealthCheck, is_hypothesis_test, settings
 from untraced import children_untraced
 from xdist.scheduler import LoadScopeScheduling
 
@@ -19,6 +19,11 @@ from xdist.scheduler import LoadScopeScheduling
 # command could then not be ended with Ctrl-C, which is what some tests do.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# One example may take a moment on a busy machine, and whether a change is good is no matter of luck: every
+# run has the same examples. `--hypothesis-profile=search` draws new ones.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("search"), derandomize=True)
+settings.load_profile("same")
 
 _ORDER = (
     # Their bounds are the tightest: beside unit tests, which take one core.

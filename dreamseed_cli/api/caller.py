@@ -15,6 +15,7 @@ from dreamseed_cli.gateway.security.credentials import API_KEY_PREFIX
 
 _KEY = re.compile(rb"[!-~]{1,512}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_FRESH = (b"no-cache", b"no-store")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -41,9 +42,11 @@ def read_caller(headers: Iterable[Header], *, allow_anonymous: bool) -> Caller:
     fresh = False
     for name, value in headers:
         if name == b"authorization":
+            if key is not None:
+                raise ApiError(401, "two Authorization headers: send one", code="invalid_api_key")
             key = _bearer(value)
         elif name == b"cache-control":
-            fresh = b"no-cache" in value or b"no-store" in value
+            fresh = fresh or any(word in value.lower() for word in _FRESH)
         elif name == b"traceparent" and _TRACEPARENT.fullmatch(value):
             traceparent = value.decode()
     if key is None and not allow_anonymous:

@@ -11,7 +11,7 @@ import grpc
 from dreamseed_cli.api.caller import Caller
 from dreamseed_cli.api.desk import Desk
 from dreamseed_cli.api.errors import ApiError, Failure, explain
-from dreamseed_cli.api.fallback.answers import AnswerCut, Fallback
+from dreamseed_cli.api.fallback.answers import AnswerCut, Emitted, Fallback
 from dreamseed_cli.api.fallback.course import Order
 from dreamseed_cli.api.http import (
     JSON,
@@ -141,15 +141,20 @@ class Exchange:
 
     async def _fallback_stream(self, fallback: Fallback, order: Order) -> None:
         ending = DONE
-        async with while_connected(self._receive), aclosing(fallback.stream(order)) as events:
-            try:
+        emitted = Emitted()
+        try:
+            async with while_connected(self._receive), aclosing(fallback.stream(order, emitted)) as events:
                 async for data in events:
                     if not self.status:
                         await self._begin("fallback", _FROM_FALLBACK)
                     await write(self._send, data, more=True)
-            except AnswerCut as cut:
-                # It counts tokens at its end only.
-                ending = self._cut("fallback", "the fallback failed", text=cut.emitted, tokens=None)
+        except AnswerCut:
+            ending = self._cut_fallback("the fallback failed", emitted)
+        except asyncio.CancelledError:
+            if self.status:
+                ending = self._cut_fallback("the front is ending", emitted)
+                await write(self._send, ending, more=False)
+            raise
         if not self.status:
             await self._begin("fallback", _FROM_FALLBACK)
         await write(self._send, ending, more=False)
@@ -164,6 +169,10 @@ class Exchange:
         tokens = emitted[-1].tokens_generated if emitted else 0
         text = "".join(message.text for message in emitted)
         return self._cut("gateway", why, text=text, tokens=tokens)
+
+    def _cut_fallback(self, why: str, emitted: Emitted) -> bytes:
+        """It counts tokens at its end only."""
+        return self._cut("fallback", why, text=emitted.text(), tokens=None)
 
     def _cut(self, source: str, why: str, *, text: str, tokens: int | None) -> bytes:
         """The event that ends an answer which another model must not finish: with what there is of it."""

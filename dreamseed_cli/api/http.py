@@ -23,15 +23,29 @@ PRIVATE: tuple[Header, ...] = (
 )
 
 
+BODY_S = 30.0
+"""How long a request's body may take after its head."""
+
+
 class ClientLeft(Exception):
     """Nobody waits for the response any more."""
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request's whole body. Raises ApiError 413 above `limit` bytes, or ClientLeft."""
+    """The request's whole body. Raises ApiError 413 above `limit` bytes, 408 for one that takes longer than
+    BODY_S, or ClientLeft.
+    """
     for name, value in scope["headers"]:
         if name == b"content-length" and (not value.isdigit() or int(value) > limit):
             raise _too_long(limit)
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await _gathered(receive, limit)
+    except TimeoutError:
+        raise ApiError(408, f"the body did not come within {BODY_S:.0f} s", code="body_too_slow") from None
+
+
+async def _gathered(receive: Receive, limit: int) -> bytes:
     event = await receive()
     body: bytes = event.get("body", b"")
     while event["type"] == "http.request" and event.get("more_body"):

@@ -30,7 +30,7 @@ _DETAILS_KEY = "grpc-status-details-bin"
 _NOT_ITS_FAULT = {"cannot_verify", POSTGRES_AWAY}
 """Reasons of a gateway that is there, while PostgreSQL behind it is not."""
 _OPTIONS = (
-    # A tunnel that died without a word is noticed within 20 s. The gateway allows a ping each 10 s.
+    # A tunnel that died without a word is noticed within 20 s, in the pauses between calls, too.
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),

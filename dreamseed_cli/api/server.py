@@ -11,6 +11,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from dreamseed_cli.api.connection import Connection, bound_writes
 from dreamseed_cli.api.front import Front
 from dreamseed_cli.api.settings import ApiSettings
 from dreamseed_cli.core.errors import FailedError
@@ -56,7 +57,7 @@ def build_server(front: Front, settings: ApiSettings) -> uvicorn.Server:
     return uvicorn.Server(
         uvicorn.Config(
             front,
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -85,10 +86,12 @@ async def _serve(settings: ApiSettings, listener: socket.socket, ending: _Ending
 def _listen(settings: ApiSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=4096)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=4096)
     except OSError as error:
         raise FailedError(
             f"cannot listen: {error.strerror or error}",
             place=f"{settings.host}:{settings.port}",
             remedy="End what listens there, or choose another port with --port or PORT.",
         ) from error
+    bound_writes(listener)
+    return listener

@@ -92,10 +92,10 @@ def read_settings(
 
     Raises UsageError, or several as an ErrorGroup, naming variables; MissingError for a file.
     """
+    # A secret that was made from a file has the line's end of that file.
+    told = {name: environment.get(name.upper(), "").strip() for name in ApiSettings.model_fields}
     given: dict[str, object] = {
-        name: environment[name.upper()]
-        for name in ApiSettings.model_fields
-        if name not in _NOT_FROM_ENVIRONMENT and environment.get(name.upper())
+        name: value for name, value in told.items() if value and name not in _NOT_FROM_ENVIRONMENT
     }
     if "K_SERVICE" in environment:
         given["host"] = "0.0.0.0"  # noqa: S104 - Cloud Run's contract: it reaches the container so

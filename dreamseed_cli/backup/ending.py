@@ -178,6 +178,8 @@ def ends_in_order() -> Iterator[None]:
 
 
 def _watch(work: Work, signals: SimpleQueue[int]) -> None:
+    # A get() that a signal interrupts may wait for ever, whatever its timeout (CPython 3.11).
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if signals.get() == _OVER:
         return
     first = time.monotonic()

@@ -19,22 +19,22 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.catalog import Entry
 from dreamseed_cli.backup.manifest import Blob, Folder, Stream, next_sequence
 from dreamseed_cli.backup.names import blob_name
-from dreamseed_cli.backup.pipeline import KEY_TAG_BYTES, Downloader, Uploader
+from dreamseed_cli.backup.pipeline import Uploader
 from dreamseed_cli.backup.pool import Pool
 from dreamseed_cli.backup.store.errors import ObjectConflict, ObjectCorrupt, ObjectMissing
-from dreamseed_cli.backup.store.files import os_errors, write_all
+from dreamseed_cli.backup.store.files import os_errors
 from dreamseed_cli.core.errors import FailedError, UsageError
 
 REREAD_RUNS: Final = 30
 """A month of nights, in which it all is read once: B2 gives three times what is stored for nothing."""
 _TRIES: Final = 3
-_NAMES: Final = 3
+NAMES: Final = 3
 """For one content: all but the last may be damaged. Each costs a new piece one SHA-256."""
 
 
@@ -42,12 +42,6 @@ class FolderChanging(FailedError):
     """A file is written to while it is saved."""
 
     kind = "folder_changing"
-
-
-class FolderInvalid(FailedError):
-    """A folder's list names what no folder of ours holds."""
-
-    kind = "folder_invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,27 +132,6 @@ def backup_folder(name: str, root: Path, uploader: Uploader, known: Known) -> Sa
     )
 
 
-def restore_folder(folder: Folder, downloader: Downloader, to: Path) -> int:
-    """Write a folder's files into `to`, which must be empty or not exist; how many files.
-
-    Files appear whole or not at all. Raises UsageError, FolderInvalid, and the Downloader's errors.
-    """
-    if to.exists() and any(to.iterdir()):
-        raise UsageError("this folder is not empty", place=str(to), remedy="Name a new one.")
-    to.mkdir(parents=True, exist_ok=True)
-    text = b"".join(downloader.stream(folder.index_stream)).decode()
-    items = [_item(line, to) for line in text.split("\n") if line]
-    blobs = {blob.plain_sha256: blob for blob in folder.blobs}
-    for item in sorted(items, key=lambda item: item.link is not None):  # nothing is written through a link
-        with os_errors(str(to / item.path)):
-            _write(item, to / item.path, downloader, blobs)
-    for item in reversed(items):  # folders last, as their content changes their times; links have none
-        if item.link is None:
-            (to / item.path).chmod(item.mode)
-            os.utime(to / item.path, ns=(item.modified_ns, item.modified_ns))
-    return sum(item.pieces is not None for item in items)
-
-
 def _walk(root: Path) -> Iterator[Path]:
     """All below the folder, folders before what is in them."""
     with os.scandir(root) as entries:
@@ -215,7 +188,7 @@ def _store(piece: bytes, uploader: Uploader, known: Known, blobs: Mapping[str, B
     interrupted pruning left there can be compared with nothing.
     """
     tags: dict[str, bytes] = {}
-    for again in range(_NAMES):
+    for again in range(NAMES):
         tag = uploader.key_tag(again)
         digest = hashlib.sha256(tag)
         digest.update(piece)
@@ -253,42 +226,3 @@ def _save_pieces(file: BinaryIO, size: int, store: Callable[[bytes], Blob]) -> l
 def _line(item: Item) -> bytes:
     # ASCII, with escapes: names on a disk are bytes, and some are no text.
     return json.dumps(asdict(item), separators=(",", ":")).encode() + b"\n"
-
-
-def _item(line: str, to: Path) -> Item:
-    try:
-        data: dict[str, Any] = json.loads(line)
-        pieces = data.pop("pieces")
-        item = Item(pieces=None if pieces is None else tuple(pieces), **data)
-    except (ValueError, TypeError, KeyError) as error:
-        raise FolderInvalid("its list cannot be read", place=str(to)) from error
-    steps = Path(item.path).parts
-    if not steps or ".." in steps or steps[0] == os.sep:
-        raise FolderInvalid("this would lie outside of the folder", place=item.path)
-    return item
-
-
-def _write(item: Item, path: Path, downloader: Downloader, blobs: Mapping[str, Blob]) -> None:
-    if item.link is not None:
-        path.symlink_to(item.link)
-    elif item.pieces is None:
-        path.mkdir(mode=0o700)
-    else:
-        _write_file(item, path, downloader, blobs)
-
-
-def _write_file(item: Item, path: Path, downloader: Downloader, blobs: Mapping[str, Blob]) -> None:
-    draft = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
-    try:
-        with draft.open("xb") as file:
-            for sha256 in item.pieces or ():
-                if sha256 not in blobs:
-                    raise FolderInvalid(f"the manifest has no blob {sha256}", place=str(path))
-                write_all(file, memoryview(downloader.blob(blobs[sha256]))[KEY_TAG_BYTES:])
-            file.flush()
-            os.fsync(file.fileno())
-        if draft.stat().st_size != item.size:
-            raise FolderInvalid("its pieces do not add up to its size", place=str(path))
-        draft.rename(path)
-    finally:
-        draft.unlink(missing_ok=True)

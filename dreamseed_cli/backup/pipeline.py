@@ -142,11 +142,8 @@ class Uploader:
         return seal(plain, self._recipients, self.level)
 
     def key_tag(self, again: int = 0) -> bytes:
-        """KEY_TAG_BYTES that stand for the keys this is sealed to. again: for a further name of the same
-        content, whose object under the one before it is damaged, and may be neither replaced nor deleted.
-        """
-        keys = [*sorted(map(str, self._recipients)), *(["again"] * again)]
-        return hashlib.sha256("\n".join(keys).encode()).digest()
+        """Of the keys this backup is sealed to, as the function of this name says."""
+        return key_tag(self._recipients, again)
 
     def blob(self, tagged: bytes) -> Blob:
         """Store a piece of a folder's, which begins with a key_tag(); it was read back when this returns.
@@ -252,6 +249,14 @@ class Uploader:
             self._add(part.plain_size, part.stored_size)
 
 
+def key_tag(recipients: Iterable[object], again: int = 0) -> bytes:
+    """KEY_TAG_BYTES that stand for the keys a piece is sealed to. again: for a further name of the same
+    content, whose object under the one before it is damaged, and may be neither replaced nor deleted.
+    """
+    keys = [*sorted(map(str, recipients)), *(["again"] * again)]
+    return hashlib.sha256("\n".join(keys).encode()).digest()
+
+
 class Downloader:
     """Gives the streams of a stored backup, each part proven equal to what was sealed before it is given on.
 
@@ -287,7 +292,7 @@ class Downloader:
         """
         parts, size = [part for part in self.parts_of(name) if part.offset >= start], start
         if start:
-            self._add(start, 0)
+            self.have(start)
         largest = max((part.plain_size for part in parts), default=0)
         # One more than threads: all of these work while the sink has a piece.
         with closing(self._ahead(parts, [fresh(largest) for _ in range(self._threads + 1)])) as pieces:
@@ -296,6 +301,10 @@ class Downloader:
                 size += len(piece)
                 del piece  # or it would lie in memory until the next one has come
         return size
+
+    def have(self, size: int) -> None:
+        """So many plain bytes were there already, and proven."""
+        self._add(size, 0)
 
     def blob(self, blob: Blob) -> memoryview:
         """The plain bytes of a folder's content."""

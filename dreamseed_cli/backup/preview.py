@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from dreamseed_cli.backup.catalog import Catalog, Damaged, Entry
+from dreamseed_cli.backup.logical.dump import database_stream
 from dreamseed_cli.backup.names import Kind, parse_backup_id
 from dreamseed_cli.backup.physical.recovery import Goal
 from dreamseed_cli.backup.rpo import LiveRpo
 from dreamseed_cli.backup.verify import choose
-from dreamseed_cli.backup.wal_names import parse_lsn
+from dreamseed_cli.backup.wal.points import Point
+from dreamseed_cli.backup.wal_names import format_lsn, parse_lsn
 from dreamseed_cli.core.errors import UsageError
 
 
@@ -60,29 +63,50 @@ def skipped_for(catalog: Catalog, chosen: Entry, wanted: str | None, goal: Goal)
 
 def preview(
     entry: Entry,
-    goal: Goal,
-    rpo: LiveRpo | None,
+    lost: str,
     last_rate: float | None,
     skipped: tuple[Damaged, ...] = (),
-    doubt: str = "",
+    databases: Collection[str] | None = None,
 ) -> Preview:
-    """rpo: of the archive now; None where none carries it further. last_rate: of a restore of this kind.
-    doubt: why the goal may not be reached (goal.check_goal).
+    """lost: see loss(). last_rate: of a restore of this kind. databases: of a logical one, only these; None:
+    all. UsageError if it lacks one.
     """
-    manifest = entry.manifest
     rate = last_rate or _own_rate(entry)
+    size = entry.manifest.plain_bytes if databases is None else _size_of(databases, entry)
     return Preview(
         entry=entry,
-        bytes=manifest.plain_bytes,
-        seconds=manifest.plain_bytes / rate if rate else None,
+        bytes=size,
+        seconds=size / rate if rate else None,
         measured=last_rate is not None,
-        lost=f"{_lost(entry, goal, rpo)} {doubt}".rstrip(),
+        lost=lost,
         skipped=skipped,
     )
 
 
+def preview_folders(entry: Entry, skipped: tuple[Damaged, ...] = ()) -> Preview:
+    """Of the folders alone. No rate is known of those."""
+    return Preview(
+        entry=entry,
+        bytes=sum(folder.size for folder in entry.manifest.folders),
+        seconds=None,
+        measured=False,
+        lost=f"Everything written to the folders after {entry.manifest.span.started:%Y-%m-%d %H:%M:%S} UTC.",
+        skipped=skipped,
+    )
+
+
+def _size_of(databases: Collection[str], entry: Entry) -> int:
+    sizes = {stream.name: stream.size for stream in entry.manifest.streams}
+    for name in databases:
+        if database_stream(name) not in sizes:
+            raise UsageError(
+                "the backup holds no such database", place=name, remedy="dreamseed backup show lists them."
+            )
+    return sum(sizes[database_stream(name)] for name in databases)
+
+
 def _reaches(entry: Entry, goal: Goal) -> bool:
-    """A name could lie anywhere: the newest backup is not before it for sure, but it is the best guess."""
+    """A name could lie anywhere: pointed.find_base looks for it."""
     wal = entry.manifest.wal
     if goal.kind == "time" and isinstance(goal.value, datetime):
         return entry.manifest.span.ended <= goal.value
@@ -105,9 +129,15 @@ def _own_rate(entry: Entry) -> float | None:
     return entry.manifest.plain_bytes / seconds if seconds > 0 else None
 
 
-def _lost(entry: Entry, goal: Goal, rpo: LiveRpo | None) -> str:
+def loss(entry: Entry, goal: Goal, rpo: LiveRpo | None = None, point: Point | None = None) -> str:
+    """What a restore loses, in a sentence. rpo: of this backup with the archive as it is now; None where none
+    carries it further. point: where a named goal lies.
+    """
     if entry.manifest.identity.kind is Kind.LOGICAL:
         return f"Everything written after {entry.manifest.span.started:%Y-%m-%d %H:%M:%S} UTC."
+    if point is not None:
+        where = f"{point.at:%Y-%m-%d %H:%M:%S} UTC, {format_lsn(point.lsn)}"
+        return f"Everything after {goal.value} ({where}), as is asked for."
     if goal.kind in {"time", "lsn", "name"}:
         return f"Everything after {goal.value}, as is asked for."
     if goal.kind == "immediate":

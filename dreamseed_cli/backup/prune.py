@@ -6,7 +6,7 @@ A backup's manifest goes first: one that is half deleted is no backup at any mom
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -148,9 +148,7 @@ def prune(store: Store, pruning: Pruning) -> Pruned:
             elif deleting.one(manifest_name(backup_id)):
                 prefixes = (f"{BACKUPS}{backup_id}/", f"{VERIFICATIONS}{backup_id}/")
                 deleting.all([stored.name for prefix in prefixes for stored in store.list(prefix)])
-        pruning = _sparing(pruning, deleting.locked)
-        if pinned:
-            pruning = _without(pruning, pinned)
+        pruning = _sparing(pruning, pinned, deleting.locked)
         deleting.all(pruning.blobs + pruning.leftovers + pruning.proofs)
         deleting.oldest(pruning.wal)
         deleting.oldest(pruning.heartbeats)
@@ -162,21 +160,26 @@ def prune(store: Store, pruning: Pruning) -> Pruned:
     return Pruned(pruning, unfinished, deleting.locked)
 
 
-def _sparing(pruning: Pruning, locked: Mapping[str, ObjectLocked]) -> Pruning:
-    """Without the WAL and the contents of folders that backups need which Object Lock keeps."""
-    ids = frozenset(id_ for id_ in pruning.decision.delete if manifest_name(id_) in locked)
+def _sparing(pruning: Pruning, pinned: Collection[str], locked: Mapping[str, ObjectLocked]) -> Pruning:
+    """Without the WAL and the contents of folders that backups need which were pinned since, or which Object
+    Lock keeps. Nothing goes that was not to go before: the catalogue is as old as the decision.
+    """
+    ids = {id_ for id_ in pruning.decision.delete if manifest_name(id_) in locked}.union(pinned)
     if not ids or pruning.again is None:
         return pruning
-    again = pruning.again(ids)
-    return replace(pruning, wal=again.wal, blobs=again.blobs)
-
-
-def _without(pruning: Pruning, pinned: set[str]) -> Pruning:
-    """These stay, with the WAL and the contents that they may need: the next pruning decides on those."""
-    decision = pruning.decision
-    keep = decision.keep | dict.fromkeys(pinned, ("pinned",))
-    delete = {id_: why for id_, why in decision.delete.items() if id_ not in pinned}
-    return replace(pruning, decision=replace(decision, keep=keep, delete=delete), wal=(), blobs=())
+    again = pruning.again(frozenset(ids))
+    wal, blobs = set(again.wal), set(again.blobs)
+    decision = replace(
+        again.decision,
+        keep=pruning.decision.keep | dict.fromkeys(pinned, ("pinned",)),
+        delete={id_: why for id_, why in pruning.decision.delete.items() if id_ not in pinned},
+    )
+    return replace(
+        pruning,
+        decision=decision,
+        wal=tuple(name for name in pruning.wal if name in wal),
+        blobs=tuple(name for name in pruning.blobs if name in blobs),
+    )
 
 
 class _Deleting:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from dreamseed_cli.backup.catalog import Catalog, Damaged, Entry, read_catalog
 from dreamseed_cli.backup.doors import utc_now
-from dreamseed_cli.backup.folders import FolderInvalid, restore_folder
-from dreamseed_cli.backup.goal import check_goal
+from dreamseed_cli.backup.goal import check_goal, no_archive
 from dreamseed_cli.backup.keys import Identity
 from dreamseed_cli.backup.logical.proof import DigestsDiffer
 from dreamseed_cli.backup.logical.restore import RestoreReport, Target, restore_logical
@@ -25,19 +24,22 @@ from dreamseed_cli.backup.physical.restore import Restored, Wish, restore_physic
 from dreamseed_cli.backup.physical.soundness import NO_AMCHECK, amcheck
 from dreamseed_cli.backup.physical.verify import CopyDiffers
 from dreamseed_cli.backup.pipeline import Downloader
-from dreamseed_cli.backup.preview import Preview, base_for, preview, skipped_for
+from dreamseed_cli.backup.pointed import Archive, find_base
+from dreamseed_cli.backup.preview import Preview, base_for, loss, preview, preview_folders, skipped_for
 from dreamseed_cli.backup.programs import check_extensions, programs_for
 from dreamseed_cli.backup.progress import Progress
 from dreamseed_cli.backup.records import read_rates, write_rate
-from dreamseed_cli.backup.rpo import reach
+from dreamseed_cli.backup.restore_folders import FolderInvalid, RestoredFolders, restore_folders
+from dreamseed_cli.backup.rpo import LiveRpo, live_rpo, reach
 from dreamseed_cli.backup.seal import SealBroken
 from dreamseed_cli.backup.settings import Settings
-from dreamseed_cli.backup.status import archive_for, base_of, read_heartbeats, read_status
+from dreamseed_cli.backup.status import archive_for, base_of, read_heartbeats
 from dreamseed_cli.backup.store.base import Store
 from dreamseed_cli.backup.store.errors import ObjectCorrupt, ObjectMissing
 from dreamseed_cli.backup.tar import TarBroken
 from dreamseed_cli.backup.verify import offer, record_proof
 from dreamseed_cli.backup.wal.archive import Listing, read_listing
+from dreamseed_cli.backup.wal.points import Point
 from dreamseed_cli.backup.wal.settings import restore_command
 from dreamseed_cli.backup.wal_names import DEFAULT_SEGMENT_BYTES
 from dreamseed_cli.core.errors import DreamseedError, FailedError, UsageError
@@ -75,7 +77,9 @@ def _amcheck(dsn: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A restore that was looked at and not begun. skipped: see preview.skipped_for."""
+    """A restore that was looked at and not begun. skipped: see preview.skipped_for. point: where a named goal
+    lies, as the archive tells.
+    """
 
     settings: Settings
     store: Store
@@ -84,10 +88,11 @@ class Recovery:
     goal: Goal
     identities: Sequence[Identity]
     skipped: tuple[Damaged, ...] = ()
+    point: Point | None = None
 
     @classmethod
     def look(cls, settings: Settings, key_file: Path | None, wanted: str | None, goal: Goal) -> Recovery:
-        """Choose the backup. Raises UsageError (none fits, damaged), NoKey, and the store's errors."""
+        """Choose the backup. Raises UsageError (none fits, damaged, no such point), NoKey, the store's."""
         identities = settings.identities(key_file)
         store = settings.open()
         catalog = read_catalog(store)
@@ -98,20 +103,37 @@ class Recovery:
                 place=entry.id,
                 remedy="Choose a physical one: dreamseed backup list.",
             )
-        skipped = skipped_for(catalog, entry, wanted, goal)
-        return cls(settings, store, catalog, entry, goal, identities, skipped)
+        recovery = cls(settings, store, catalog, entry, goal, identities)
+        if goal.kind == "name" and isinstance(goal.value, str):
+            recovery = recovery.pointed(goal.value, wanted)
+        # A point's moment tells what lies before it.
+        moment = goal if recovery.point is None else Goal("time", recovery.point.at)
+        return replace(recovery, skipped=skipped_for(catalog, recovery.entry, wanted, moment))
 
     @property
     def physical(self) -> bool:
         return self.entry.manifest.identity.kind is Kind.PHYSICAL
 
-    def preview(self) -> Preview:
-        """Nothing is changed by it. UsageError for a goal that the archive does not reach."""
-        doubt = self._doubt(self._archived(self._listing())) if self.physical else ""
-        target_s = self.settings.table.rpo_target_s
-        rpo = read_status(self.store, self.identities, utc_now, target_s).rpo if self.physical else None
+    def preview(self, *, folders: bool = False, databases: Collection[str] | None = None) -> Preview:
+        """Nothing is changed by it. folders: of these alone. databases: of a logical one, only these; None:
+        all. UsageError for a goal that the archive does not reach, or a database that it lacks.
+        """
+        if folders:
+            return preview_folders(self.entry, self.skipped)
         rate = read_rates(self.settings.home).of(self.entry.manifest.identity.kind)
-        return preview(self.entry, self.goal, rpo, rate, self.skipped, doubt)
+        if not self.physical:
+            return preview(self.entry, loss(self.entry, self.goal), rate, self.skipped, databases)
+        listing = self._listing()
+        doubt = self._doubt(self._archived(listing))
+        lost = loss(self.entry, self.goal, self._rpo(listing), self.point)
+        return preview(self.entry, f"{lost} {doubt}".rstrip(), rate, self.skipped)
+
+    def _rpo(self, listing: Listing) -> LiveRpo:
+        """What would be lost if everything were restored from this very backup."""
+        base = base_of(self.entry)
+        archive = archive_for(self.store, listing, base, self.identities, self._segment_bytes)
+        beats, target_s = read_heartbeats(self.store), self.settings.table.rpo_target_s
+        return live_rpo(base, archive, beats, utc_now(), target_s)
 
     def physical_into(
         self, folder: Path, wal_fetch: Sequence[str], say: Say, *, quick: bool = False, look: bool = False
@@ -129,7 +151,8 @@ class Recovery:
         archived = self._archived(listing)
         if doubt := self._doubt(archived):
             say(doubt)
-        compare_at = "it was to be quick" if quick else stop_to_compare(manifest, goal, archived)
+        point_lsn = None if self.point is None else self.point.lsn
+        compare_at = "it was to be quick" if quick else stop_to_compare(manifest, goal, archived, point_lsn)
         if isinstance(compare_at, str):
             say(f"What its tables hold is not compared: {compare_at}.")
         user = USER if USER in manifest.roles else _USUAL_SUPERUSER
@@ -167,13 +190,30 @@ class Recovery:
             self._record(Level.DIGESTS_EQUAL, say)
         return done
 
-    def folders_into(self, to: Path) -> dict[str, int]:
-        """Every folder of the backup below `to`, by its name; how many files each. See restore_folder."""
-        with self._damage_explained(), self._fetching() as download:
-            return {
-                folder.name: restore_folder(folder, download, to / folder.name)
-                for folder in self.entry.manifest.folders
-            }
+    def folders_into(self, to: Path, say: Say) -> RestoredFolders:
+        """Every folder of the backup below `to`, by its name. See restore_folders."""
+        size = sum(folder.size for folder in self.entry.manifest.folders)
+        with self._damage_explained(), self._fetching(size) as download:
+            return restore_folders(download, to, say)
+
+    def pointed(self, name: str, wanted: str | None) -> Recovery:
+        """The same from the backup that recovery to this point begins with. UsageError if there is none."""
+        listing, entries = self._listing(), [self.entry]
+        if not listing.segments:
+            raise no_archive(self.goal)
+        if wanted in {None, "latest"}:
+            entries = [one for one in self.catalog.backups if one.manifest.identity.kind is Kind.PHYSICAL]
+        progress = Progress(sys.stderr, None)
+
+        def archived(entry: Entry) -> Archived | None:
+            return self._archived(listing, entry)
+
+        try:
+            archive = Archive(self.store, self.identities, archived, progress.told)
+            found = find_base(name, entries, archive)
+        finally:
+            progress.end()
+        return replace(self, entry=found.entry, point=found.first)
 
     @property
     def _segment_bytes(self) -> int:
@@ -185,11 +225,13 @@ class Recovery:
 
     def _doubt(self, archived: Archived | None) -> str:
         """See check_goal."""
-        return check_goal(self.goal, archived, read_heartbeats(self.store), utc_now())
+        end = base_of(self.entry).end_lsn or 0
+        beats = [beat for beat in read_heartbeats(self.store) if beat.lsn >= end]
+        return check_goal(self.goal, archived, beats, utc_now())
 
-    def _archived(self, listing: Listing) -> Archived | None:
-        """How far recovery from this backup could go; None: no further than the backup itself."""
-        base, size = base_of(self.entry), self._segment_bytes
+    def _archived(self, listing: Listing, entry: Entry | None = None) -> Archived | None:
+        """How far recovery from this backup (or another) could go; None: no further than it itself."""
+        base, size = base_of(entry or self.entry), self._segment_bytes
         if not listing.segments or base.end_lsn is None:
             return None
         archive = archive_for(self.store, listing, base, self.identities, size)
@@ -197,9 +239,10 @@ class Recovery:
         return Archived(lsn, archive.history, next(iter(holes), None), size)
 
     @contextmanager
-    def _fetching(self) -> Iterator[Downloader]:
+    def _fetching(self, size: int | None = None) -> Iterator[Downloader]:
+        """size: plain bytes to come; None: all of the backup's parts."""
         manifest = self.entry.manifest
-        progress = Progress(sys.stderr, manifest.plain_bytes)
+        progress = Progress(sys.stderr, manifest.plain_bytes if size is None else size)
         try:
             threads = self.settings.table.threads
             yield Downloader(self.store, manifest, self.identities, threads=threads, told=progress.told)

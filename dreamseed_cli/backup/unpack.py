@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.manifest import StoredPart
 from dreamseed_cli.backup.pipeline import Joined
 from dreamseed_cli.backup.seal import sha256
@@ -62,6 +63,7 @@ class Unpacking:
         with os_errors(str(self._folder)), closing(_read_back(self._folder, self._journal)) as chunks:
             lying = Joined(chunks)
             for part in parts:
+                ending.check()
                 piece = lying.read(part.plain_size)
                 if sha256(piece) != part.plain_sha256:
                     break
@@ -82,6 +84,16 @@ class Unpacking:
     def finish(self) -> None:
         """No more bytes will come. TarBroken if the archive has no end yet."""
         self._reader.finish()
+
+
+def was_open_to_group(folder: Path) -> bool:
+    """Whether a group could read the files where the tar was made, as the first one's header says."""
+    with os_errors(str(folder)), (folder / JOURNAL).open("rb") as journal:
+        while len(block := journal.read(BLOCK)) == BLOCK:
+            member = parse_header(block, str(folder))
+            if member is not None and not member.isdir():
+                return bool(member.mode & stat.S_IRGRP)
+    return False
 
 
 class _Writer:

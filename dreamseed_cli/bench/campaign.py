@@ -15,20 +15,22 @@ from typing import Literal, cast
 import msgspec
 
 from dreamseed_cli import __version__
-from dreamseed_cli.bench.cell_run import CellRun, PowerSample, ServerView
+from dreamseed_cli.bench.cell_run import CellRun, Looks, PowerSample, ServerView
 from dreamseed_cli.bench.drive import drive, processes_for
 from dreamseed_cli.bench.electricity import usd_per_kwh
 from dreamseed_cli.bench.live_view import LiveView, Place
 from dreamseed_cli.bench.measure.notes import UNFORCED
-from dreamseed_cli.bench.measure.summary import summarise
+from dreamseed_cli.bench.measure.rounds import laid_together
+from dreamseed_cli.bench.measure.summary import summarise_rounds
 from dreamseed_cli.bench.outlook import Outlook
 from dreamseed_cli.bench.power_watch import PowerWatch
 from dreamseed_cli.bench.queue_watch import QueueWatch
 from dreamseed_cli.bench.records import Ending, Record
 from dreamseed_cli.bench.result import BenchResult, CellResult, Slo, SuiteResult
+from dreamseed_cli.bench.rounds import Asked, of_round, order_of
 from dreamseed_cli.bench.server_watch import ServerWatch
 from dreamseed_cli.bench.shapes import Arrivals, Cell, Replay, Streams, TargetSpec
-from dreamseed_cli.bench.suites import OWN_LOAD, SUITES, load_suite
+from dreamseed_cli.bench.suites import IN_ROUNDS, OWN_LOAD, SUITES, load_retell, load_suite
 from dreamseed_cli.bench.suites.base import Bench, StopEarly, Suite
 from dreamseed_cli.bench.target.key import access_to
 from dreamseed_cli.bench.under_test import UnderTest
@@ -56,6 +58,8 @@ class Wish:
     workload: str | None = None
     dsn_env: str | None = None
     arrivals: Arrivals = "poisson"
+    rounds: int = 1
+    """In so many the cells of IN_ROUNDS are measured."""
 
 
 @dataclass
@@ -79,6 +83,8 @@ class Campaign:
     _done: list[SuiteResult] = field(default_factory=list)
     _cells: list[CellResult] = field(default_factory=list)
     """Of the suite that runs."""
+    _asked: list[Asked] = field(default_factory=list)
+    """The cells of the suites in rounds."""
     _suite: str = ""
     _number: int = 0
     _outlook: Outlook = field(default_factory=Outlook)
@@ -96,6 +102,7 @@ class Campaign:
                     if self.stop.is_set():
                         break
                     self._done.append(await self._run_suite(name, alone=len(self.wish.suites) == 1))
+                await self._more_rounds()
         finally:
             await asyncio.to_thread(shutil.rmtree, self.state, ignore_errors=True)
         return self._result(self._done)
@@ -104,10 +111,7 @@ class Campaign:
         self._suite, self._number, self._outlook, self._cells = name, 0, Outlook(), []
         suite = load_suite(name)
         try:
-            found = _with_silence(await self._until_stopped(name, suite))
-            # The document's figures are of its own answers.
-            own = self.wish.workload is not None
-            return found.model_copy(update={"measurements": ()}) if own else found
+            return self._finished(await self._until_stopped(name, suite))
         except StopEarly:
             return SuiteResult(name=name, headline="Interrupted before its first figure.", partial=True)
         except DreamseedError as error:
@@ -118,6 +122,53 @@ class Campaign:
             how = "Broken off" if self._cells else "Not measured"
             return self._so_far(f"{how}: {error}").model_copy(update={"missed": (str(error),)})
 
+    def _finished(self, found: SuiteResult) -> SuiteResult:
+        """A suite's result as the run gives it: the document's figures are of its own answers."""
+        own = self.wish.workload is not None
+        return _with_silence(found.model_copy(update={"measurements": ()}) if own else found)
+
+    async def _more_rounds(self) -> None:
+        """The rounds after the first one: each cell of the suites in rounds again, in mixed order.
+
+        What ends them early leaves the rounds that are whole.
+        """
+        order = order_of(self._asked, self.wish.rounds, self.wish.seed)
+        self._number, self._outlook = 0, Outlook()
+        self._outlook.plan([one.cell.duration_s for _, one in order])
+        missed: tuple[str, ...] = ()
+        try:
+            for number, one in order:
+                if self.stop.is_set():
+                    break
+                await self._one_more(number, one)
+        except DreamseedError as error:
+            missed = (f"not all rounds were measured: {error}",)
+        for one in self._asked:
+            if len(one.runs) < self.wish.rounds:
+                one.result = self._summarised(one.runs, len(one.runs))
+        self._done = [self._retold(suite, missed) for suite in self._done]
+
+    async def _one_more(self, number: int, one: Asked) -> None:
+        self._suite = one.suite
+        run = await self._driven(of_round(one.cell, number), one.target)
+        if run.interrupted:
+            return
+        one.runs.append(run)
+        self._keep(one.cell.name, laid_together(one.runs).records)
+        one.result = self._summarised(one.runs, self.wish.rounds)
+        self._warn(one.cell.name, one.result)
+        await self._save([self._retold(suite) for suite in self._done])
+
+    def _retold(self, suite: SuiteResult, missed: tuple[str, ...] = ()) -> SuiteResult:
+        """A suite of which more rounds were measured, by the figures of all of them."""
+        cells = tuple(one.result for one in self._asked if one.suite == suite.name)
+        if not cells:
+            return suite
+        told = suite.model_copy(update={"cells": cells})
+        if not suite.missed and not suite.partial:
+            told = self._finished(load_retell(suite.name)(self._bench(suite.name), cells))
+        return told.model_copy(update={"missed": (*told.missed, *missed)})
+
     def _so_far(self, headline: str) -> SuiteResult:
         """The suite that runs, with the cells that it has."""
         cells = tuple(self._cells)
@@ -127,7 +178,7 @@ class Campaign:
         """A suite's result. One with load of its own is cancelled at `stop`, and gives what it has by then;
         in the others `_run_cell` tells.
         """
-        running = asyncio.ensure_future(suite(self._bench()))
+        running = asyncio.ensure_future(suite(self._bench(name)))
         stopping = asyncio.create_task(self.stop.wait())
         try:
             await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -140,7 +191,7 @@ class Campaign:
             # What it opened is closed by now, and not by a loop that is ending.
             await asyncio.gather(running, stopping, return_exceptions=True)
 
-    def _bench(self) -> Bench:
+    def _bench(self, suite: str) -> Bench:
         target = self.target
         return Bench(
             target=target.spec,
@@ -152,6 +203,7 @@ class Campaign:
             state=self.state,
             replicas=target.replicas,
             duration_s=self.wish.duration_s,
+            rounds=self.wish.rounds if suite in IN_ROUNDS else 1,
             arrivals=self.wish.arrivals,
             trace=self.wish.trace,
             workload=self.wish.workload,
@@ -177,6 +229,26 @@ class Campaign:
     async def _run_cell(self, cell: Cell, target: TargetSpec | None = None) -> CellResult:
         if self.stop.is_set():
             raise StopEarly
+        run = await self._driven(cell, target)
+        self._keep(cell.name, run.records)
+        in_rounds = self._suite in IN_ROUNDS and self.wish.rounds > 1
+        result = self._summarised([run], self.wish.rounds if in_rounds else 1)
+        if in_rounds:
+            self._asked.append(Asked(self._suite, cell, target, [run], result))
+        self._warn(cell.name, result)
+        self._cells.append(result)
+        await self._save([*self._done, self._so_far(f"Not finished: {len(self._cells)} cells so far.")])
+        return result
+
+    def _summarised(self, runs: Sequence[CellRun], of: int) -> CellResult:
+        return summarise_rounds(runs, self._slo(), of=of, usd_per_kwh=self._usd_per_kwh)
+
+    def _warn(self, name: str, result: CellResult) -> None:
+        for problem in result.problems:
+            self.live.say(f"INVALID: {name}: {problem.reason}")
+
+    async def _driven(self, cell: Cell, target: TargetSpec | None) -> CellRun:
+        """One run of a cell, with its place shown."""
         self._number += 1
         ahead = self._outlook.begin()
         total = None if ahead is None or ahead.at_most else self._number + ahead.cells
@@ -188,13 +260,7 @@ class Campaign:
             self.target = replace(self.target, spec=spec)
             self.live.say(f"Note: {UNFORCED}. {cell.name} begins anew.")
             run = await self._drive(_with_other_prompts(cell), target)
-        self._keep(cell.name, run.records)
-        result = summarise(run, self._slo(), usd_per_kwh=self._usd_per_kwh)
-        for problem in result.problems:
-            self.live.say(f"INVALID: {cell.name}: {problem.reason}")
-        self._cells.append(result)
-        await self._save()
-        return result
+        return run
 
     async def _drive(self, cell: Cell, target: TargetSpec | None) -> CellRun:
         # Past the gateway, or with no fixed number of streams to see, its queue tells nothing.
@@ -210,10 +276,10 @@ class Campaign:
         )
         return replace(run, power=watch.power)
 
-    async def _save(self) -> None:
-        so_far = self._result([*self._done, self._so_far(f"Not finished: {len(self._cells)} cells so far.")])
+    async def _save(self, so_far: Sequence[SuiteResult]) -> None:
+        result = self._result(so_far).model_copy(update={"partial": True})
         try:
-            await asyncio.to_thread(self.save, so_far)
+            await asyncio.to_thread(self.save, result)
         except DreamseedError as error:
             self.live.say(f"What was measured so far could not be saved: {error}")
 
@@ -277,7 +343,12 @@ class _Watch:
         )
         # Each is the least that the server had at some moment: the greater one is nearer to the truth.
         seen = [one for one in (view.peak_in_flight, queued) if one is not None]
-        return replace(view, peak_in_flight=max(seen, default=None))
+        return replace(view, peak_in_flight=max(seen, default=None), looks=self._looks())
+
+    def _looks(self) -> tuple[Looks, ...]:
+        """By the cell's clock."""
+        watches = [one for one in (self._server, self._queue) if one is not None]
+        return tuple(tuple((at_s - self._epoch, n) for at_s, n in one.looks) for one in watches)
 
     async def _most_queued(self) -> int | None:
         return await self._queue.stop() if self._queue is not None else None

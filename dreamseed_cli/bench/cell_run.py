@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from dreamseed_cli.bench.records import Record
 from dreamseed_cli.bench.shapes import Cell
 
+Looks = tuple[tuple[float, int], ...]
+"""When somebody looked (seconds since the cell's start), and how many requests there were."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
@@ -15,6 +18,7 @@ class ServerView:
     peak_in_flight: running and waiting at most, in our gateway's own queue too; looked at twice a second or
     more often.
     Token counts are the growth of the counters over the cell.
+    looks: at all engines together, and at our gateway or front, in whose own queue no engine sees requests.
     """
 
     peak_in_flight: int | None = None
@@ -22,6 +26,7 @@ class ServerView:
     prompt_tokens: int | None = None
     prefix_queries: int | None = None
     prefix_hits: int | None = None
+    looks: tuple[Looks, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -40,7 +41,8 @@ class QueueWatch:
         self._door = door
         self._access = access
         self._every_s = every_s
-        self._peak: int | None = None
+        self.looks: list[tuple[float, int]] = []
+        """When it looked, on the monotonic clock, and how many requests the door had."""
         self._ending = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
@@ -53,7 +55,7 @@ class QueueWatch:
         self._ending.set()
         if self._watching is not None:
             await self._watching
-        return self._peak
+        return max((count for _, count in self.looks), default=None)
 
     async def _look_on(self) -> None:
         socket = self._door.socket
@@ -65,7 +67,7 @@ class QueueWatch:
             while not await set_within(self._ending, self._every_s):
                 found = await self._look(session)
                 if found is not None:
-                    self._peak = max(self._peak or 0, found)
+                    self.looks.append((time.monotonic(), found))
 
     async def _look(self, session: aiohttp.ClientSession) -> int | None:
         try:

@@ -19,7 +19,7 @@ from dreamseed_cli.bench.own_stack import StackUnderTest, run_with_own_stack, ru
 from dreamseed_cli.bench.records import Record
 from dreamseed_cli.bench.result import BenchResult
 from dreamseed_cli.bench.shapes import Replay, TargetSpec
-from dreamseed_cli.bench.suites import NEED_SERVICES, SUITES, TAKE_WORKLOAD
+from dreamseed_cli.bench.suites import IN_ROUNDS, NEED_SERVICES, SUITES, TAKE_WORKLOAD
 from dreamseed_cli.bench.under_test import UnderTest, introduce, of_address, of_stack
 from dreamseed_cli.bench.workload import load
 from dreamseed_cli.bench.workload.trace import read
@@ -76,6 +76,17 @@ def chosen_workload(spec: str | None, suites: Sequence[str], *, trace: bool) -> 
             remedy=f"It is for {', '.join(name for name in SUITES if name in TAKE_WORKLOAD)}.",
         )
     return load(spec).spec
+
+
+def chosen_rounds(rounds: int, suites: Sequence[str], *, trace: bool) -> int:
+    """How many rounds there are. UsageError if nothing that was chosen can be measured in several."""
+    if rounds > 1 and (trace or not any(name in IN_ROUNDS for name in suites)):
+        raise UsageError(
+            "a trace has its own times" if trace else f"the suite '{suites[0]}' has no cells of a fixed load",
+            place="--rounds",
+            remedy=f"It is for {' and '.join(IN_ROUNDS)}.",
+        )
+    return rounds
 
 
 @dataclass

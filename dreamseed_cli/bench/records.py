@@ -32,6 +32,8 @@ class Ending(StrEnum):
     """Complete, but of another length than was forced."""
     ABANDONED = "abandoned"
     """Still under way when the run was interrupted, or was given up at the end of its grace."""
+    UNSENT = "unsent"
+    """This client had no file descriptor or port left for it: the load's doing, not the server's."""
 
 
 class Job(msgspec.Struct, frozen=True):

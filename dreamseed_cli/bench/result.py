@@ -76,6 +76,23 @@ class Moment(Part):
     failed: int = 0
 
 
+class Round(Part):
+    """One of the rounds in which a cell was measured: what it says by itself."""
+
+    begin_s: float
+    """On the cell's own time, in which its rounds stand one after another."""
+    duration_s: float
+    window_s: tuple[float, float]
+    """The steady window, since the round's begin."""
+    requests: int
+    """Scheduled in the window."""
+    requests_before: int
+    """Scheduled before it: their answers are under way when it begins."""
+    achieved_rate_per_s: float
+    output_tokens_per_s: float
+    tpot_mean_ms: float | None = None
+
+
 class CellResult(Part):
     """One cell. Latencies count from the scheduled time unless their name says otherwise."""
 
@@ -90,9 +107,13 @@ class CellResult(Part):
     partial: bool = False
     duration_s: float
     window_s: tuple[float, float]
-    """The steady window: from, to."""
+    """The steady window: from, to. Of rounds: from the first one's begin to the last one's end."""
+    rounds: tuple[Round, ...] = ()
+    """Those in which it was measured; empty if it was measured at one time."""
     requests: int
-    """Scheduled in the window."""
+    """Scheduled in the window; of rounds, in all of theirs."""
+    requests_before: int | None = None
+    """Scheduled before the window, of rounds before each of theirs; None in results that do not tell it."""
     endings: dict[str, int]
     """How they ended, by `Ending`."""
     details: dict[str, int] = Field(default_factory=dict)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from dreamseed_cli.bench.cell_run import ServerView
 from dreamseed_cli.bench.target.key import Access
@@ -38,8 +40,8 @@ class Tally:
         self._newest: dict[int, EngineMetrics] = {}
         self._began_anew = False
 
-    def add(self, look: Look) -> None:
-        """Take the next look in."""
+    def add(self, look: Look) -> int | None:
+        """Take the next look in. How many requests all engines have, if each told it in this look."""
         self._first = self._first or look
         self._last = look
         for index, told in enumerate(look):
@@ -49,15 +51,19 @@ class Tally:
             # An engine that was started again counts from 0: what it counted before is lost.
             self._began_anew |= before is not None and _is_less(told, before)
             self._newest[index] = told
-        if look and len(self._newest) == len(look):
-            in_flight = sum(told.running + told.waiting for told in look if told is not None)
-            self._peak = max(self._peak or 0, in_flight)
+        if not look or len(self._newest) < len(look):
+            return None
+        in_flight = sum(told.running + told.waiting for told in look if told is not None)
+        self._peak = max(self._peak or 0, in_flight)
+        return None if None in look else in_flight
 
     def view(self) -> ServerView:
         """What all looks say together. Without a peak: an engine never told; without counters: one did not
         tell at the first or at the last look, or was started again in between.
         """
-        growth = {name: None if self._began_anew else self._growth(name) for name in _COUNTERS}
+        growth: dict[str, Any] = {
+            name: None if self._began_anew else self._growth(name) for name in _COUNTERS
+        }
         return ServerView(peak_in_flight=self._peak, **growth)
 
     def _growth(self, name: str) -> int | None:
@@ -88,6 +94,8 @@ class ServerWatch:
         self._access = access
         self._every_s = every_s
         self._tally = Tally()
+        self.looks: list[tuple[float, int]] = []
+        """When it looked, on the monotonic clock, and how many requests all engines had."""
         self._clients: list[EngineClient] = []
         self._ending = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -126,7 +134,9 @@ class ServerWatch:
             await self._look()
 
     async def _look(self) -> None:
-        self._tally.add(await asyncio.gather(*(_metrics(client) for client in self._clients)))
+        found = self._tally.add(await asyncio.gather(*(_metrics(client) for client in self._clients)))
+        if found is not None:
+            self.looks.append((time.monotonic(), found))
 
 
 async def _metrics(client: EngineClient) -> EngineMetrics | None:

@@ -65,6 +65,16 @@ DurationOption = Annotated[
         show_default=False,
     ),
 ]
+RoundsOption = Annotated[
+    int,
+    typer.Option(
+        "--rounds",
+        min=1,
+        max=20,
+        help="Measure each cell of engine and batching in so many rounds, each with its part of the cell's "
+        "length, from the second on in shuffled order: for a machine whose speed drifts.",
+    ),
+]
 ArrivalsOption = Annotated[
     Literal["poisson", "constant"],
     typer.Option(
@@ -139,6 +149,7 @@ def bench(
     gpus: GpusOption = None,
     dsn_env: DsnEnvOption = None,
     duration: DurationOption = None,
+    rounds: RoundsOption = 1,
     arrivals: ArrivalsOption = "poisson",
     workload: WorkloadOption = None,
     trace: TraceOption = None,
@@ -164,7 +175,13 @@ def bench(
 
     from dreamseed_cli.bench.campaign import Wish
     from dreamseed_cli.bench.live_view import LiveView
-    from dreamseed_cli.bench.record_run import Run, chosen_suites, chosen_trace, chosen_workload
+    from dreamseed_cli.bench.record_run import (
+        Run,
+        chosen_rounds,
+        chosen_suites,
+        chosen_trace,
+        chosen_workload,
+    )
     from dreamseed_cli.bench.report.files import prepare_out, write_partial, write_report
     from dreamseed_cli.bench.report.scorecard import scorecard
     from dreamseed_cli.bench.report.terminal import result_view
@@ -186,6 +203,7 @@ def bench(
         command=_said(sys.argv[1:]),
         dsn_env=dsn_env,
         arrivals=arrivals,
+        rounds=chosen_rounds(rounds, suites, trace=trace is not None),
         trace=chosen_trace(trace, trace_speed, suites),
         workload=chosen_workload(workload, suites, trace=trace is not None),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
     from dreamseed_cli.database.migrate import SchemaState
+    from dreamseed_cli.database.standby.keep import Turn
     from dreamseed_cli.database.standby.pair import Pair
     from dreamseed_cli.database.standby.service_file import ServiceFile
     from dreamseed_cli.profile.standby import Standby
@@ -91,11 +93,12 @@ def watch(profile: StandbyProfile, state_dir: StateDirOption = None, as_json: Js
 
     settings, pair, file = _standby(profile, state_dir)
     typer.echo(f"Clients: PGSERVICEFILE={file.path}, connection string '{file.dsn()}'", err=True)
-    ended = asyncio.run(
-        watch_until_signalled(
-            pair, file, settings, lambda turn: typer.echo(f"{turn.at:%H:%M:%S} {turn}", err=True)
-        )
-    )
+
+    def tell(turn: Turn) -> None:
+        with suppress(OSError):  # a log that takes nothing ends no watch
+            typer.echo(f"{turn.at:%H:%M:%S} {turn}", err=True)
+
+    ended = asyncio.run(watch_until_signalled(pair, file, settings, tell))
     mode = file.mode() or ended.mode  # a person's command may have come after the last look
     data = {"mode": mode.value, "split": ended.split, "service_file": str(file.path)}
     return Result(data, [f"Clients go to the {mode}."], target_met=not ended.split)

@@ -64,15 +64,13 @@ def estimates(
 
 
 def _one(verdicts: list[Verdict], estimate_id: str) -> Result:
-    from difflib import get_close_matches
-
+    from dreamseed_cli.core.spelling import did_you_mean
     from dreamseed_cli.estimates.view import verdict_view
 
     for one in verdicts:
         if one.estimate.id == estimate_id:
             return Result(one.to_data(), view=verdict_view(one))
-    near = get_close_matches(estimate_id, [one.estimate.id for one in verdicts], n=3)
-    remedy = f"Did you mean {' or '.join(near)}?" if near else "See dreamseed estimates."
+    remedy = did_you_mean(estimate_id, (one.estimate.id for one in verdicts)) or "See dreamseed estimates."
     raise UsageError("no figure has this id", place=estimate_id, remedy=remedy)
 
 

@@ -14,7 +14,7 @@ ProfileOption = Annotated[
     typer.Option(
         "--profile",
         "-p",
-        help="A shipped profile's name or a TOML file. Default: what fits this machine.",
+        help="A shipped profile's name or a TOML file. Default: $DREAMSEED_PROFILE, else what fits here.",
         show_default=False,
     ),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from dreamseed_cli.backup.preview import Preview
     from dreamseed_cli.backup.recover import Recovery
     from dreamseed_cli.backup.settings import Settings
+
+_PHYSICAL: Final = frozenset({"--into", "--quick", "--amcheck"})
+_LOGICAL: Final = frozenset({"--database", "--replace"})
+"""Options of one kind of backup only."""
 
 
 def restore(
@@ -112,19 +116,47 @@ def restore(
     goal = _goal(time, lsn, point, exclusive=exclusive)
     with ends_in_order():
         recovery = Recovery.look(settings, key_file, backup_id, goal)
+        given = {
+            "--into": into,
+            "--database": databases,
+            "--replace": replace,
+            "--quick": quick,
+            "--amcheck": amcheck,
+        }
+        _check_options(
+            recovery, [name for name, value in given.items() if value], folders=folders_into is not None
+        )
         if not yes:
-            return _shown(recovery.preview())
+            names = _renamed(databases)
+            return _shown(recovery.preview(folders=folders_into is not None, databases=names))
         for line in skipped_lines(recovery.skipped):
             _say(line)
         if folders_into is not None:
             return _folders(recovery, folders_into)
         if recovery.physical:
             wal_fetch = _wal_fetch(settings, profile, store, key_file)
-            return _physical(recovery, into, databases, wal_fetch=wal_fetch, quick=quick, look=amcheck)
-        if into is not None:
-            raise UsageError("a logical backup goes into a server", place="--into", remedy="Leave it out.")
+            return _physical(recovery, into, wal_fetch=wal_fetch, quick=quick, look=amcheck)
         dsn = chosen_database(profile, dsn_env, state_dir)
         return _logical(recovery, dsn, _renamed(databases), frozenset(replace or ()))
+
+
+def _check_options(recovery: Recovery, given: list[str], *, folders: bool) -> None:
+    """What would be passed over in silence is refused. given: options by name."""
+    if folders and not recovery.entry.manifest.folders:
+        raise UsageError(
+            "this backup holds no folders",
+            place=recovery.entry.id,
+            remedy="Give the id of one that does: dreamseed backup show.",
+        )
+    if folders:
+        what, fit = "of a restore of folders alone", frozenset[str]()
+    elif recovery.physical:
+        what, fit = "of a physical backup, which is the whole cluster", _PHYSICAL
+    else:
+        what, fit = "of a logical backup, which goes into a server", _LOGICAL
+    for name in given:
+        if name not in fit:
+            raise UsageError(f"this is no option {what}", place=name, remedy="Leave it out.")
 
 
 def _goal(time: str | None, lsn: str | None, point: str | None, *, exclusive: bool) -> Goal:
@@ -183,16 +215,11 @@ def _shown(seen: Preview) -> Result:
 def _physical(
     recovery: Recovery,
     into: Path | None,
-    databases: list[str] | None,
     *,
     wal_fetch: list[str],
     quick: bool,
     look: bool,
 ) -> Result:
-    if databases:
-        raise UsageError(
-            "a physical backup is the whole cluster", place="--database", remedy="Leave it out, give --into."
-        )
     if into is None:
         raise UsageError(
             "a physical backup needs a data folder", place="--into", remedy="Give a new or empty folder."
@@ -251,10 +278,19 @@ def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace
 
 
 def _folders(recovery: Recovery, to: Path) -> Result:
-    found = recovery.folders_into(to)
-    said = [f"Restored {to / name}: {files} files." for name, files in found.items()]
-    data = {**_chosen(recovery), "folders": found, "done": True}
-    return Result(data, said or ["This backup holds no folders."])
+    done = recovery.folders_into(to, _say)
+    said = [
+        f"Restored {to / name}: {files} files, each proven by its SHA-256."
+        for name, files in done.files.items()
+    ]
+    data = {
+        **_chosen(recovery),
+        "folders": done.files,
+        "kept_bytes": done.kept,
+        "resumed": done.resumed,
+        "done": True,
+    }
+    return Result(data, said)
 
 
 def _chosen(recovery: Recovery) -> dict[str, Any]:

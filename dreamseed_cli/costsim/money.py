@@ -14,6 +14,10 @@ from dreamseed_cli.costsim.columns import Column
 
 CENT = Decimal("0.01")
 _ONE = Decimal(1)
+MOST = Decimal(10) ** 15
+"""The largest amount that is believed, dollars or won: more than all the money there is, and so few digits
+that every sum of them is exact.
+"""
 
 
 class Currency(StrEnum):
@@ -35,11 +39,13 @@ def usd(value: Decimal | str | int) -> Decimal:
 
 
 def amount(value: Decimal | str | float) -> Decimal:
-    """An amount that was asked for. UsageError if it is not a number of 0 or more."""
+    """An amount that was asked for. UsageError if it is not a number from 0 to MOST."""
     # A float of a TOML file is the number that stands there, not its neighbour in binary.
     said = usd(str(value))
     if said < 0:
         raise UsageError(f"{value} is negative", remedy="Write 0 or more.")
+    if said > MOST:
+        raise UsageError(f"{value} is more than all the money there is", remedy="Write 1e15 or less.")
     return said
 
 

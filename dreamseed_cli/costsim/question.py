@@ -146,17 +146,20 @@ def _scenario(
     fields: dict[str, Any] = {**box_fields(profile, tables), **own.fields, **said.fields}
     if asked.gpus is not None:
         fields["gpus"] = asked.gpus
-    with _settings_named(profile, own, said):
+    options = _OPTIONS if asked.gpus is None else _OPTIONS | {"gpus"}
+    with _settings_named(profile, own, said, options):
         return Scenario(users=asked.users, concurrent=online, **fields)
 
 
 @contextmanager
-def _settings_named(profile: Profile, own: Settings, said: Settings) -> Iterator[None]:
+def _settings_named(
+    profile: Profile, own: Settings, said: Settings, options: frozenset[str] = _OPTIONS
+) -> Iterator[None]:
     """A UsageError of a field is one of the place where the field was set."""
     try:
         yield
     except UsageError as error:
-        if error.place in _OPTIONS:
+        if error.place in options:
             raise UsageError(error.cause, place=f"--{error.place}", remedy=error.remedy) from error
         named = placed(error, said, "--set ")
         raise placed(named, own, f"{profile.name}: costs.") from error

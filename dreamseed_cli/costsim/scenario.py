@@ -16,6 +16,9 @@ import numpy as np
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.costsim.columns import Column, ever
 
+PEOPLE = 1e10
+"""More than there are: no service has more users."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
@@ -130,8 +133,8 @@ class Scenario:
 
 
 def grown(scenario: Scenario, months: float) -> Scenario:
-    """The same service so many months later, with monthly_growth compounded."""
-    factor = (1 + scenario.monthly_growth) ** months
+    """The same service so many months later, with monthly_growth compounded until everybody is a user."""
+    factor = min((1 + scenario.monthly_growth) ** months, PEOPLE / max(scenario.users, 1))
     return replace(
         scenario, users=round(scenario.users * factor), concurrent=round(scenario.concurrent * factor)
     )
@@ -163,6 +166,16 @@ FROM_ONE = frozenset({"peak_to_average", "surge"})
 """Fields that are 1 or more."""
 FRACTIONS = {"psu_efficiency": "an efficiency", "scaling_target": "a share of an instance"}
 """Fields above 0, up to 1."""
+LARGEST = {
+    "users": (PEOPLE, "more people than there are"),
+    "hours": (8784.0, "more hours than a year has"),
+    "monthly_growth": (10.0, "a growth of more than 1,000 % a month"),
+    "gpus": (1000.0, "more cards than one house holds"),
+}
+"""The most that a field may be, and what more would be. Of all others, MOST."""
+MOST = 1e10
+LEAST = {"psu_efficiency": 0.01, "scaling_target": 0.01}
+"""The least of fields that others are divided by; 1e-6 of those that must be above 0."""
 STEEPEST = 100.0
 """The highest peak_to_average: a week has but 168 hours."""
 
@@ -246,6 +259,12 @@ def _check_value(name: str, value: float) -> None:
         raise _unfit(name, "0 must be above 0", "Write a positive number.")
     if name in FRACTIONS and not 0 < value <= 1:
         raise _unfit(name, f"{value:g} is not {FRACTIONS[name]}", "Write more than 0, up to 1.")
+    most, what = LARGEST.get(name, (MOST, "more than anything here can be"))
+    if value > most:
+        raise _unfit(name, f"{value:g} is {what}", f"Write {most:,.12g} or less.")
+    least = LEAST.get(name, 1e-6 if name in POSITIVE else 0.0)
+    if value < least:
+        raise _unfit(name, f"{value:g} is too little to be divided by", f"Write {least:g} or more.")
 
 
 def _check_together(one: Scenario) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from difflib import get_close_matches
 from typing import Any, get_args, get_type_hints
 
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, UsageError
+from dreamseed_cli.core.spelling import did_you_mean
 from dreamseed_cli.costsim.billing.choices import Choices
 from dreamseed_cli.costsim.money import amount
 from dreamseed_cli.costsim.prices.schema import PriceBook
@@ -94,12 +94,8 @@ def _read(name: str, value: str | float, book: PriceBook) -> tuple[str, Any]:
         return "means", amount(value)
     if name in book.prices or name in book.tariffs:
         return "prices", amount(value)
-    near = get_close_matches(name, list(_known(book)), n=3)
-    remedy = f"Did you mean {' or '.join(near)}? " if near else ""
-    raise UsageError(
-        "no assumption and no price has this name",
-        remedy=f"{remedy}docs/runbooks/cost-sim.md lists the names.",
-    )
+    remedy = f"{did_you_mean(name, _known(book))} docs/runbooks/cost-sim.md lists the names.".lstrip()
+    raise UsageError("no assumption and no price has this name", remedy=remedy)
 
 
 def _known(book: PriceBook) -> Iterator[str]:

@@ -9,6 +9,9 @@ from pathlib import PurePosixPath
 from dreamseed_cli.deploy.dashboards import DASHBOARDS
 from dreamseed_cli.profile.schema import Profile
 
+COMMAND = "/usr/local/bin/dreamseed"
+"""Where people of a box find the program, as the stack's user runs it."""
+
 
 def _always(_profile: Profile) -> bool:
     return True
@@ -20,6 +23,10 @@ def _standby(profile: Profile) -> bool:
 
 def _ups(profile: Profile) -> bool:
     return profile.ups.source != "none"
+
+
+def _limited(profile: Profile) -> bool:
+    return bool(profile.box.gpus) and profile.box.gpu_power_limit_w is not None
 
 
 def _paid(profile: Profile) -> bool:
@@ -72,7 +79,8 @@ class Target:
 
 def _start_units(profile: Profile) -> str:
     """systemd reads units anew only when told, and what runs keeps its old one until it is restarted."""
-    running = "dreamseed{,-metrics,-ups}" if _ups(profile) else "dreamseed{,-metrics}"
+    beside = [",-metrics", *([",-ups"] if _ups(profile) else []), *([",-power"] if _limited(profile) else [])]
+    running = f"dreamseed{{{''.join(beside)}}}"
     said = (
         f"--apply, then systemctl daemon-reload && systemctl enable --now {running} "
         "dreamseed-{backup,look,drill}.timer; what ran before: systemctl restart it"
@@ -86,7 +94,7 @@ TARGETS = (
     Target(
         "systemd",
         "G",
-        "units of the stack, of backups and drills, of the UPS, of the metrics, of a standby's watch",
+        "units of the stack, backups, drills, UPS, metrics, the cards' power limit, a standby's watch",
         _start_units,
         (
             _unit("dreamseed.service"),
@@ -98,20 +106,22 @@ TARGETS = (
             _unit("dreamseed-drill.timer"),
             _unit("dreamseed-ups.service", wanted=_ups),
             _unit("dreamseed-metrics.service"),
+            _unit("dreamseed-power.service", wanted=_limited),
             _unit("dreamseed-db-watch.service", wanted=_standby),
         ),
     ),
     Target(
         "host",
         "D1",
-        "firewall, journal, log rotation and the user of the box",
+        "firewall, journal, log rotation, the user of the box, and the command as that user",
         "--apply, then systemd-sysusers; systemctl restart systemd-journald; nft -f the firewall, "
-        "and include it in /etc/nftables.conf",
+        "include it in /etc/nftables.conf, and systemctl enable nftables: nothing loads it at boot otherwise",
         (
             Template("host/nftables.conf.j2", "/etc/nftables.d/dreamseed.conf", 0o755),
             Template("host/journald.conf.j2", "/etc/systemd/journald.conf.d/dreamseed.conf"),
             Template("host/logrotate.conf.j2", "/etc/logrotate.d/dreamseed"),
             Template("host/sysusers.conf.j2", "/etc/sysusers.d/dreamseed.conf"),
+            Template("host/dreamseed.sh.j2", COMMAND, 0o755),
         ),
     ),
     Target(
@@ -195,7 +205,7 @@ TARGETS = (
     Target(
         "cloud-sql",
         "E3",
-        "an empty database in the cloud, for a logical backup to be restored into",
+        "an empty database in the cloud, for the data of a backup",
         "sh standby.sh create, then stop; its first lines say what it takes to use it",
         (Template("cloud-sql/standby.sh.j2", mode=0o755),),
     ),

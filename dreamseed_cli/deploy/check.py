@@ -168,8 +168,9 @@ def _account(profile: Profile) -> Iterator[Need]:
             f"the secret {name} in Secret Manager",
             "C1",
             None,
-            f"gcloud secrets create {name} --data-file=FILE --project {project}; "
-            f"roles/secretmanager.secretAccessor for {account}.",
+            f"gcloud secrets create {name} --data-file=FILE --project {project}; gcloud secrets "
+            f"add-iam-policy-binding {name} --member=serviceAccount:{account} "
+            f"--role=roles/secretmanager.secretAccessor --project {project}",
         )
     yield Need(
         f"the registry of {front_image(profile)}",
@@ -179,6 +180,13 @@ def _account(profile: Profile) -> Iterator[Need]:
         f"--project {project}"
         if run.image is None
         else "Push the front's image there; the service account has to be allowed to read it.",
+    )
+    yield Need(
+        f"an address that answers as api.{profile.deploy.domain}",
+        "C2",
+        None,
+        "A load balancer before the service, or a domain mapping where the region has it: Terraform's "
+        "api_target (docs/runbooks/deploy.md).",
     )
 
 

@@ -51,10 +51,14 @@ _HIT_RATES = (
 _BURN_WINDOWS = ("5m", "30m", "1h", "6h")
 _FAST_BURN, _SLOW_BURN = 14.4, 6.0
 """Google's SRE workbook, chapter 5: 2 % of a month's error budget in an hour, 5 % in six."""
+_BAD_AT_LEAST = 10
+"""Requests of a burn's longer window: fewer bad ones wake nobody."""
+_LOOKUPS_AT_LEAST = 1000
+"""In an hour: with fewer, answers are gone (after an hour) before they are asked for again."""
 _FALLBACK_USD_PER_HOUR = 1.0
 """Somebody is told when the fallback costs more: a box that serves spends nothing on it."""
-_SERVICE_FILE = r"(/[A-Za-z0-9._-]+){2,}"
-"""An absolute path of plain names, not in the root folder."""
+_PLAIN_PATH = r"(/[A-Za-z0-9._-]+)+"
+"""An absolute path of plain names, so that a unit can be given it."""
 _STOP_SPARE_S = 30
 """What ending the services takes beside draining; systemd kills after that."""
 
@@ -197,6 +201,8 @@ def _units(profile: Profile) -> dict[str, Any]:
         "cuda": isinstance(engine, VllmEngine) and engine.device == "cuda",
         "state_name": profile.deploy.host.state.removeprefix("/var/lib/"),
         "watch_folder": _watch_folder(profile),
+        "backup_folders": _backup_folders(profile),
+        "docker": isinstance(engine, VllmEngine) and engine.launcher == "docker",
     }
 
 
@@ -206,7 +212,17 @@ def _watch_folder(profile: Profile) -> str | None:
     """
     standby = profile.services.postgres.standby
     chosen = standby.service_file if standby is not None else None
-    return chosen.rpartition("/")[0] if chosen and re.fullmatch(_SERVICE_FILE, chosen) else None
+    folder = (chosen or "").rpartition("/")[0]
+    return folder if chosen and folder and re.fullmatch(_PLAIN_PATH, chosen) else None
+
+
+def _backup_folders(profile: Profile) -> list[str]:
+    """Where backups are written on this box, beside the state folder."""
+    backup = profile.backup
+    stores = [one or "" for one in (backup.store, backup.cold)]
+    local = [one.removeprefix("local:") for one in stores if one.startswith("local:")]
+    chosen = {one for one in (*local, backup.temp) if one}
+    return sorted(one for one in chosen if re.fullmatch(_PLAIN_PATH, one))
 
 
 def _alerts(profile: Profile, book: Book) -> dict[str, Any]:
@@ -224,6 +240,8 @@ def _alerts(profile: Profile, book: Book) -> dict[str, Any]:
         "windows": _BURN_WINDOWS,
         "fast_burn": f"{_FAST_BURN * budget:.4g}",
         "slow_burn": f"{_SLOW_BURN * budget:.4g}",
+        "bad_at_least": _BAD_AT_LEAST,
+        "lookups_at_least": _LOOKUPS_AT_LEAST,
         "hit_rates": [(workload, f"{rows[row].middle:g}") for workload, row in _HIT_RATES],
         "fallback_usd_per_hour": _FALLBACK_USD_PER_HOUR,
         "backup_late_s": f"{profile.backup.schedule.late_after_s:g}",

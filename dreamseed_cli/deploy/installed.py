@@ -14,8 +14,8 @@ from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.deploy.catalog import Template
 from dreamseed_cli.deploy.render import Rendered, first_line
 
-BEFORE = ".before-dreamseed"
-"""What a replaced file of another origin is kept as, once."""
+BEFORE = ".before-dreamseed~"
+"""What a replaced file is kept as, once. logrotate reads every file of its folder but those that end so."""
 
 
 class Drift(StrEnum):

@@ -22,6 +22,7 @@ from dreamseed_cli.profile.schema import Profile
 _PARTS = {
     "environment": "systemd/_environment.j2",
     "common": "systemd/_common.j2",
+    "stores": "systemd/_stores.j2",
     "hardening": "systemd/_hardening.j2",
 }
 """What several units say. A later part may name an earlier one; `common` is for units with a user."""

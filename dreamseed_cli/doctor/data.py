@@ -15,6 +15,7 @@ from dreamseed_cli.backup.schedule.units import LOOK, NAME
 from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.store.base import LIFECYCLE_REMEDY
 from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.deploy.catalog import COMMAND
 from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
 from dreamseed_cli.drill.doors import alarm, standings
 from dreamseed_cli.drill.history import Folder
@@ -107,7 +108,7 @@ def schedule(profile: Profile) -> Iterator[Finding]:
     elif record == RunRecord() and _of_another(profile):
         user = profile.deploy.host.user
         said = f"the system's timer, which runs as {user}: how it went is kept there"
-        yield warning(_AREA, "schedule", said, f"Look as that user: sudo -Hu {user} dreamseed doctor.")
+        yield warning(_AREA, "schedule", said, f"Look as that user: {COMMAND} doctor (deploy render host).")
     elif late(daily, history_of(record), now):
         yield problem(_AREA, "schedule", f"late; {newest}", "dreamseed backup status, then dreamseed backup.")
     elif lacks_look(system):

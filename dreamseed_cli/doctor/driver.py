@@ -61,6 +61,23 @@ def cuda_of_driver() -> Cuda | None:
     return told // 1000, told % 1000 // 10
 
 
+def power_limits_w() -> list[float]:
+    """What each card may draw now, as NVML tells it; empty where it does not."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        cards = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return [pynvml.nvmlDeviceGetPowerManagementLimit(card) / 1000 for card in cards]
+    except pynvml.NVMLError:
+        return []
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def cuda_of_torch() -> Cuda | None:
     """From its file: an import takes seconds. None: it is not installed, or built without CUDA."""
     found = importlib.util.find_spec("torch")

@@ -40,6 +40,7 @@ def cards(profile: Profile) -> Iterator[Finding]:
         return
     yield from driver.look(engine)
     yield _cards(profile, visible_cards())
+    yield from _limits(profile, driver.power_limits_w())
 
 
 def _cards(profile: Profile, seen: list[str]) -> Finding:
@@ -57,6 +58,16 @@ def _cards(profile: Profile, seen: list[str]) -> Finding:
             "Name the card in box.gpu_model, then dreamseed plan: whether the model fits it.",
         )
     return ok(_AREA, "cards", f"{', '.join(seen)} (profile: {wanted} x {name})")
+
+
+def _limits(profile: Profile, seen_w: list[float]) -> Iterator[Finding]:
+    """The cards' power limits against the profile's, which plan, power and bill reckon with."""
+    wanted_w = profile.box.gpu_power_limit_w
+    over = [limit_w for limit_w in seen_w[: profile.box.gpus] if wanted_w is not None and limit_w > wanted_w]
+    if over and wanted_w is not None:
+        said = f"a card may draw {max(over):,.0f} W, the profile has {wanted_w:,.0f}"
+        remedy = f"sudo nvidia-smi -pl {wanted_w:g}; deploy's unit dreamseed-power does it at boot."
+        yield warning(_AREA, "power limit", said, remedy)
 
 
 def plan(profile: Profile) -> Iterator[Finding]:
@@ -87,7 +98,7 @@ def power(profile: Profile) -> Iterator[Finding]:
                 "power",
                 name,
                 f"{-margin:,.0f} W short at full load (computed)",
-                f"nvidia-smi -pl {limit}, or a larger one; dreamseed plan has the figures.",
+                f"box.gpu_power_limit_w = {limit}, which a unit of deploy sets at boot; or a larger {name}.",
             )
     if not bad:
         yield ok("power", "budget", f"{figures.wall_w:,.0f} W at full load fit (computed)")

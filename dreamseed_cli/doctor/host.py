@@ -116,7 +116,7 @@ def _smart(program: str, name: str) -> Finding:
         facts = {}
     passed = facts.get("smart_status", {}).get("passed")
     if passed is None:
-        return warning(_AREA, name, "does not tell its health", "Run dreamseed doctor as root.")
+        return warning(_AREA, name, "does not tell its health", f"sudo smartctl --health /dev/{name} does.")
     used = facts.get("nvme_smart_health_information_log", {}).get("percentage_used")
     said = f"healthy, {used} % of its writes used" if used is not None else "healthy"
     if not passed:

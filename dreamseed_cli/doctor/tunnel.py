@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from dreamseed_cli.core.address import is_loopback
+from dreamseed_cli.deploy.facts import gateway_name
 from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
 from dreamseed_cli.doctor.program import told
-from dreamseed_cli.profile.schema import Profile
+from dreamseed_cli.profile.schema import Gateway, Profile
 
 _AREA = "around"
 _RENDER = "dreamseed deploy render way-in: how it is set up."
@@ -21,25 +23,42 @@ _FRESH_S = 180
 
 
 def tunnel(profile: Profile) -> Iterator[Finding]:
-    """Where the profile names the box in one."""
+    """Where the profile names the box in one; for Cloudflare it need not: its follows from the domain."""
     way = profile.deploy.way_in
-    if way.name is None:
+    if way.name is None and way.kind != "cloudflare":
         yield off(_AREA, "tunnel", "the profile names none (deploy.way_in.name)")
         return
-    looks = {"tailscale": _tailscale, "cloudflare": _cloudflared, "wireguard": _wireguard}
-    yield looks[way.kind](way.name)
+    looks = {
+        "tailscale": lambda name: _tailscale(name, profile.gateway),
+        "cloudflare": _cloudflared,
+        "wireguard": _wireguard,
+    }
+    yield looks[way.kind](gateway_name(profile))
 
 
-def _tailscale(name: str) -> Finding:
+def _tailscale(name: str, gateway: Gateway) -> Finding:
     if shutil.which("tailscale") is None:
         return problem(_AREA, "tunnel", "tailscale is not installed", _RENDER)
     try:
         state = json.loads(told("tailscale", "status", "--json")).get("BackendState", "unknown")
     except ValueError:
         state = "unknown"
-    if state == "Running":
-        return ok(_AREA, "tunnel", f"{name}, running")
-    return problem(_AREA, "tunnel", f"tailscale is {state}", "sudo tailscale up.")
+    if state != "Running":
+        return problem(_AREA, "tunnel", f"tailscale is {state}", "sudo tailscale up.")
+    if is_loopback(gateway.host) and _passes_on(gateway.port) is False:
+        said = f"tailscale runs, and passes nobody on to port {gateway.port}"
+        serve = f"sudo tailscale serve --bg --tcp={gateway.port} tcp://127.0.0.1:{gateway.port}."
+        return problem(_AREA, "tunnel", said, serve)
+    return ok(_AREA, "tunnel", f"{name}, running")
+
+
+def _passes_on(port: int) -> bool | None:
+    """Whether `tailscale serve` forwards this port of the box's name; None: it does not tell."""
+    try:
+        ports = json.loads(told("tailscale", "serve", "status", "--json")).get("TCP") or {}
+    except (ValueError, AttributeError):
+        return None
+    return "TCPForward" in ports.get(str(port), {})
 
 
 def _cloudflared(name: str) -> Finding:
@@ -73,7 +92,7 @@ def _wireguard(name: str) -> Finding:
     said = told("wg", "show", _INTERFACE, "latest-handshakes")
     times = [int(line.split()[-1]) for line in said.splitlines() if line.split()[-1].isdigit()]
     if not times:
-        return warning(_AREA, "tunnel", f"{_INTERFACE} tells of no peer", "Run dreamseed doctor as root.")
+        return warning(_AREA, "tunnel", f"{_INTERFACE} tells of no peer", f"sudo wg show {_INTERFACE} does.")
     latest = max(times)
     if latest == 0:
         said, keys = "its peer has never answered", "compare the keys and the port of both sides."

@@ -28,9 +28,14 @@ class Outcome:
 Rule = Callable[[Book, Estimate], Outcome]
 
 
-def say(value: float) -> str:
+def exact(value: float) -> Decimal:
+    """The decimal that a float is written as: 0.1 is 0.1. Money is reckoned with no other."""
+    return Decimal(str(value))
+
+
+def say(value: float | Decimal) -> str:
     """A number with as many digits as it deserves: 12,200; 27.9; 4.8; 0.000024."""
-    size = abs(value)
+    size = abs(float(value))
     digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 0.1 or size == 0 else 7
     text = f"{value:,.{digits}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
@@ -61,10 +66,14 @@ def place(estimate: Estimate) -> str:
     return "The goal" if estimate.section == "Goal" else f"§{estimate.section}"
 
 
-def expect(estimate: Estimate, computed: float, work: str) -> Outcome:
+def expect(estimate: Estimate, computed: float | Decimal, work: str) -> Outcome:
     """The outcome of a plain computation: `work` shows it, the figure must agree with it."""
-    consistent = agrees(estimate.low, estimate.high, computed)
+    low, high = estimate.low, estimate.high
+    if isinstance(computed, Decimal):
+        consistent = agrees(exact(low), exact(high), computed)
+    else:
+        consistent = agrees(low, high, computed)
     sentence = f"{work} = {say(computed)} {estimate.unit}; the document says {figure(estimate)}"
     if not consistent and computed > 0:
-        sentence += f", {say(estimate.middle / computed)} times that"
-    return Outcome(consistent, computed, estimate.unit, f"{sentence}.")
+        sentence += f", {say(estimate.middle / float(computed))} times that"
+    return Outcome(consistent, float(computed), estimate.unit, f"{sentence}.")

@@ -52,5 +52,5 @@ def apply_rule(name: str, book: Book, estimate: Estimate) -> Outcome:
     """What a rule finds; NotComputable if a figure it needs is missing, or divides by zero."""
     try:
         return RULES[name](book, estimate)
-    except (ZeroDivisionError, OverflowError) as error:
+    except ArithmeticError as error:
         raise NotComputable(f"rule '{name}' divides by a figure that is zero") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dreamseed_cli.estimates.outcome import Outcome, expect, figure, say
+from dreamseed_cli.estimates.outcome import Outcome, exact, expect, figure, say
 from dreamseed_cli.estimates.schema import Book, Estimate
 from dreamseed_cli.estimates.serving_rules import document_card
 
@@ -28,7 +28,8 @@ def covers_load(book: Book, estimate: Estimate) -> Outcome:
 
 def electricity(book: Book, estimate: Estimate) -> Outcome:
     """§B2: watts x hours x price."""
-    watts, hours, price = book.number("b2-full-load-w"), book.number("b2-hours"), book.number("b2-usd-kwh")
+    ids = ("b2-full-load-w", "b2-hours", "b2-usd-kwh")
+    watts, hours, price = (exact(book.number(one)) for one in ids)
     work = f"{say(watts)} W x {say(hours)} h x ${say(price)}/kWh"
     return expect(estimate, watts / 1000 * hours * price, work)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from dreamseed_cli.engine.types import Chunk, EngineUnavailable, GenerationRequest
 from dreamseed_cli.gateway.call import Delta
+from dreamseed_cli.gateway.slot import Slot
 
 _MOST_CONTINUATIONS = 3
 
@@ -64,7 +65,7 @@ class Progress:
             self._request, priority=engine_priority, emitted=self.emitted, max_tokens=self.tokens_left
         )
 
-    def add(self, chunk: Chunk, replica: str, *, simulated: bool, queue_s: float) -> Delta:
+    def add(self, chunk: Chunk, slot: Slot, *, simulated: bool, queue_s: float) -> Delta:
         """Take an engine's chunk in; as it goes to the caller."""
         self.started, self.simulated = True, simulated
         if chunk.text:
@@ -77,11 +78,12 @@ class Progress:
         self.finished = self.finished or chunk.finish_reason is not None
         return Delta(
             chunk.text,
-            replica,
+            slot.name,
             chunk.finish_reason,
             self.prompt_tokens,
             tokens,
             simulated,
+            elsewhere=slot.elsewhere,
             queue_s=queue_s,
         )
 

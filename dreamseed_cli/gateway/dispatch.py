@@ -143,9 +143,7 @@ class Dispatcher:
             )
             async with aclosing(stream) as chunks:
                 async for chunk in chunks:
-                    delta = progress.add(
-                        chunk, slot.name, simulated=client.simulated, queue_s=ticket.waited_s
-                    )
+                    delta = progress.add(chunk, slot, simulated=client.simulated, queue_s=ticket.waited_s)
                     self._queue.progress(ticket, progress.tokens_here)
                     yield delta
             outcome = Outcome.FINISHED

@@ -140,7 +140,9 @@ class Replicas:
             usage_per_chunk=self._settings.usage_per_chunk and not target.elsewhere,
             api_key=_api_key(target.api_key_env) if target.elsewhere else self._api_key,
         )
-        return _Entry(target, Slot(target.name, target.ready, target.places, target.model), client)
+        return _Entry(
+            target, Slot(target.name, target.ready, target.places, target.model, target.elsewhere), client
+        )
 
     def _retire(self, entry: _Entry) -> None:
         task = asyncio.get_running_loop().create_task(self._close_when_idle(entry))

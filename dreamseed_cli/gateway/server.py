@@ -146,7 +146,10 @@ def _options(gateway: Gateway) -> list[tuple[str, int]]:
         # A client that vanished without a word holds an engine's slot until this finds out.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # The HTTP front asks over an idle connection, too, whether the tunnel still stands. gRPC would count
+        # that as abuse, hang up after 45 s, and have the front ask half as often. (To permit it by
+        # keepalive_permit_without_calls would ping idle fronts, and Cloud Run's answer nothing while idle.)
+        ("grpc.http2.max_ping_strikes", 0),
     ]
     if not is_loopback(gateway.host):
         # An expired or revoked client certificate must not live on in a connection that never ends.

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from dreamseed_cli.core.errors import DreamseedError
-from dreamseed_cli.engine.types import EngineRefused
+from dreamseed_cli.engine.types import EngineRefused, EngineTimeout
 from dreamseed_cli.gateway.call import Answers, Call, Delta
 from dreamseed_cli.gateway.continuation import AnswerCut
 from dreamseed_cli.gateway.events.record import Outcome
@@ -29,6 +29,8 @@ from dreamseed_cli.gateway.validation import InvalidArgument
 _log = structlog.get_logger(__name__)
 Metadata = Sequence[tuple[str, str | bytes]]
 _ATTEMPTS = 3
+_READ_S = 1.0
+"""How long after the deadline an answer may still be read that was complete in time."""
 _REJECTIONS = (InvalidArgument, Refusal, EngineRefused)
 
 
@@ -104,7 +106,7 @@ class LLMService:
             self._reporter.begin(journey)
             if attempts > 1:
                 call = msgspec.structs.replace(call, whole=True)
-            await self._consume(call, journey, consume, attempts)
+            await self._consume_in_time(call, journey, consume, attempts)
         except DreamseedError as error:
             outcome = Outcome.REJECTED if isinstance(error, _REJECTIONS) else Outcome.FAILED
             if isinstance(error, Refusal):
@@ -125,6 +127,22 @@ class LLMService:
         finally:
             self._intake.settle(journey)
         return False
+
+    async def _consume_in_time(
+        self,
+        call: Call,
+        journey: Journey,
+        consume: Callable[[AsyncIterator[Delta]], Awaitable[None]],
+        attempts: int,
+    ) -> None:
+        """A caller that stopped reading, and brought no deadline of its own, would hold an engine's place and
+        its own call for as long as its connection lives.
+        """
+        try:
+            async with asyncio.timeout(call.deadline + _READ_S - time.monotonic()):
+                await self._consume(call, journey, consume, attempts)
+        except TimeoutError:
+            raise EngineTimeout("the answer was not read in time", place="gateway") from None
 
     async def _consume(
         self,

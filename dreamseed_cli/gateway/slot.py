@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 class Slot:
     """One replica's state.
 
-    places: requests it may have at a time. taken: places in use.
+    places: requests it may have at a time. elsewhere: see ReplicaTarget. taken: places in use.
     outstanding: requests under way. outstanding_tokens: the estimate of what is left to do for them.
     prefill_tokens: prompts sent whose first token has not come, `premium_prefills` of them PREMIUM, which
     will be done `premium_until` (monotonic seconds, as estimated from `prefill_per_s`).
@@ -45,6 +45,7 @@ class Slot:
     ready: bool
     places: int = 32
     model: str = ""
+    elsewhere: bool = False
     taken: int = 0
     outstanding: int = 0
     outstanding_tokens: int = 0

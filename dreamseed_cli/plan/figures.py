@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from dreamseed_cli.core.result import Provenance
@@ -10,6 +11,8 @@ from dreamseed_cli.plan.planner import Plan, Speed
 from dreamseed_cli.plan.power import HOURS_PER_MONTH, PSU_CONTINUOUS, PSU_EFFICIENCY, USD_PER_KWH, Power
 from dreamseed_cli.plan.roofline import BANDWIDTH_EFFICIENCY, COMPUTE_EFFICIENCY
 from dreamseed_cli.profile.schema import VllmEngine
+
+_CENT = Decimal("0.01")
 
 
 def figures(plan: Plan) -> dict[str, Any]:
@@ -47,7 +50,7 @@ def _assumptions(plan: Plan) -> dict[str, Any]:
         "psu_continuous": PSU_CONTINUOUS,
         "psu_efficiency": PSU_EFFICIENCY,
         "hours_per_month": HOURS_PER_MONTH,
-        "usd_per_kwh": USD_PER_KWH,
+        "usd_per_kwh": float(USD_PER_KWH),
     }
 
 
@@ -111,7 +114,7 @@ def _power(power: Power) -> dict[str, Any]:
         "card_limit_for_ups_w": power.limit_for_ups_w,
         "card_lowest_limit_w": power.min_card_w,
         "cards_at_lowest_limit_for_ups": power.cards_at_lowest_for_ups,
-        "usd_per_month": _rounded(power.usd_per_month()),
+        "usd_per_month": float(power.usd_per_month().quantize(_CENT)),
         "problems": power.problems(),
     }
 

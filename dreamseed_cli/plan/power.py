@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 
 from dreamseed_cli.plan.parts import Card
 from dreamseed_cli.profile.schema import Box
 
 # The document's price and its month of full load around the clock (§B2).
-USD_PER_KWH = 0.12
+USD_PER_KWH = Decimal("0.12")
 HOURS_PER_MONTH = 720
 
 # The usual rule: no more than 80 % of a power supply's rating continuously.
@@ -77,9 +78,9 @@ class Power:
             return None
         return max(0, math.floor((self.ups_w * PSU_EFFICIENCY - self.cpu_w - self.other_w) / lowest))
 
-    def usd_per_month(self, hours: float = HOURS_PER_MONTH, usd_per_kwh: float = USD_PER_KWH) -> float:
-        """What so many hours of full load cost."""
-        return self.wall_w / 1000 * hours * usd_per_kwh
+    def usd_per_month(self, hours: int = HOURS_PER_MONTH, usd_per_kwh: Decimal = USD_PER_KWH) -> Decimal:
+        """What so many hours of full load cost, in US dollars."""
+        return Decimal(str(self.wall_w)) / 1000 * hours * usd_per_kwh
 
     def problems(self) -> list[str]:
         """What this power supply or UPS cannot carry, each with the remedy; empty if nothing known."""

@@ -100,16 +100,23 @@ def decode_seconds(engine: Engine, *, batch: int, context: int) -> tuple[float, 
     """Seconds one more token for every sequence takes by bandwidth, and by compute.
 
     In a pipeline the batch is cut into as many parts as there are stages, which work at the same time: the
-    weights are read once for every part, keys and values and operations are shared out.
+    weights are read once for every part, keys and values and operations are shared out. A part is one
+    sequence at least, which has to go through every stage.
     """
-    stages = engine.pipeline_parallel_size
+    part = max(1.0, batch / engine.pipeline_parallel_size)
     seen = engine.seen_tokens(context)
-    kv = batch * seen * engine.kv_bytes_per_token / stages
-    by_bandwidth = (engine.read_bytes(batch / stages) + kv) / engine.stage_bandwidth
+    by_bandwidth = (
+        engine.read_bytes(part) + part * seen * engine.kv_bytes_per_token
+    ) / engine.stage_bandwidth
+    return by_bandwidth, part * _compute_seconds(engine, context)
+
+
+def _compute_seconds(engine: Engine, context: int) -> float:
+    """What one more token of one sequence takes by compute; 0 without a peak."""
     if engine.stage_flops is None:
-        return by_bandwidth, 0.0
-    work = batch * (2 * engine.parameters + seen * engine.attention_flops_per_token)
-    return by_bandwidth, work / stages / engine.stage_flops
+        return 0.0
+    seen = engine.seen_tokens(context)
+    return (2 * engine.parameters + seen * engine.attention_flops_per_token) / engine.stage_flops
 
 
 def decode_point(engine: Engine, *, batch: int, context: int) -> DecodePoint:
@@ -164,8 +171,8 @@ def compute_bound_from(engine: Engine, *, context: int) -> int | None:
     values of a sequence take longer to read than its operations to do, they never meet. Experts that are not
     read yet only let compute take over sooner, and once: what a batch reads of them grows ever more slowly.
     """
-    _, compute_each = decode_seconds(engine, batch=1, context=context)
     stages = engine.pipeline_parallel_size
+    compute_each = _compute_seconds(engine, context) / stages
     kv_each = engine.seen_tokens(context) * engine.kv_bytes_per_token / stages / engine.stage_bandwidth
     if compute_each <= kv_each:
         return None

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.spelling import did_you_mean
 from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.profile.schema import Profile
 
@@ -94,8 +95,20 @@ def _explain(detail: ErrorDetails, source: str) -> UsageError:
     if len(steps) > 1 and steps[0] == "engine" and steps[1] in _ENGINE_KINDS:
         del steps[1]  # the tag of the union: no such table stands in the file
     path = ".".join(steps) or "profile"
+    place = f"{source}: {path}"
+    if detail["type"] == "extra_forbidden":
+        meant = did_you_mean(steps[-1], _all_keys())
+        return UsageError(
+            "there is no such key", place=place, remedy=meant or "Remove it, or mind the spelling."
+        )
     message = detail["msg"].removeprefix("Value error, ")
-    return UsageError(message, place=f"{source}: {path}", remedy=_remedy(detail["type"], whole))
+    return UsageError(message, place=place, remedy=_remedy(detail["type"], whole))
+
+
+def _all_keys() -> set[str]:
+    """Of all tables of a profile: a key may stand in the wrong one as well as be misspelt."""
+    schema = Profile.model_json_schema()
+    return {key for table in (schema, *schema["$defs"].values()) for key in table.get("properties", {})}
 
 
 def _remedy(kind: str, whole: str) -> str:
@@ -103,8 +116,6 @@ def _remedy(kind: str, whole: str) -> str:
 
     whole: a shipped profile that has the field.
     """
-    if kind == "extra_forbidden":
-        return "Remove it, or mind the spelling."
     if kind == "value_error":
         return ""
     wanted = "Add it" if kind == "missing" else "Mend it"

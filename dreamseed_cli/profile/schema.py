@@ -23,8 +23,8 @@ class Box(Part):
     gpu_model: str | None = None
     """The card, by its name in the table of cards (`rtx5090`)."""
     gpu_power_limit_w: Positive | None = None
-    """What `nvidia-smi -pl` sets on every card; None: its board power. `plan` computes with it, nothing here
-    sets it."""
+    """What `nvidia-smi -pl` sets on every card; None: its board power. `plan` computes with it; a unit
+    of `deploy render systemd` sets it."""
     cpu_power_w: Positive | None = None
     """The processor at full load."""
     other_power_w: Positive | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -44,16 +45,18 @@ def visible_cards() -> list[str]:
 
 
 def choose_profile(requested: str | None, gpus: int | None, cards: Sequence[str]) -> Choice:
-    """The profile to run: what was asked for, else what fits the `cards` of this machine."""
-    choice = _requested(requested) if requested else _fitting(cards)
+    """The profile to run: what was asked for, else $DREAMSEED_PROFILE, else what fits the `cards` here."""
+    named = os.environ.get("DREAMSEED_PROFILE")
+    if requested:
+        choice = Choice(load_profile(requested), "asked for with --profile", requested)
+    elif named:
+        choice = Choice(load_profile(named), "named by $DREAMSEED_PROFILE", named)
+    else:
+        choice = _fitting(cards)
     if gpus is None:
         return choice
     why = f"{choice.why}; --gpus {gpus}"
     return replace(choice, profile=with_gpus(choice.profile, gpus), why=why, gpus=gpus)
-
-
-def _requested(name: str) -> Choice:
-    return Choice(load_profile(name), "asked for with --profile", name)
 
 
 def _fitting(cards: Sequence[str]) -> Choice:

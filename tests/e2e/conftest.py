@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from control_socket import snapshot_of
+from free_ports import free_port
 from untraced import children_untraced
 
 from dreamseed_cli.core.paths import StateDir
@@ -38,7 +39,7 @@ class Stack:
     process: subprocess.Popen[bytes]
     argv: tuple[str, ...]
 
-    def run(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
         """One command against this stack."""
         return subprocess.run(
             [*DREAMSEED, *arguments],
@@ -130,7 +131,7 @@ def serving(profile: Path, state_dir: Path, *, ready_within_s: float) -> Iterato
         process = stack.process
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=60) == 0, Path(log.name).read_text()
+            assert process.wait(timeout=120) == 0, Path(log.name).read_text()
     finally:
         process = stack.process
         if process.poll() is None:
@@ -158,7 +159,7 @@ def vllm_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def emulated_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The `emulated-rtx5090x3` profile without services, for tests that change nothing in it."""
     folder = tmp_path_factory.mktemp("emulated")
-    yield from serving(own_copy("emulated-rtx5090x3", folder), folder / "state", ready_within_s=60)
+    yield from serving(own_copy("emulated-rtx5090x3", folder), folder / "state", ready_within_s=180)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,7 @@ def full_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The same with a PostgreSQL and a Valkey cluster of its own, all of them ready."""
     folder = tmp_path_factory.mktemp("full")
     profile = own_copy("emulated-rtx5090x3", folder, services=True)
-    yield from serving(profile, folder / "state", ready_within_s=90)
+    yield from serving(profile, folder / "state", ready_within_s=180)
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def serve_profile(tmp_path: Path) -> Callable[[str], AbstractContextManager[Stac
     def serve(text: str) -> AbstractContextManager[Stack]:
         profile = tmp_path / "profile.toml"
         profile.write_text(text, encoding="utf-8")
-        return contextmanager(serving)(profile, tmp_path / "s", ready_within_s=90)
+        return contextmanager(serving)(profile, tmp_path / "s", ready_within_s=180)
 
     return serve
 
@@ -197,8 +198,7 @@ port = 0
 @pytest.fixture
 def remote_stack(tmp_path: Path) -> Iterator[Stack]:
     """A stack whose engine is not its child: an address, behind which an emulated one happens to be."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     config = tmp_path / "engine.json"
     config.write_text(load_profile("emulated-rtx5090x3").engine.model_dump_json())
     engine = [sys.executable, "-m", "dreamseed_cli.engine.emulated", "--config", str(config)]
@@ -207,13 +207,13 @@ def remote_stack(tmp_path: Path) -> Iterator[Stack]:
     with subprocess.Popen([*engine, "--host", "127.0.0.1", "--port", str(port)]) as process:
         try:
             _wait_for_port(port)
-            yield from serving(profile, tmp_path / "s", ready_within_s=60)
+            yield from serving(profile, tmp_path / "s", ready_within_s=180)
         finally:
             process.terminate()
 
 
 def _wait_for_port(port: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _bench(stack: Stack, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return stack.run("bench", "--out", str(out), *options, timeout_s=280)
+    return stack.run("bench", "--out", str(out), *options)
 
 
 def _run_folder(out: Path) -> Path:
@@ -60,7 +60,7 @@ def test_an_interrupted_run_keeps_what_it_has(emulated_stack: Stack, tmp_path: P
         if "streams-1" in line:
             break
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=280)
     assert process.returncode == 130, stderr
     data = json.loads(stdout)["data"]
     assert data["partial"]

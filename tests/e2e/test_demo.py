@@ -14,7 +14,7 @@ DEMO = (sys.executable, "-m", "dreamseed_cli", "demo", "--profile", "emulated-rt
 
 def _run(state: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*DEMO, "--state-dir", str(state), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
 
 
 def _left_on(state: Path) -> list[str]:

@@ -37,7 +37,6 @@ PAGES = [
 ALERTS = ROOT / "dreamseed_cli" / "deploy" / "templates" / "prometheus" / "alerts.yml.j2"
 LABELS = {
     "{{ $labels.replica }}": "r0",
-    "{{ $labels.dependency }}": "gateway",
     "{{ $labels.scenario }}": "lost-host",
 }
 _GO_ON = "--follow"
@@ -228,7 +227,7 @@ def _goes_on_until_ctrl_c(stack: Stack, words: list[str]) -> None:
         assert process.stdout is not None
         assert process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == InterruptedByUser.exit_code, said
 
 
@@ -240,10 +239,19 @@ def test_a_make_target_exists(words: list[str]) -> None:
 
 
 def test_links_in_the_pages_lead_somewhere() -> None:
-    """Relative links name files that exist."""
+    """Relative links name files that exist, and headings in them."""
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "decisions").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, heading in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+            path = page.parent / target if target else page
+            assert path.exists(), f"{page.name}: {target}"
+            assert not heading or heading in _headings(path), f"{page.name}: {target}#{heading}"
+
+
+def _headings(page: Path) -> set[str]:
+    """As they are linked to: lower case, hyphens for spaces, no other marks."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    found = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in found}
 
 
 def test_the_cli_reference_is_current() -> None:

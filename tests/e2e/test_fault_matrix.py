@@ -16,11 +16,13 @@ pytestmark = pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 def test_a_fault_under_load_loses_no_request(fault: Fault) -> None:
     """It is noticed, kept as an incident, and over as it should be. Every request that had not streamed is
-    answered, none ends as complete with tokens missing, no process is left. How soon: in the benchmark.
+    answered, none ends as complete with tokens missing, no process is left. How soon: in the benchmark; here
+    callers wait and try for as long as it takes on a busy machine.
     """
     # That hangs are noticed with the default settings, too, one of them shows.
     quick = replace(fault, supervision=QUICK) if fault.name == "engine_frozen" else fault
-    cell = asyncio.run(case(quick, loaded=True))
+    patient = replace(quick, retries=2 * quick.retries, deadline_s=90.0)
+    cell = asyncio.run(case(patient, loaded=True))
     assert sound(cell), cell
     assert cell["requests"]["answered"] > 20, cell
     # A full disk has no room for what happened on it.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Stack
 
 DREAMSEED = (sys.executable, "-m", "dreamseed_cli")
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 _PROFILE = """
 name = "paid"
 description = "TLS, accounts and events before one small emulated engine"
@@ -101,7 +101,7 @@ def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paid]:
     profile.write_text(
         _PROFILE.format(certs=certs, tokens=tokens, brokers=json.dumps(kafka.brokers.split(",")))
     )
-    with contextmanager(serving)(profile, folder / "s", ready_within_s=90) as stack:
+    with contextmanager(serving)(profile, folder / "s", ready_within_s=180) as stack:
         address = str(stack.json("status")["gateway"]["address"])
         keys = {user: _register(stack, user, tier) for user, tier in {"ann": "paid", "bob": "free"}.items()}
         token = tokens.read_text().split()[-1]
@@ -130,7 +130,7 @@ def _ask(paid: Paid, token: str | None, **fields: Any) -> GenerateResponse:
     message = GenerateRequest(**(defaults | fields))
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with paid.method("Generate") as generate:
-        answer = generate(message.SerializeToString(), metadata=metadata, timeout=20)
+        answer = generate(message.SerializeToString(), metadata=metadata, timeout=60)
         return GenerateResponse.FromString(answer)
 
 
@@ -190,7 +190,7 @@ def test_plaintext_gets_nothing_from_a_tls_gateway(paid: Paid) -> None:
     with grpc.insecure_channel(paid.address) as channel:
         generate: Any = channel.unary_unary("/LLMService/Generate")
         with pytest.raises(grpc.RpcError) as caught:
-            generate(b"", timeout=10)
+            generate(b"", timeout=60)
     assert caught.value.code() is StatusCode.UNAVAILABLE
 
 
@@ -222,10 +222,14 @@ def test_the_openai_client_gets_answers_through_the_front(paid: Paid) -> None:
     text = first.parse().choices[0].message.content
     assert text
     assert first.headers["x-dreamseed-cache"] == "miss"
-    # A machine under tests may miss the look-up's 20 ms: then the answer is generated again, the same.
-    again = [ask(**chat) for _ in range(10)]
-    assert {answer.parse().choices[0].message.content for answer in again} == {text}
-    assert "hit" in {answer.headers["x-dreamseed-cache"] for answer in again}
+    # A machine under tests may miss the look-up's 20 ms, and after five of these for a second: then the
+    # answer is generated again, the same.
+    deadline, cache = time.monotonic() + _BOUND_S, "miss"
+    while cache != "hit":
+        assert time.monotonic() < deadline
+        again = ask(**chat)
+        assert again.parse().choices[0].message.content == text
+        cache = again.headers["x-dreamseed-cache"]
     assert first.headers["x-dreamseed-provenance"] == "simulated"
     chunks = client.chat.completions.create(**chat, stream=True)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == text

@@ -29,7 +29,7 @@ from dreamseed_cli.supervisor.control import drain, fetch_snapshot
 from dreamseed_cli.supervisor.snapshot import StackSnapshot
 from dreamseed_cli.supervisor.state import ChildRecord, read_children, write_children
 
-_BOUND_S = 60.0
+_BOUND_S = 120.0
 _PROFILE = """
 name = "emulated-test"
 description = "small and quick"
@@ -38,7 +38,7 @@ kind = "emulated"
 served_name = "test-model"
 replicas = {replicas}
 max_model_len = 1000
-start_timeout_s = 30.0
+start_timeout_s = 120.0
 shutdown_timeout_s = 1
 [engine.card]
 source = "made up for this test"
@@ -192,7 +192,7 @@ def test_from_start_to_stop_nothing_is_left(serve: Serve) -> None:
     assert status["pid"] == process.pid
     assert status["gateway"]["state"] == "serving"
     host, port = status["gateway"]["address"].split(":")
-    socket.create_connection((host, int(port)), timeout=5).close()
+    socket.create_connection((host, int(port)), timeout=30).close()
     assert len(serve.seen) >= 3
     shown = serve.run("status").stdout
     assert "SIMULATED" in shown
@@ -218,7 +218,7 @@ def _finished(serve: Serve) -> int:
 def test_an_answer_comes_through(pair: Serve) -> None:
     """A call to the gateway is answered by a replica and counted in the status."""
     before = _finished(pair)
-    answer = _generate(pair.address())(timeout=30)
+    answer = _generate(pair.address())(timeout=100)
     assert answer.tokens_generated == 5
     until(lambda: _finished(pair) == before + 1)
 
@@ -286,7 +286,7 @@ def test_a_crashed_replica_comes_back_and_the_others_go_on(pair: Serve) -> None:
     """Status tells why while it is away, the gateway answers from the other one, and the incident is kept."""
     before = pair.status().replicas[0]
     fault(pair.state.socket("r0"), "crash")
-    assert _generate(pair.address())(timeout=30).tokens_generated == 5
+    assert _generate(pair.address())(timeout=100).tokens_generated == 5
     until(lambda: pair.status().replicas[0].restarts == before.restarts + 1)
     pair.await_states("ready", "ready")
     after = pair.status().replicas[0]
@@ -309,7 +309,7 @@ def test_a_dead_gateway_comes_back_where_it_was(pair: Serve) -> None:
     after = pair.status()
     assert after.gateway.address == before.gateway.address
     assert [one.pid for one in after.replicas] == [one.pid for one in before.replicas]
-    assert _generate(pair.address())(timeout=30).tokens_generated == 5
+    assert _generate(pair.address())(timeout=100).tokens_generated == 5
 
 
 def test_a_rolling_restart_restarts_each_once(pair: Serve) -> None:
@@ -337,7 +337,7 @@ def test_a_drained_replica_gets_nothing_until_it_is_taken_back(pair: Serve) -> N
     until(lambda: _taking(pair.state) == {"r0": False, "r1": True})
     before = pair.status()
     for _ in range(6):
-        ask(timeout=30)
+        ask(timeout=100)
     aside = pair.status()
     assert ([one.word for one in aside.replicas], aside.ready) == (["drained", "ready"], 1)
     # What the supervisor has of the gateway's counts may be a second old.
@@ -395,7 +395,7 @@ def test_requests_wait_for_the_only_replica(serve: Serve) -> None:
     assert pid
     os.kill(pid, signal.SIGKILL)
     until(lambda: serve.states() != ["ready"])
-    assert _generate(address)(timeout=30).tokens_generated == 5
+    assert _generate(address)(timeout=100).tokens_generated == 5
     serve.await_states("ready")
 
 

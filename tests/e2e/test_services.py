@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     ServeProfile = Callable[[str], AbstractContextManager[Stack]]
 
-_BOUND_S = 90.0
+_BOUND_S = 180.0
 _SMALL = """
 name = "with-services"
 description = "one small emulated engine"

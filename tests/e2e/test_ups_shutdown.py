@@ -41,7 +41,7 @@ host_shutdown = ["echo", "the host ends"]
 [ups.boxes]
 engines_s = {engines_s}
 """
-_BOUND_S = 120.0
+_BOUND_S = 180.0
 _LONG_TOKENS = 300
 
 Watching = subprocess.Popen[str]
@@ -167,7 +167,7 @@ def _cut_mains_under_load(
         finally:
             watcher.kill()
             over.set()
-            await asyncio.wait_for(asking, 60)
+            await asyncio.wait_for(asking, 120)
         assert watcher.returncode == 0, log[-3000:]
         result: dict[str, Any] = json.loads(said)["data"]
         assert result["id"] == committed.id
@@ -188,7 +188,7 @@ def _stored(stack: Stack) -> set[str]:
 def _shut_down(stack: Stack, rules: Path, ups: NisServer, intervene: Intervene) -> Load:
     """One of the engines does not follow the order to end. rules: the watcher's profile."""
     result, load = _cut_mains_under_load(stack, rules, ups, intervene)
-    assert stack.process.wait(30) == 0
+    assert stack.process.wait(120) == 0
     steps = _by_name(result)
     assert result["committed"]
     assert [name for name, step in steps.items() if step["state"] == "failed"] == []
@@ -210,7 +210,7 @@ def _started_again(stack: Stack, load: Load, profile: Path) -> Iterator[Stack]:
     """With nothing to recover, and nothing lost that was acknowledged."""
     log = StateDir(stack.state_dir).log("postgres")
     before = log.stat().st_size
-    with contextmanager(serving)(profile, stack.state_dir, ready_within_s=90) as again:
+    with contextmanager(serving)(profile, stack.state_dir, ready_within_s=180) as again:
         said = log.read_bytes()[before:].decode()
         assert "database system was shut down at" in said
         assert "not properly shut down" not in said
@@ -219,7 +219,6 @@ def _started_again(stack: Stack, load: Load, profile: Path) -> Iterator[Stack]:
 
 
 @pytest.mark.usefixtures("untraced")
-@pytest.mark.timeout(420)  # it may be the one that starts vLLM
 def test_the_real_vllm_stops_in_order_although_it_is_deaf(
     vllm_stack: Stack, tmp_path: Path, ups: NisServer
 ) -> None:
@@ -246,7 +245,7 @@ def test_the_stack_stops_in_order_although_an_engine_is_deaf_and_the_watcher_die
     rehearsed over the stack that was started again.
     """
     profile = _with_ups(own_copy("emulated-rtx5090x3", tmp_path, services=True), ups, engines_s=3.0)
-    with contextmanager(serving)(profile, tmp_path / "s", ready_within_s=90) as stack:
+    with contextmanager(serving)(profile, tmp_path / "s", ready_within_s=180) as stack:
 
         def kill(watcher: Watching) -> Watching:
             watcher.kill()
@@ -267,7 +266,7 @@ def _rehearse(stack: Stack, profile: Path) -> None:
     assert [one["ok"] for one in looked["heard"]] == [True, True]
     assert looked["measured_s"] == folder.history()[-1].took_s
     done = stack.json("ups", "test", "--real-services", "--profile", str(profile))
-    assert stack.process.wait(30) == 0
+    assert stack.process.wait(120) == 0
     assert _by_name(done)["postgres"]["detail"] == "pg_controldata: shut down"
     assert [(one.reason, one.whole) for one in folder.history()] == [
         ("low_charge", True),

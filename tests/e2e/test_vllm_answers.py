@@ -61,7 +61,7 @@ def test_who_leaves_frees_vllms_place(vllm_stack: Stack) -> None:
 
 
 async def _leave_early(stack: Stack, address: str) -> None:
-    """Until vLLM works for nobody, or 10 s: the whole answer would take it most of a minute."""
+    """Until vLLM works for nobody, or 20 s: the whole answer would take it most of a minute."""
     request = GenerateRequest(prompt="Count to a thousand.", max_tokens=1000, ignore_eos=True)
     async with grpc.aio.insecure_channel(address) as channel:
         stream = channel.unary_stream(
@@ -71,7 +71,7 @@ async def _leave_early(stack: Stack, address: str) -> None:
         await call.read()
         assert (await asyncio.to_thread(_metrics, stack)).running == 1
         call.cancel()
-        await until(lambda: asyncio.to_thread(lambda: _metrics(stack).running == 0))
+        await until(lambda: asyncio.to_thread(lambda: _metrics(stack).running == 0), 20.0)
 
 
 def _metrics(stack: Stack) -> EngineMetrics:

@@ -41,7 +41,6 @@ def _all_answered(asked: Asked) -> None:
     assert asked.begun.text == asked.undisturbed.text
 
 
-@pytest.mark.timeout(420)  # it may be the one that starts vLLM
 def test_a_killed_engine_core_costs_nobody_an_answer(fire: Fire) -> None:
     """vLLM's server survives its core by a second or two, failing every request; it is restarted, and all
     requests, those that came just after the fault too, wait for it and are answered.
@@ -55,7 +54,6 @@ def test_a_killed_engine_core_costs_nobody_an_answer(fire: Fire) -> None:
     _all_answered(fault.asked)
 
 
-@pytest.mark.timeout(420)
 def test_a_stopped_engine_core_is_ejected_though_its_health_says_200(fire: Fire) -> None:
     """Nothing ends by itself, not even the server; only the tokens stop."""
     fault = asyncio.run(core_fault(fire, signal.SIGSTOP))

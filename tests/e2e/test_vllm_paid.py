@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from dreamseed_cli.profile.schema import Security
 if TYPE_CHECKING:
     from tests.e2e.conftest import Stack
 
+_BOUND_S = 120.0
 QUESTION = "What is the capital of Korea?"
 
 
@@ -100,10 +102,13 @@ def test_the_openai_client_gets_the_same_answer_again_from_the_cache(door: Door)
     streamed = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
     assert "Seoul" in streamed
     # A machine under tests may miss the look-up's 20 ms: then vLLM answers again, the same.
-    again = [client.chat.completions.with_raw_response.create(**asked) for _ in range(5)]
-    assert {answer.parse().choices[0].message.content for answer in again} == {streamed}
-    assert "hit" in {answer.headers["x-dreamseed-cache"] for answer in again}
-    assert not any("x-dreamseed-provenance" in answer.headers for answer in again)
+    deadline, cache = time.monotonic() + _BOUND_S, "miss"
+    while cache != "hit":
+        assert time.monotonic() < deadline
+        again = client.chat.completions.with_raw_response.create(**asked)
+        assert again.parse().choices[0].message.content == streamed
+        assert "x-dreamseed-provenance" not in again.headers
+        cache = again.headers["x-dreamseed-cache"]
 
 
 def test_every_turn_of_a_conversation_reaches_vllm(door: Door) -> None:

@@ -19,12 +19,12 @@ from api_harness import (
     RunningFront,
     ScriptedGateway,
     answers,
-    free_port,
     front_here,
     parts,
     scripted_gateway,
     serving,
 )
+from free_ports import free_port
 from gateway_harness import until
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -273,7 +273,7 @@ async def test_a_slow_gateway_ends_in_504() -> None:
     async def slow(request: GenerateRequest, context: Context, number: int) -> None:
         await asyncio.sleep(30)
 
-    async with _front(slow, gateway_timeout_s="0.3") as (gateway, _, http):
+    async with _front(slow, gateway_timeout_s="0.6") as (gateway, _, http):
         for stream in (False, True, False, True, False, True):
             status, _, body = await _ask(http, stream=stream)
             assert (status, body["error"]["code"]) == (504, "deadline_exceeded")
@@ -309,7 +309,7 @@ async def test_a_gateway_that_is_away_is_left_alone_until_it_is_back() -> None:
     """After five failures in a row nobody asks it any more; 503 comes once half of a request's time is spent
     on waiting. Its return is noticed without a client's help.
     """
-    async with _front(answers, gateway_timeout_s="0.6") as (gateway, _, http):
+    async with _front(answers, gateway_timeout_s="1.0") as (gateway, _, http):
         assert (await _ask(http))[0] == 200
         await gateway.stop()
         while await _metric(http, "dreamseed_api_breaker_state") == 0:
@@ -323,7 +323,7 @@ async def test_a_gateway_that_is_away_is_left_alone_until_it_is_back() -> None:
         async with http.get("/readyz") as reply:
             assert reply.status == 503
         await gateway.start()
-        await until(lambda: _is(_metric(http, "dreamseed_api_breaker_state"), 0), 20)
+        await until(lambda: _is(_metric(http, "dreamseed_api_breaker_state"), 0))
         assert (await _ask(http))[0] == 200
 
 
@@ -380,7 +380,7 @@ async def test_a_front_that_starts_before_its_gateway() -> None:
         assert (await _ask(http))[0] == 503
         await gateway.start()
         try:
-            await until(lambda: _answered(http), 20)
+            await until(lambda: _answered(http))
         finally:
             await gateway.stop()
 

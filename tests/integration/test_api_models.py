@@ -67,7 +67,7 @@ async def test_while_the_gateway_is_away_the_last_models_are_for_keys_that_it_to
     service = FrontService([MODEL], lambda _: True, None, check_user=_check_user)
     async with (
         scripted_gateway(front=service) as gateway,
-        front_here(gateway.port, gateway_timeout_s="0.4") as front,
+        front_here(gateway.port, gateway_timeout_s="1.0") as front,
     ):
         assert (await _models(front.url, KEY))[0] == 200
         await gateway.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -52,7 +53,7 @@ def _writing_until_it_is_copied(dsn: str) -> Iterator[None]:
     begun = threading.Event()
     thread = threading.Thread(target=hold)
     thread.start()
-    assert begun.wait(30)
+    assert begun.wait(60)
     yield
     thread.join()
 
@@ -88,7 +89,13 @@ def test_a_named_point_comes_back_from_the_archive(tmp_path: Path, monkeypatch: 
         assert status["wal_segments"] > 0
         code, restored = _run(home, "restore", "--point", "before", "--into", f"{folder}/back", "--yes")
         assert code == 0, restored
-        assert restored["proof"] == "restored"  # nothing tells whether the point lies before the digests
+        assert restored["proof"] == "restored-and-digests-equal"  # the archive tells where the point lies
+        code, seen = _run(home, "restore", "--point", "before")
+        assert (code, seen["done"]) == (0, False)
+        assert re.search(r"after before \(20.* UTC, 0/[0-9A-F]+\)", seen["lost"])
+        code, errors = _run(home, "restore", "--point", "never", "--into", f"{folder}/never", "--yes")
+        assert (code, Path(folder, "never").exists()) == (2, False)
+        assert "no restore point of this name" in errors[0]["cause"]
         code, latest = _run(home, "restore", "--into", f"{folder}/latest", "--yes")
         assert (code, latest["proof"]) == (0, "restored-and-digests-equal"), latest
         code, errors = _run(home, "restore", "--lsn", "F/0", "--into", f"{folder}/far", "--yes")

@@ -23,10 +23,10 @@ from memory_store import MemoryStore
 
 from dreamseed_cli.backup.catalog import Catalog, hidden_if_told, read_catalog
 from dreamseed_cli.backup.doors import _taking
-from dreamseed_cli.backup.folders import restore_folder
 from dreamseed_cli.backup.names import BLOBS, Heartbeat, heartbeat_name
 from dreamseed_cli.backup.pipeline import Downloader
 from dreamseed_cli.backup.prune import plan_pruning, prune
+from dreamseed_cli.backup.restore_folders import restore_folder
 from dreamseed_cli.backup.retention import Rules
 from dreamseed_cli.backup.run import run_backup
 from dreamseed_cli.backup.store.base import Limits, Store
@@ -269,5 +269,5 @@ def test_a_hidden_content_of_a_folder(server: B2Server, tmp_path: Path) -> None:
         again = run_backup(store, PlayedSource(), wish(clock), take_folders=take)
         assert read_catalog(store).backups[0].lost == {}
         downloader = Downloader(store, again.manifest, [KEYS.daily])
-        assert restore_folder(again.manifest.folders[0], downloader, tmp_path / "back") == 1
+        assert restore_folder(again.manifest.folders[0], downloader, tmp_path / "back").files == 1
     assert (tmp_path / "back" / "a").read_bytes() == b"a picture"

@@ -35,7 +35,7 @@ from dreamseed_cli.backup.store.open import open_store
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.services.postgres import program
 
-_BOUND_S = 60.0
+_BOUND_S = 120.0
 
 
 @pytest.fixture(scope="module")

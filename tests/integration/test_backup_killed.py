@@ -114,7 +114,7 @@ def test_one_signal_ends_a_run_of_a_server_that_does_not_answer(
 
 def _at_work(running: subprocess.Popen[bytes], lock: Path) -> list[ProcessIdentity]:
     """The run and its programs, a second after it took its lock."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not lock.exists() or not lock.read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.05)

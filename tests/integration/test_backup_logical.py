@@ -4,7 +4,7 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import psycopg
 import psycopg.conninfo
 import pytest
 from backup_databases import RICH, SMALL, check_fittings, fill
+from backup_kills import kill_here, killed
 from backup_servers import postgres_of
 from flipped import flipped
 from logical_backups import Programs, manifest_of, new_downloader, new_uploader
@@ -20,6 +21,7 @@ from real_services import RunningPostgres, postgres
 
 from dreamseed_cli.backup.ending import ends_in_order
 from dreamseed_cli.backup.logical import dump, snapshot
+from dreamseed_cli.backup.logical import restore as logical
 from dreamseed_cli.backup.logical.checks import TargetUnfit
 from dreamseed_cli.backup.logical.digests import (
     METHOD,
@@ -33,12 +35,12 @@ from dreamseed_cli.backup.logical.digests import (
 from dreamseed_cli.backup.logical.dump import backup_logical, database_stream
 from dreamseed_cli.backup.logical.proof import DigestsDiffer
 from dreamseed_cli.backup.logical.restore import RestoreReport, Target, restore_logical
-from dreamseed_cli.backup.logical.server import connect
+from dreamseed_cli.backup.logical.server import Told, connect
 from dreamseed_cli.backup.manifest import DigestMethod, Manifest, Table
 from dreamseed_cli.backup.names import Kind, part_name
 from dreamseed_cli.backup.pipeline import UploadIncomplete
 from dreamseed_cli.backup.pool import Pool
-from dreamseed_cli.backup.producer import ProducerFailed
+from dreamseed_cli.backup.producer import ProducerFailed, run_program
 from dreamseed_cli.backup.sources import LogicalSource, make_source
 from dreamseed_cli.backup.store.base import Limits, Store
 from dreamseed_cli.backup.store.errors import ObjectCorrupt, ObjectMissing
@@ -196,7 +198,9 @@ def test_tablespaces_that_are_there_stay_and_a_missing_folder_is_told(store: Sto
 
 
 def test_templates_of_ones_own_are_saved_and_closed_databases_are_told(store: Store, folder: Path) -> None:
-    """Every database means every one; a template is dropped for its backup, and is one again."""
+    """Every database means every one; a template is dropped for its backup, and is one again. That all its
+    transactions only read comes back before its tables, and does not keep them from coming.
+    """
     (folder / "e").mkdir()
     with postgres(folder / "e") as server:
         dsn = server.server.dsn("postgres")
@@ -205,6 +209,7 @@ def test_templates_of_ones_own_are_saved_and_closed_databases_are_told(store: St
             connection.execute("CREATE DATABASE frozen ALLOW_CONNECTIONS false")
         with psycopg.connect(server.server.dsn("starter"), autocommit=True) as connection:
             connection.execute("CREATE TABLE t AS SELECT 1 AS a")
+            connection.execute("ALTER DATABASE starter SET default_transaction_read_only = on")
         with new_uploader(store) as uploader:
             produced = make_source(Kind.LOGICAL, dsn, folder).produce(uploader)
         manifest = save(server, store, folder, databases=None)
@@ -215,9 +220,10 @@ def test_templates_of_ones_own_are_saved_and_closed_databases_are_told(store: St
         assert restore(manifest, store, server, folder, replace=everything).rows == 1
         with psycopg.connect(dsn) as connection:
             is_template = connection.execute(
-                "SELECT datistemplate FROM pg_database WHERE datname = 'starter'"
+                "SELECT datistemplate, setconfig FROM pg_database d"
+                " JOIN pg_db_role_setting ON setdatabase = d.oid WHERE datname = 'starter'"
             ).fetchone()
-        assert is_template == (True,)
+        assert is_template == (True, ["default_transaction_read_only=on"])
 
 
 @pytest.mark.parametrize(
@@ -404,6 +410,64 @@ def test_a_target_in_use_is_refused(
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (9000,)
 
 
+@pytest.mark.parametrize("phase", ["restore of small_2", "digests of small_2"])
+def test_a_restore_of_several_databases_that_is_killed_goes_on(
+    phase: str, saved: Manifest, store: Store, target: RunningPostgres, folder: Path
+) -> None:
+    """What was filled is proven and stays, only the rest is fetched, and no trace of it is left."""
+    names = {RICH: "rich_2", SMALL: "small_2"}
+    done: list[str] = []
+
+    def tell(what: str, _done: int, _all: int) -> None:
+        if what == phase:
+            kill_here()
+
+    def again(told: Told, **options: Any) -> RestoreReport:
+        to = Target(target.server.dsn("postgres"), names, **options)
+        return restore_logical(saved, new_downloader(store, saved), to, folder, told=told)
+
+    assert killed(lambda: again(tell))
+    if phase == "digests of small_2":
+        with psycopg.connect(target.server.dsn("small_2"), autocommit=True) as connection:
+            connection.execute("CREATE TABLE since ()")
+        with pytest.raises(TargetUnfit, match="does not hold what the backup does"):
+            again(lambda *_: None)
+        again(lambda what, *_: done.append(what), replace=frozenset(names.values()))
+    else:
+        again(lambda what, *_: done.append(what))
+    assert {what for what in done if what.startswith("download")} == {"download of small"}
+    with psycopg.connect(target.server.dsn("postgres"), autocommit=True) as connection:
+        marks = "SELECT FROM pg_db_role_setting, unnest(setconfig) one WHERE one LIKE 'dreamseed%'"
+        assert connection.execute(marks).fetchall() == []
+        for new in names.values():
+            connection.execute(f"DROP DATABASE {new}")
+
+
+def test_a_database_that_is_being_restored_is_not_taken_for_left_over(
+    source: RunningPostgres,
+    store: Store,
+    target: RunningPostgres,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second restore of the same backup is refused while the first one fills it."""
+    manifest, to = save(source, store, folder), {SMALL: "twice"}
+    tried: list[int] = []
+
+    def and_again(argv: Sequence[str | Path], *, environment: Mapping[str, str] | None = None) -> None:
+        if any(str(word).startswith("--jobs") for word in argv) and not tried:
+            tried.append(1)
+            with pytest.raises(TargetUnfit, match="1 sessions are using"):
+                restore(manifest, store, target, folder, databases=to)
+        run_program(argv, environment=environment)
+
+    monkeypatch.setattr(logical, "run_program", and_again)
+    assert restore(manifest, store, target, folder, databases=to).tables
+    assert tried
+    with psycopg.connect(target.server.dsn("postgres"), autocommit=True) as connection:
+        connection.execute("DROP DATABASE twice")
+
+
 def test_every_reason_at_once(
     saved: Manifest, store: Store, target: RunningPostgres, folder: Path, programs: Programs
 ) -> None:
@@ -537,7 +601,7 @@ def test_digests_end_when_nobody_wants_them(source: RunningPostgres) -> None:
 
     pool = Pool(1, "digest")
     digest = pool.submit(work)
-    assert begun.wait(10)
+    assert begun.wait(60)
     with pytest.raises(DigestFailed), pool:
         raise DigestFailed("no dump, no digest")
     assert isinstance(digest.exception(), psycopg.errors.QueryCanceled)

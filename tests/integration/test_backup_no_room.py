@@ -37,7 +37,7 @@ from dreamseed_cli.backup.wal.outage import Alert, read_state, ready_files
 from dreamseed_cli.backup.wal.push import Archiving, push
 from dreamseed_cli.services.postgres import EmbeddedPostgres
 
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 QUICK = StoreSettings(limits=Limits(first_wait_s=0.001))
 
 

@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -21,7 +20,6 @@ from faulty_store import STORE_FAULTS, FaultyStore
 from flipped import flipped
 
 from dreamseed_cli.backup.logical import restore as logical
-from dreamseed_cli.backup.logical.checks import TargetUnfit
 from dreamseed_cli.backup.logical.dump import database_stream
 from dreamseed_cli.backup.manifest import Level
 from dreamseed_cli.backup.names import Kind, part_name
@@ -41,7 +39,7 @@ from dreamseed_cli.core.processes import ProcessIdentity
 pytestmark = pytest.mark.usefixtures("untraced_children")
 
 INTO = "again"
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +58,7 @@ def newest(site: Site, kind: Kind) -> str:
 
 @pytest.mark.parametrize("phase", ["download", "restore", "in pg_restore", "digests"])
 def test_a_logical_restore_that_is_killed(site: Site, phase: str) -> None:
-    """The next one is refused, with the remedy, if a database was begun; told to replace it, it converges."""
+    """The next one converges: it makes a database that was begun anew, and proves one that was full."""
     backup_id = newest(site, Kind.LOGICAL)
 
     def told(what: str, _done: int, _all: int) -> None:
@@ -73,10 +71,7 @@ def test_a_logical_restore_that_is_killed(site: Site, phase: str) -> None:
             site.restore(site.download(backup_id), INTO, told=told)
 
     assert killed(restore)
-    with suppress(TargetUnfit):
-        site.restore(site.download(backup_id), INTO)
-    _until_alone(site)  # pg_restore may have outlived its parent
-    report = site.restore(site.download(backup_id), INTO, replace=True)
+    report = site.restore(site.download(backup_id), INTO)  # pg_restore may have outlived its parent
     assert report.rows == ROWS
     assert list(site.temp.iterdir()) == []
     with psycopg.connect(site.dsn, autocommit=True) as connection:
@@ -245,15 +240,6 @@ def _killed_soon(argv: Sequence[str | Path], *, environment: Mapping[str, str] |
     timer.start()
     run_program(argv, environment=environment)
     timer.join()
-
-
-def _until_alone(site: Site) -> None:
-    others = "SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
-    deadline = time.monotonic() + _BOUND_S
-    with psycopg.connect(site.dsn, autocommit=True) as connection:
-        while connection.execute(others).fetchall():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
 
 def _restored(site: Site, to: Path, backup_id: str, store: FaultyStore) -> None:

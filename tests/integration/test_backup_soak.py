@@ -15,7 +15,6 @@ pytestmark = pytest.mark.usefixtures("untraced")
 SEGMENT = "wal/00000001/0000000100000000000000{:02X}." + "0" * 64
 
 
-@pytest.mark.timeout(240)
 def test_every_kind_of_kill_costs_nothing_that_the_store_held() -> None:
     """PostgreSQL, the archive command, backup runs and the store, each killed under load: the archive goes
     on, `status` never promises more than there is, and after the loss of the machine all that the store held

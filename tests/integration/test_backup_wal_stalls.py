@@ -16,8 +16,8 @@ from b2_server import DAILY, B2Server, Fault, b2_server
 from wal_files import PgWal, segment
 
 ROOT = Path(__file__).resolve().parents[2]
-_BOUND_S = 60.0
-"""Half of what one silence of a backup's calls may last."""
+_BOUND_S = 100.0
+"""Less than one silence of a backup's calls may last, which is 120 s."""
 
 
 @dataclass(frozen=True)

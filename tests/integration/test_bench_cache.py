@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import redis
-from real_services import PASSWORD, RunningCluster, free_ports
+from free_ports import free_port
+from real_services import PASSWORD, RunningCluster
 from structlog.testing import capture_logs
 
 from dreamseed_cli.bench.suites import cache_store
@@ -60,7 +61,7 @@ async def test_a_cluster_that_is_not_there_is_missing(
 ) -> None:
     """With the remedy, and in bounded time."""
     monkeypatch.setattr(cache_store, "_FIND_S", 0.3)
-    (port,) = free_ports(1)
+    port = free_port()
 
     with pytest.raises(MissingError, match="dreamseed status"):
         await measure_store(_addresses((f"127.0.0.1:{port}",), tmp_path), 0.1)

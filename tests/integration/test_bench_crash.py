@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from gateway_harness import emulated_engine, socket_folder
 
-_BOUND_S = 60
+_BOUND_S = 120
 
 
 @pytest.fixture

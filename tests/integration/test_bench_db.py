@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from real_services import RunningPostgres
+from real_services import RunningPostgres, own_postgres
 
 from dreamseed_cli.bench.pgbench.command import WORKLOADS, access, find_pgbench
 from dreamseed_cli.bench.pgbench.database import PREFIX, scratch_database, server_facts
@@ -23,6 +23,13 @@ from dreamseed_cli.bench.suites.base import Bench
 from dreamseed_cli.bench.suites.db import db_suite
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.gateway.settings import ServiceAddresses
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[RunningPostgres]:
+    """One whose figures count: those of a server that does not wait for its disk are called invalid."""
+    with own_postgres(durable=True) as server:
+        yield server
 
 
 async def _no_cell(cell: Cell, target: TargetSpec | None = None) -> CellResult:

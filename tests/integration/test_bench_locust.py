@@ -11,9 +11,12 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+import api_harness
+import numpy as np
 import psutil
 import pytest
-from api_harness import MODEL, Context, RunningFront, free_port, parts, scripted_gateway, serving
+from api_harness import MODEL, Context, RunningFront, parts, scripted_gateway, serving
+from free_ports import free_port
 from gateway_harness import (
     emulated_engine,
     gateway_process,
@@ -22,9 +25,12 @@ from gateway_harness import (
     target,
     until,
 )
+from msgspec import structs
 
 from dreamseed_cli.api.settings import read_settings
+from dreamseed_cli.bench.locust_users import crew as crew_module
 from dreamseed_cli.bench.locust_users.crew import Crew, LoadRun
+from dreamseed_cli.bench.locust_users.judge import run_problems
 from dreamseed_cli.bench.locust_users.plan import Errand, Kind, LoadPlan, Step
 from dreamseed_cli.bench.locust_users.samples import ENDINGS, KINDS, REVALIDATED, SIMULATED, Table
 from dreamseed_cli.bench.locust_users.trial import conduct, evaluate
@@ -188,6 +194,31 @@ async def test_an_interrupted_load_keeps_what_it_has(tmp_path: Path) -> None:
     _all_gone(crew)
 
 
+async def test_what_the_end_cuts_off_and_what_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that began and never ended is ABANDONED, whatever its status line promised. What did end is
+    counted by Locust, too, though no report of it was due yet.
+    """
+    monkeypatch.setattr(crew_module, "_MODULE", "rare_reports")
+    monkeypatch.setenv("PYTHONPATH", str(Path(api_harness.__file__).parent))
+    plan = structs.replace(_plan(False, False), mix={Kind.CHAT_STREAM: 1.0}, grace_s=1.0)
+
+    async def now_and_then_endless(request: GenerateRequest, context: Context, number: int) -> None:
+        await context.write(parts("word ")[0])
+        if number % 3 == 0:
+            await asyncio.Event().wait()
+        for message in parts(*["word "] * request.max_tokens)[1:]:
+            await context.write(message)
+
+    async with scripted_gateway(now_and_then_endless) as gateway, _front(gateway.port) as front:
+        run = await Crew(_errand(plan, front.url, tmp_path), lambda _: None).run()
+    cut_off = np.isnan(run.samples["end_s"])
+    assert set(run.samples[cut_off]["ending"]) == {ENDINGS.index(Ending.ABANDONED)}
+    assert set(run.samples[~cut_off]["ending"]) == {ENDINGS.index(Ending.COMPLETE)}
+    assert list(run_problems(run)) == []
+
+
 async def test_its_processes_end_with_whoever_started_them(tmp_path: Path) -> None:
     """When the pipe to one of them closes, as it does when this program is killed."""
     plan = _plan(False, False, steps=(Step(4, 0.1, 600),))
@@ -245,7 +276,7 @@ async def _begun(
     """A load that has come as far as `condition`."""
     crew = Crew(_errand(plan, url, folder), lambda _: None)
     task = asyncio.create_task(crew.run())
-    await until(condition, 60)
+    await until(condition)
     return crew, task
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_harness import serving
@@ -16,8 +17,10 @@ from rich.console import Console
 from dreamseed_cli.api.settings import read_settings
 from dreamseed_cli.bench import campaign
 from dreamseed_cli.bench.campaign import Campaign, Wish
+from dreamseed_cli.bench.cell_run import CellRun
 from dreamseed_cli.bench.live_view import LiveView
-from dreamseed_cli.bench.result import SuiteResult
+from dreamseed_cli.bench.measure.summary import summarise
+from dreamseed_cli.bench.result import CellResult, Slo, SuiteResult
 from dreamseed_cli.bench.shapes import Streams, TargetSpec
 from dreamseed_cli.bench.suites.base import Bench
 from dreamseed_cli.bench.suites.cells import make_cell
@@ -63,7 +66,9 @@ async def test_streams_that_wait_in_the_queue_are_seen(
         cell = make_cell(bench, "streams-12", Streams(_STREAMS), seconds=3.0, tokens=60)
         return SuiteResult(name="engine", headline="", cells=(await bench.run_cell(cell),))
 
+    runs: list[CellRun] = []
     monkeypatch.setattr(campaign, "load_suite", lambda _: suite)
+    monkeypatch.setattr(campaign, "summarise", lambda run, slo, **more: _noted(runs, run, slo, **more))
     live = LiveView(Console(file=io.StringIO()))
     with socket_folder() as folder:
         async with _target(folder, kind) as under_test:
@@ -72,3 +77,10 @@ async def test_streams_that_wait_in_the_queue_are_seen(
     (cell,) = result.suites[0].cells
     assert cell.server_peak_in_flight == _STREAMS
     assert "streams" not in {problem.rule for problem in cell.problems}
+    # By the cell's own clock.
+    assert max(count for at_s, count in runs[0].server.looks[-1] if 0.0 < at_s < 3.0) == _STREAMS
+
+
+def _noted(runs: list[CellRun], run: CellRun, slo: Slo, **more: Any) -> CellResult:
+    runs.append(run)
+    return summarise(run, slo, **more)

@@ -50,7 +50,7 @@ async def test_the_watch_counts_what_the_engines_did(engines: tuple[RunningEngin
     await asyncio.gather(*(_ask(engine, 300) for engine in engines for _ in range(3)))
     view = await watch.stop()
     assert view.generation_tokens == 6 * 300
-    assert view.peak_in_flight == 6
+    assert view.peak_in_flight == max(count for _, count in watch.looks) == 6
     assert view.prompt_tokens is not None
     # The first engine knows the prompt's beginning from before, and tells so.
     assert view.prefix_queries is not None

@@ -62,7 +62,7 @@ from dreamseed_cli.gateway.settings import ServiceAddresses
 from dreamseed_cli.profile.standby import Standby
 from dreamseed_cli.services.postgres import DATABASE, EmbeddedPostgres, program
 
-_BOUND_S = 60.0
+_BOUND_S = 120.0
 _QUICK = Standby(probe_s=0.2, down_s=1.0, back_s=3600.0)
 _T = TypeVar("_T")
 _PROFILE = """

@@ -286,6 +286,14 @@ async def test_a_failing_replica_costs_a_try_and_no_answer(folder: Path, engine:
             await bench.answer(_call(3))
 
 
+async def test_what_help_from_elsewhere_gives_is_marked(folder: Path, engine: RunningEngine) -> None:
+    """From its first piece on, so that nobody keeps it as this model's."""
+    for elsewhere in (True, False):
+        helper = _target("f0", engine).model_copy(update={"elsewhere": elsewhere})
+        async with _bench(folder, helper) as bench:
+            assert {delta.elsewhere for delta in await bench.answer(_call(5))} == {elsewhere}
+
+
 async def test_raw_prompts_are_answered_beside_chats(folder: Path, engine: RunningEngine) -> None:
     """On one engine, one request without the template: its prompt counts fewer tokens."""
     async with _bench(folder, _target("r0", engine)) as bench:

@@ -129,6 +129,22 @@ async def test_a_cut_answer_is_never_kept(valkey: RunningCluster, error: EngineE
         await here.generated(make_call())
 
 
+async def test_the_answer_of_help_from_elsewhere_is_not_kept(valkey: RunningCluster) -> None:
+    """Not even if only its beginning is: the key names the model and quantisation that are served here."""
+    async with place(valkey) as here:
+        asking = asyncio.create_task(here.ask(make_call()))
+        await until(lambda: here.inner.generations)
+        (generation,) = here.inner.generations
+        generation.elsewhere = True
+        generation.give(WHOLE[0])
+        generation.elsewhere = False
+        generation.play()
+        assert (await asking)[-1].finish_reason == "stop"
+        await here.generated(make_call())
+        await here.ask(make_call())
+        assert len(here.inner.generations) == 2
+
+
 @pytest.mark.parametrize("finish_reason", [None, "abort", "content_filter"])
 async def test_an_end_that_is_none_is_not_kept(valkey: RunningCluster, finish_reason: str | None) -> None:
     """Only `stop` and `length` say that the answer is whole."""
@@ -180,8 +196,8 @@ async def test_generation_goes_on_without_the_cluster() -> None:
             for running in cluster.nodes[:2]:
                 running.resume()
             cluster.nodes[2].start()
-            await until(here.connected, 30)
-            await until(lambda: _hits(here), 30)
+            await until(here.connected)
+            await until(lambda: _hits(here))
 
 
 async def _hits(here: Place) -> bool:

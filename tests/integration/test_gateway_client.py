@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
 import grpc
 import pytest
+from free_ports import free_port
 from gateway_harness import emulated_engine, gateway_here, settings, socket_folder, target, until
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError, UsageError
@@ -106,8 +106,7 @@ async def test_errors_name_address_cause_and_remedy(client: GatewayClient, serve
 
 async def test_without_a_gateway_the_remedy_is_to_start_it() -> None:
     """Nothing listens: the error says how to change that."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     async with GatewayClient(f"127.0.0.1:{port}") as client:
         with pytest.raises(MissingError, match="Start it: dreamseed serve"):
             await client.generate("x")

@@ -47,7 +47,7 @@ async def _walk_through(gateway: RunningGateway) -> None:
     assert "RESOURCE_EXHAUSTED" in str(paused.value)
     assert await _ask(gateway, STANDARD)
 
-    running = asyncio.create_task(_ask(gateway, PREMIUM, 60))
+    running = asyncio.create_task(_ask(gateway, PREMIUM, 120))
 
     async def under_way() -> bool:
         return (await _order(gateway, Letting.NO_BATCH)).calls == 1

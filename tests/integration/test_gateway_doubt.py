@@ -28,7 +28,7 @@ async def _asked(folder: Path) -> AsyncIterator[tuple[GatewayServer, asyncio.Tas
         grpc.aio.insecure_channel(f"127.0.0.1:{server.stats()['port']}") as channel,
     ):
         ask = channel.unary_unary(GENERATE, GenerateRequest.SerializeToString, GenerateResponse.FromString)
-        call = ask(GenerateRequest(prompt="Hi", user_id="u", max_tokens=3), timeout=20.0)
+        call = ask(GenerateRequest(prompt="Hi", user_id="u", max_tokens=3), timeout=60.0)
         task = asyncio.create_task(_answer(call))
         await asyncio.sleep(_NEWS_S * 2.5)
         assert not task.done()

@@ -122,7 +122,7 @@ def _published(dsn: str) -> int:
 
 
 def _until(condition: Callable[[], bool], explain: Callable[[], str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, explain()
         time.sleep(0.02)

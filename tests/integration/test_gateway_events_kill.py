@@ -160,7 +160,7 @@ def _outcomes(dsn: str) -> dict[str, str]:
 
 
 def _until(condition: Callable[[], bool], explain: Callable[[], str]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, explain()
         time.sleep(0.02)

@@ -114,7 +114,7 @@ async def arrive(dsn: str, expected: list[str], table: str = "outbox") -> None:
     async def are_there() -> bool:
         return await asyncio.to_thread(ids, dsn, table) == expected
 
-    await until(are_there, timeout_s=40)
+    await until(are_there)
 
 
 async def test_a_request_becomes_a_row_and_an_event(dsn: str, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ async def _ask(address: str) -> StatusCode:
             GENERATE, GenerateRequest.SerializeToString, GenerateResponse.FromString
         )
         try:
-            await generate(GenerateRequest(prompt=SECRET, max_tokens=5), timeout=5)
+            await generate(GenerateRequest(prompt=SECRET, max_tokens=5), timeout=30)
         except grpc.aio.AioRpcError as error:
             return error.code()
     return StatusCode.OK

@@ -20,7 +20,7 @@ from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateRespons
 
 pytestmark = pytest.mark.usefixtures("untraced")
 
-_BOUND_S = 20.0
+_BOUND_S = 120.0
 _BATCH = 50
 _BATCHES = 100
 _PROPER = {StatusCode.OK, StatusCode.INVALID_ARGUMENT, StatusCode.RESOURCE_EXHAUSTED}

@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+from free_ports import free_port
 from gateway_harness import emulated_engine, gateway_here, gateway_process, settings, socket_folder, target
 from prometheus_client.parser import text_string_to_metric_families
-from real_services import free_ports
 from trace_collector import trace_collector
 
 from dreamseed_cli.gateway.proto import GENERATE
@@ -76,17 +76,17 @@ async def test_an_answer_for_many_is_one_replicas_work_once(engine_socket: Path)
             grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
         ):
             generate: Any = channel.unary_unary(GENERATE)
-            message = GenerateRequest(prompt="same", max_tokens=30, priority=PREMIUM).SerializeToString()
+            message = GenerateRequest(prompt="same", max_tokens=200, priority=PREMIUM).SerializeToString()
             await asyncio.gather(*(generate(message) for _ in range(4)))
             found = _samples(server.metrics_text().decode())
     labels = ("chat", "dreamseed", "output", "premium", "served")
-    assert found["gen_ai_client_token_usage_sum", _sorted("r0", *labels)] == 30
-    assert found["gen_ai_client_token_usage_sum", _sorted("cache", *labels)] == 90
+    assert found["gen_ai_client_token_usage_sum", _sorted("r0", *labels)] == 200
+    assert found["gen_ai_client_token_usage_sum", _sorted("cache", *labels)] == 600
 
 
 def test_metrics_are_offered_on_loopback_where_asked(engine_socket: Path) -> None:
     """All, or those named. The port tells nothing else: the replica table stays on the owner's socket."""
-    (port,) = free_ports(1)
+    port = free_port()
     with socket_folder() as folder:
         wanted = settings(folder, target("r0", engine_socket), metrics_port=port)
         with gateway_process(folder, wanted):

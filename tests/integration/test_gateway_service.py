@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,7 @@ async def test_a_callers_deadline_ends_the_call_and_the_generation(folder: Path,
     await good[1].order_fault(fault="slow", factor=20)
     async with _calling(folder, target("r1", good[1].socket)) as caller:
         request = GenerateRequest(prompt="Go on", max_tokens=2000)
-        for call in (caller.unary(request, timeout=0.3), caller.stream(request, timeout=0.3)):
+        for call in (caller.unary(request, timeout=1.0), caller.stream(request, timeout=1.0)):
             code, _ = await _failure(call)
             assert code is StatusCode.DEADLINE_EXCEEDED
         await until(lambda: caller.outstanding() == 0)
@@ -404,6 +404,18 @@ async def test_health_follows_the_replicas(folder: Path, good: Engines) -> None:
         assert (code, said) == (StatusCode.UNAVAILABLE, "no replica is ready. Try again shortly.")
 
 
+async def test_an_idle_client_may_ask_whether_the_connection_stands(folder: Path, good: Engines) -> None:
+    """As the HTTP front does, here once a second: gRPC would hang up at the third time."""
+    pinging = [("grpc.keepalive_permit_without_calls", 1), ("grpc.http2.max_pings_without_data", 0)]
+    async with _calling(folder, target("r0", good[0].socket)) as caller:
+        options = [*pinging, ("grpc.keepalive_time_ms", 1000), ("grpc.keepalive_timeout_ms", 5000)]
+        address = f"127.0.0.1:{caller.server.port}"
+        async with grpc.aio.insecure_channel(address, options=options) as channel:
+            await channel.channel_ready()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(channel.wait_for_state_change(grpc.ChannelConnectivity.READY), 4.0)
+
+
 async def test_reflection_tells_the_contract(folder: Path) -> None:
     """Tools such as grpcurl find the service and its fields without a file."""
     async with _calling(folder) as caller:
@@ -445,6 +457,19 @@ async def test_a_reader_that_does_not_read_holds_the_engine_back(folder: Path) -
     assert len(messages) < flood.events / 2
 
 
+async def test_a_reader_that_never_reads_on_is_given_up(folder: Path) -> None:
+    """Without a deadline of its own: at the default's end the engine's place and the call are free again."""
+    flood = _Flood(events=30_000, text="x" * 499 + " ")
+    listener = await asyncio.start_unix_server(flood.serve, folder / "unread.sock")
+    async with _calling(folder, target("r0", folder / "unread.sock"), default_timeout_s=2.0) as caller:
+        call = caller.stream(GenerateRequest(prompt="Go on"))
+        await call.read()
+        await until(lambda: caller.outstanding() == caller.server.stats()["calls"] == 0)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await _read_all(call)
+    listener.close()
+
+
 class _Flood:
     """An engine that answers as fast as it can write."""
 
@@ -455,6 +480,11 @@ class _Flood:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        with suppress(ConnectionError):
+            await self._answer(writer)
+        writer.close()
+
+    async def _answer(self, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
         for _ in range(self.events):
             writer.write(b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % self.text.encode())
@@ -462,7 +492,6 @@ class _Flood:
             self.sent += 1
         writer.write(b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
         await writer.drain()
-        writer.close()
 
     async def is_held_back(self) -> bool:
         """Whether nothing more could be written for a while."""

@@ -75,7 +75,7 @@ def test_rules_change_and_calls_under_way_go_on(folder: Path) -> None:
     before = settings(folder, admission=_ONE_PLACE, accounts=_FREE)
 
     async def change(gateway: RunningGateway) -> None:
-        running = asyncio.create_task(_ask(gateway, 100))
+        running = asyncio.create_task(_ask(gateway, 250))
         await until(lambda: asyncio.to_thread(_outstanding, gateway, 1))
         waiting = [asyncio.create_task(_ask(gateway)) for _ in range(2)]
         await until(lambda: asyncio.to_thread(_queued, gateway, 2))
@@ -130,19 +130,19 @@ def test_what_is_only_read_at_the_start_is_refused_by_name(folder: Path) -> None
 
 
 def test_a_longer_drain_holds_for_the_end_that_follows(folder: Path) -> None:
-    """The gateway was started with a tenth of a second, and lets a call of a second finish."""
+    """The gateway was started with a tenth of a second, and lets a call of two seconds finish."""
     before = settings(folder, drain_timeout_s=0.1)
 
     async def change(gateway: RunningGateway) -> None:
         await _put(gateway, _changed(before, drain_timeout_s=30.0))
-        running = asyncio.create_task(_ask(gateway, 60))
+        running = asyncio.create_task(_ask(gateway, 120))
         await until(lambda: asyncio.to_thread(_outstanding, gateway, 1))
         gateway.process.terminate()
         assert await running
 
     with _gateway(folder, before, step_ms=20) as gateway:
         asyncio.run(change(gateway))
-        assert gateway.process.wait(15) == 0
+        assert gateway.process.wait(60) == 0
 
 
 def _outstanding(gateway: RunningGateway, count: int) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import grpc
 import pytest
+from free_ports import free_port
 from security_harness import NAME, Desk, Office, ago, desk
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError, UsageError
@@ -166,8 +166,7 @@ async def test_a_name_that_leads_nowhere(office: Office) -> None:
 
 async def test_nobody_listens_where_tls_was_asked(office: Office) -> None:
     """The same message as without TLS."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     async with GatewayClient(f"127.0.0.1:{port}", ClientSecurity(office.ca())) as client:
         with pytest.raises(MissingError, match="Start it: dreamseed serve"):
             await client.generate("x")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,27 +12,22 @@ from pathlib import Path
 import gateway_harness
 import psycopg
 import pytest
+from free_ports import free_port
 
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.settings import ServiceAddresses
 from dreamseed_cli.monitoring.money import fallback_metrics
 
-_BOUND_S = 30.0
+_BOUND_S = 120.0
 METRICS = (sys.executable, "-m", "dreamseed_cli", "metrics")
-
-
-def _port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _got(port: int) -> str:
     end = time.monotonic() + _BOUND_S
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
                 return str(answer.read().decode())
         except OSError:
             assert time.monotonic() < end
@@ -42,7 +36,7 @@ def _got(port: int) -> str:
 
 def test_they_are_offered_until_the_process_is_told_to_end() -> None:
     """Also while no stack runs: its parts are told as down, the disk is told all the same."""
-    port = _port()
+    port = free_port()
     with subprocess.Popen([*METRICS, "--listen", str(port)], stderr=subprocess.PIPE, text=True) as process:
         for _ in range(2):
             text = _got(port)

@@ -71,7 +71,7 @@ async def test_from_nothing_to_a_database_with_its_schema(
     """The cluster, the database, the schema; a second start finds them and what was written."""
     await keeper.prepare(_run)
     async with _running(server):
-        await until(lambda: _usable(keeper), 60)
+        await until(lambda: _usable(keeper))
         assert schema_state(server.dsn()).up_to_date
         with psycopg.connect(server.dsn()) as connection:
             connection.execute("INSERT INTO users (id, tier) VALUES ('u', 'paid')")
@@ -81,7 +81,7 @@ async def test_from_nothing_to_a_database_with_its_schema(
     again = PostgresKeeper(server, migrate=migrate)
     await again.prepare(_run)
     async with _running(server):
-        await until(lambda: _usable(again), 60)
+        await until(lambda: _usable(again))
         with psycopg.connect(server.dsn()) as connection:
             assert connection.execute("SELECT id FROM users").fetchall() == [("u",)]
 
@@ -108,7 +108,7 @@ async def test_a_killed_initdb_leaves_nothing_half_done(
     await keeper.prepare(_run)
     assert not list(server.data.parent.glob(".data-making-*"))
     async with _running(server):
-        await until(lambda: _usable(keeper), 60)
+        await until(lambda: _usable(keeper))
 
 
 async def test_a_stale_pid_that_is_anybodys_by_now(server: EmbeddedPostgres, keeper: PostgresKeeper) -> None:
@@ -122,7 +122,7 @@ async def test_a_stale_pid_that_is_anybodys_by_now(server: EmbeddedPostgres, kee
             assert await refused.wait() != 0
         await keeper.prepare(_run)
         async with _running(server):
-            await until(lambda: _usable(keeper), 60)
+            await until(lambda: _usable(keeper))
         assert stranger.poll() is None
 
 
@@ -130,7 +130,7 @@ async def test_backends_that_outlive_their_server(server: EmbeddedPostgres, keep
     """kill -9 of the server while a query runs: its backend holds the shared memory, and is ended."""
     await keeper.prepare(_run)
     async with _running(server) as process:
-        await until(lambda: _usable(keeper), 60)
+        await until(lambda: _usable(keeper))
         connection = psycopg.connect(server.dsn(), autocommit=True)
         busy = asyncio.create_task(asyncio.to_thread(_keep_busy, connection))
         await until(lambda: _query_runs(server))
@@ -141,7 +141,7 @@ async def test_backends_that_outlive_their_server(server: EmbeddedPostgres, keep
         assert not living_in(server.data, "postgres")
         await busy
     async with _running(server):
-        await until(lambda: _usable(keeper), 60)
+        await until(lambda: _usable(keeper))
 
 
 async def test_an_unrecorded_server_is_ended_in_order(
@@ -150,7 +150,7 @@ async def test_an_unrecorded_server_is_ended_in_order(
     """Killed between its start and its record, a supervisor leaves one that nobody knows of."""
     await keeper.prepare(_run)
     async with _running(server) as process:
-        await until(lambda: _usable(keeper), 60)
+        await until(lambda: _usable(keeper))
         ended = asyncio.create_task(process.wait())
         await keeper.prepare(_run)
         assert await ended == 0
@@ -161,13 +161,13 @@ async def test_a_paused_server_gives_no_answer(server: EmbeddedPostgres, keeper:
     """Within a bound; once it goes on, it answers."""
     await keeper.prepare(_run)
     async with _running(server) as process:
-        await until(lambda: _usable(keeper), 60)
+        await until(lambda: _usable(keeper))
         process.send_signal(signal.SIGSTOP)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(NoAnswer):
                 await keeper.probe()
         process.send_signal(signal.SIGCONT)
-        await until(lambda: _usable(keeper), 20)
+        await until(lambda: _usable(keeper))
 
 
 async def test_a_schema_that_cannot_be_made_is_the_obstacle(server: EmbeddedPostgres) -> None:
@@ -186,7 +186,7 @@ async def test_a_schema_that_cannot_be_made_is_the_obstacle(server: EmbeddedPost
             except NoAnswer:
                 return False
 
-        await until(obstacle, 60)
+        await until(obstacle)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import redis.cluster
+from free_ports import free_ports
 from gateway_harness import until
-from real_services import free_ports
 
 from dreamseed_cli.services import valkey_keeper
 from dreamseed_cli.services.keeping import NoAnswer
@@ -94,9 +94,9 @@ async def test_three_new_nodes_become_one_cluster(nodes: Nodes) -> None:
         except NoAnswer:
             return False
 
-    await until(waits_for_the_third, 20)
+    await until(waits_for_the_third)
     await nodes.start(2)
-    await until(nodes.usable, 30)
+    await until(nodes.usable)
     client = nodes.client()
     for number in range(60):
         client.set(f"key-{number}", number)
@@ -108,7 +108,7 @@ async def test_three_new_nodes_become_one_cluster(nodes: Nodes) -> None:
 async def test_a_killed_node_comes_back_and_the_others_keep_their_keys(nodes: Nodes) -> None:
     """It is empty: a cache forgets. Its cluster was not made anew."""
     await nodes.start(0, 1, 2)
-    await until(nodes.usable, 30)
+    await until(nodes.usable)
     client = nodes.client()
     for number in range(60):
         client.set(f"key-{number}", number)
@@ -116,7 +116,7 @@ async def test_a_killed_node_comes_back_and_the_others_keep_their_keys(nodes: No
     before = nodes.sizes()
     nodes.kill(1)
     await nodes.start(1)
-    await until(nodes.usable, 30)
+    await until(nodes.usable)
     assert nodes.sizes() == [before[0], 0, before[2]]
 
 
@@ -127,12 +127,12 @@ async def test_a_node_that_lost_its_memory_has_the_cluster_made_anew(
     monkeypatch.setattr(valkey_keeper, "_PATIENCE_S", 1.0)
     monkeypatch.setattr(valkey_keeper, "_SETTLING_S", 5.0)
     await nodes.start(0, 1, 2)
-    await until(nodes.usable, 30)
+    await until(nodes.usable)
     nodes.kill(2)
     nodes.nodes[2].cluster_file.write_text("damaged")
     nodes.keepers[2]._has_joined = False
     await nodes.start(2)
-    await until(nodes.usable, 40)
+    await until(nodes.usable)
     client = nodes.client()
     assert client.set("key", "value")
     client.close()
@@ -142,7 +142,7 @@ async def test_a_stranger_without_the_password_is_refused(nodes: Nodes) -> None:
     """Loopback has other users, too."""
     await nodes.start(0)
     port = nodes.nodes[0].port
-    await until(lambda: _listens(port), 20)
+    await until(lambda: _listens(port))
     with redis.Redis(port=port) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
     assert nodes.nodes[0].config_file.stat().st_mode & 0o777 == 0o600
@@ -151,9 +151,9 @@ async def test_a_stranger_without_the_password_is_refused(nodes: Nodes) -> None:
 async def test_a_paused_node_gives_no_answer(nodes: Nodes) -> None:
     """Within a bound."""
     await nodes.start(0, 1, 2)
-    await until(nodes.usable, 30)
+    await until(nodes.usable)
     os.kill(nodes.processes[1].pid, signal.SIGSTOP)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises(NoAnswer):
             await nodes.keepers[1].probe()
 
@@ -165,7 +165,7 @@ async def test_an_unrecorded_node_is_ended_before_the_next_start(nodes: Nodes) -
     await until(lambda: bool(living_in(node.folder, "valkey-server")))
     old = nodes.processes[0]
     preparing = asyncio.create_task(nodes.keepers[0].prepare(_no_step))
-    assert await asyncio.to_thread(old.wait, 20) is not None
+    assert await asyncio.to_thread(old.wait, 60) is not None
     await preparing
     assert not living_in(node.folder, "valkey-server")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import redis
+from free_ports import free_port
 from gateway_harness import until
-from real_services import PASSWORD, RunningCluster, free_ports
+from real_services import PASSWORD, RunningCluster
 
 from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.settings import ServiceAddresses
@@ -24,14 +25,14 @@ async def test_a_database_without_the_schema_says_how_it_gets_there(
     async def says(wanted: str) -> bool:
         return wanted in (await keeper.probe() or "ready")
 
-    await until(lambda: says("dreamseed db migrate"), 20)
+    await until(lambda: says("dreamseed db migrate"))
     migrate(postgres_dsn)
-    await until(lambda: says("ready"), 20)
+    await until(lambda: says("ready"))
 
 
 async def test_a_database_server_that_is_not_there() -> None:
     """Within a bound."""
-    keeper = ExternalPostgres(lambda: f"postgresql://u:secret@127.0.0.1:{free_ports(1)[0]}/d")
+    keeper = ExternalPostgres(lambda: f"postgresql://u:secret@127.0.0.1:{free_port()}/d")
     with pytest.raises(NoAnswer) as refusal:
         await keeper.probe()
     assert "secret" not in str(refusal.value)
@@ -46,7 +47,7 @@ async def test_one_node_that_answers_is_enough(
     valkey: RunningCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others may be down."""
-    dead = f"127.0.0.1:{free_ports(1)[0]}"
+    dead = f"127.0.0.1:{free_port()}"
     assert await _redis(monkeypatch, dead, valkey.addresses[1]).probe() is None
     with pytest.raises(NoAnswer, match=dead):
         await _redis(monkeypatch, dead).probe()
@@ -73,7 +74,7 @@ async def test_a_cluster_that_does_not_serve(valkey: RunningCluster, monkeypatch
             async def told() -> bool:
                 return "does not serve" in (await keeper.probe() or "")
 
-            await until(told, 20)
+            await until(told)
         finally:
             client.execute_command("CLUSTER", "ADDSLOTS", "0")
             client.execute_command("CONFIG", "SET", "cluster-require-full-coverage", "no")

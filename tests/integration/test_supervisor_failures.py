@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from free_ports import free_port
 
 from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.core.paths import StateDir
@@ -30,7 +30,7 @@ from dreamseed_cli.supervisor.state import ChildRecord, write_children
 from dreamseed_cli.supervisor.stopping import StopWish
 from dreamseed_cli.supervisor.supervise import Supervisor
 
-_BOUND_S = 60.0
+_BOUND_S = 120.0
 QUICK = Supervision(first_backoff_s=0.05, longest_backoff_s=0.2, most_failures=3)
 NO_SERVICES = Services(postgres=Postgres(mode="off"), redis=Redis(mode="off"))
 
@@ -68,7 +68,7 @@ def _profile(**engine: Any) -> Profile:
     """Emulated engines on a free port, quick to stop."""
     profile = load_profile("emulated-rtx5090x3")
     gateway = profile.gateway.model_copy(update={"port": 0, "drain_timeout_s": 1.0})
-    values = {"replicas": 1, "shutdown_timeout_s": 1, "start_timeout_s": 30.0, **engine}
+    values = {"replicas": 1, "shutdown_timeout_s": 1, "start_timeout_s": 100.0, **engine}
     return profile.model_copy(
         update={
             "gateway": gateway,
@@ -223,8 +223,7 @@ def _docker_plan(state: StateDir) -> StackPlan:
         update={"launcher": "docker", "served_name": _profile().engine.served_name, "shutdown_timeout_s": 1}
     )
     gateway = profile.gateway.model_copy(update={"port": 0, "drain_timeout_s": 1.0})
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     return plan_stack(
         profile.model_copy(update={"engine": engine, "gateway": gateway, "services": NO_SERVICES}),
         state,

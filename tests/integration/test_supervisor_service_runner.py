@@ -73,7 +73,7 @@ async def _running(plan: ServicePlan, keeper: Scripted) -> AsyncIterator[tuple[S
     try:
         yield runner, states
     finally:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             assert (await runner.stop(asyncio.Event())).survivors == ()
             await task
     assert runner.snapshot().state == "stopped"

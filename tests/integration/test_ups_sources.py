@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Iterator
 
 import pytest
+from free_ports import free_port
 from ups_daemons import (
     CALIBRATION,
     LOST,
@@ -36,7 +36,7 @@ def upsd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nut]:
 
 
 def _look(**settings: object) -> Observation:
-    return asyncio.run(source_of(Ups.model_validate({"answer_timeout_s": 0.5, **settings})).look())
+    return asyncio.run(source_of(Ups.model_validate({"answer_timeout_s": 10.0, **settings})).look())
 
 
 def _tells(attribute: str, wanted: object, **settings: object) -> bool:
@@ -113,15 +113,14 @@ def test_a_server_that_does_not_come_to_an_end_is_not_waited_for(
     """Longer than one answer may take as a whole: each byte of a slow one is in time."""
     setattr(server, way, True)
     began = time.monotonic()
-    assert "no answer within 0.5 s" in _cause(source=source, port=server.port)
-    assert time.monotonic() - began < 10
+    assert "no answer within 0.5 s" in _cause(source=source, port=server.port, answer_timeout_s=0.5)
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("source", ["apcupsd", "nut"])
 def test_a_server_that_is_not_there_is_said_to_be_away(source: str) -> None:
     """With the system's reason."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     assert "no connection" in _cause(source=source, port=port)
 
 

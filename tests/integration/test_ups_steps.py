@@ -136,7 +136,7 @@ async def test_nuts_own_shutdown_hook_understands_the_flag(
 
     def asked() -> int:
         argv: list[Path | str] = [DEBIAN / "lib/nut/upsmon", "-K"]
-        return start(argv, tmp_path / "log", {"NUT_CONFPATH": str(tmp_path)}).wait(10)
+        return start(argv, tmp_path / "log", {"NUT_CONFPATH": str(tmp_path)}).wait(60)
 
     assert asked() != 0
     told = await _do(_steps(state, Ups(source="nut"), host=True), "cycle")

@@ -41,7 +41,7 @@ from dreamseed_cli.ups.steps import Steps
 from dreamseed_cli.ups.watch import Sizes, Watcher
 
 pytestmark = pytest.mark.usefixtures("ups_is_well")
-_BOUND_S = 20.0
+_BOUND_S = 120.0
 
 
 class TwoSteps(Steps):
@@ -67,7 +67,7 @@ class TwoSteps(Steps):
 
 
 def _rules(port: int, **changes: object) -> Ups:
-    quick = {"hold_s": 1.0, "poll_s": 0.2, "answer_timeout_s": 1.0, "margin_s": 60.0, "host_down_s": 0.0}
+    quick = {"hold_s": 1.0, "poll_s": 0.2, "answer_timeout_s": 10.0, "margin_s": 60.0, "host_down_s": 0.0}
     return Ups.model_validate({"source": "apcupsd", "port": port, **quick, **changes})
 
 
@@ -185,7 +185,7 @@ async def test_a_full_disk_keeps_no_box_from_stopping(
 
 async def test_flapping_mains_stop_nothing(tmp_path: Path, made_up: MadeUpUps, daemon: Apcupsd) -> None:
     """At 10 %: each return begins the hold anew."""
-    async with watching(tmp_path, _rules(daemon.port, hold_s=4.0)) as (watcher, _, _running):
+    async with watching(tmp_path, _rules(daemon.port, hold_s=40.0)) as (watcher, _, _running):
         made_up.charge = 10.0
         for _ in range(2):
             made_up.fail_mains()
@@ -273,9 +273,8 @@ async def test_mains_that_return_too_late_cancel_nothing(
         await stage(watcher, Stage.COMMITTED)
         made_up.restore_mains()
         watcher.stopped.set()
-        await asyncio.sleep(3)
+        await becomes(lambda: not watcher.power.on_battery)
         assert not running.done()
-        assert not watcher.power.on_battery
         shutdown = await shut_down(steps, running)
     assert not shutdown.cancelled
 

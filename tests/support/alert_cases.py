@@ -29,8 +29,10 @@ _UP = {'up{job="dreamseed",box="b"}': "1x4000"}
 _PART = 'dreamseed_collector_up{{part="{}",box="b"}}'
 WORKLOADS = ("question", "feedback", "recommendation")
 _DURATION = 'gen_ai_server_request_duration_seconds_count{outcome="finished"}'
+_FAILED = 'gen_ai_server_request_duration_seconds_count{outcome="failed"}'
 _GOOD = 'gen_ai_server_time_to_first_token_seconds_bucket{le="1.0"}'
-_ALL_LATE = f"{_DURATION} $n\n{_GOOD} 0"
+_FIRST = "gen_ai_server_time_to_first_token_seconds_count"
+_ALL_LATE = f"{_DURATION} $n0\n{_GOOD} 0\n{_FIRST} $n0"
 _HITS = 'dreamseed_cache_lookups_total{{workload="{}",result="{}",box="b"}}'
 _QUEUE_WAIT = 'dreamseed_queue_wait_seconds_bucket{{priority="premium",replica="r0",le="{}",box="b"}}'
 _ALARM = 'dreamseed_backup_alarm{{alarm="{}",box="b"}}'
@@ -46,6 +48,7 @@ HEALTHY = {
     # One request in a thousand is late: a box without a fault, not one without work.
     _DURATION: "0+1000x480",
     _GOOD: "0+999x480",
+    _FIRST: "0+1000x480",
     'dreamseed_dependency_state{dependency="redis",box="b"}': "0x480",
     'dreamseed_events_lost_total{box="b"}': "3x480",
     **{
@@ -57,8 +60,8 @@ HEALTHY = {
     'dreamseed_gpu_hot{gpu="1",box="b"}': "0x480",
     'dreamseed_gpu_usable{gpu="1",box="b"}': "1x480",
     'dreamseed_gpu_ecc_uncorrected{gpu="1",box="b"}': "2x480",
-    # It fills, but slowly.
-    'dreamseed_disk_free_bytes{box="b"}': "60-0.005x480",
+    # A model was fetched; since then it fills, but slowly.
+    'dreamseed_disk_free_bytes{box="b"}': "80-2x10 60-0.005x470",
     'dreamseed_disk_size_bytes{box="b"}': "100x480",
     'dreamseed_certificate_expiry_timestamp_seconds{file="s.crt",kind="server",box="b"}': "5000000x480",
     'dreamseed_certificate_alarming{file="s.crt",condition="good",box="b"}': "0x480",
@@ -118,6 +121,17 @@ CASES = (
         "5m",
         now='dreamseed_replica_transitions_total{replica="r0",state="hung",reason="no_progress"} $n',
     ),
+    # As the gateway tells it: nothing before the first time.
+    Case(
+        "DreamseedEngineHung",
+        {
+            'dreamseed_replica_transitions_total{replica="r0",state="hung",reason="no_progress",box="b"}': (
+                "_x20 1x20"
+            ),
+            _PART.format("gateway"): "1x40",
+        },
+        "25m",
+    ),
     Case(
         "DreamseedQueueWait",
         {
@@ -131,8 +145,31 @@ dreamseed_queue_wait_seconds_bucket{priority="premium",replica="r0",le="1.0"} 0
 dreamseed_queue_wait_seconds_bucket{priority="premium",replica="r0",le="5.0"} $n
 dreamseed_queue_wait_seconds_bucket{priority="premium",replica="r0",le="+Inf"} $n""",
     ),
-    Case("DreamseedSloBurnsFast", {_DURATION: "0+100x70", _GOOD: "0+80x70"}, "1h", now=_ALL_LATE),
-    Case("DreamseedSloBurnsSlowly", {_DURATION: "0+100x400", _GOOD: "0+93x400"}, "6h", now=_ALL_LATE),
+    Case(
+        "DreamseedSloBurnsFast",
+        {_DURATION: "0+100x70", _GOOD: "0+80x70", _FIRST: "0+100x70"},
+        "1h",
+        now=_ALL_LATE,
+    ),
+    # Broken off after a first token that was in time; and nothing but failures, none of which had one.
+    Case(
+        "DreamseedSloBurnsFast",
+        {_DURATION: "0+80x70", _FAILED: "0+20x70", _GOOD: "0+100x70", _FIRST: "0+100x70"},
+        "1h",
+    ),
+    Case("DreamseedSloBurnsFast", {_FAILED: "0+100x70"}, "1h"),
+    # As many again were cancelled, quick as they were.
+    Case(
+        "DreamseedSloBurnsFast",
+        {_DURATION: "0+100x70", _GOOD: "0+160x70", _FIRST: "0+200x70"},
+        "1h",
+    ),
+    Case(
+        "DreamseedSloBurnsSlowly",
+        {_DURATION: "0+100x400", _GOOD: "0+93x400", _FIRST: "0+100x400"},
+        "6h",
+        now=_ALL_LATE,
+    ),
     Case(
         "DreamseedDependencyDown",
         {'dreamseed_dependency_state{dependency="redis"}': "2x10"},
@@ -148,11 +185,14 @@ dreamseed_queue_wait_seconds_bucket{priority="premium",replica="r0",le="+Inf"} $
     *(
         Case(
             "DreamseedCacheMisses",
-            {_HITS.format(workload, result): f"0+{count}x200" for result, count in (("hit", 2), ("miss", 8))},
+            {
+                _HITS.format(workload, result): f"0+{count}x200"
+                for result, count in (("hit", 20), ("miss", 80))
+            },
             "3h",
             now=f"""\
 dreamseed_cache_lookups_total{{workload="{workload}",result="hit"}} 0
-dreamseed_cache_lookups_total{{workload="{workload}",result="miss"}} $n""",
+dreamseed_cache_lookups_total{{workload="{workload}",result="miss"}} $n000""",
             labels={"workload": workload},
         )
         for workload in WORKLOADS
@@ -181,6 +221,11 @@ dreamseed_cache_lookups_total{{workload="{workload}",result="miss"}} $n""",
         {"dreamseed_disk_free_bytes": "5x30", "dreamseed_disk_size_bytes": "100x30"},
         "15m",
         now="dreamseed_disk_free_bytes 5\ndreamseed_disk_size_bytes 100",
+    ),
+    Case(
+        "DreamseedDiskFills",
+        {"dreamseed_disk_free_bytes": "60-0.05x480", "dreamseed_disk_size_bytes": "100x480"},
+        "8h",
     ),
     Case(
         "DreamseedCertificateEnds",
@@ -273,3 +318,12 @@ dreamseed_cache_lookups_total{{workload="{workload}",result="miss"}} $n""",
         box=NO_DRILL,
     ),
 )
+
+QUIET = {
+    _DURATION: " ".join(f"{hour * 5 + part}x11" for hour in range(8) for part in range(5)),
+    _FIRST: " ".join(f"{hour * 5 + part}x11" for hour in range(8) for part in range(5)),
+    _GOOD: " ".join(f"{hour * 4 + min(part, 3)}x11" for hour in range(8) for part in range(5)),
+    _HITS.format("question", "hit"): "0x480",
+    _HITS.format("question", "miss"): " ".join(f"{n}x11" for n in range(40)),
+}
+"""A night with five requests an hour, one of which is late, and questions of which each is another."""

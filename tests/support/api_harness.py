@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from free_ports import free_port
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from psycopg_pool import AsyncConnectionPool
 
+from dreamseed_cli.api.connection import bound_writes
 from dreamseed_cli.api.front import Front
 from dreamseed_cli.api.server import build_server
 from dreamseed_cli.api.settings import ApiSettings, read_settings
@@ -30,15 +32,9 @@ from dreamseed_cli.profile.schema import EmulatedCard, EmulatedEngine
 KEY = "ds_a-test-key"
 MODEL = "served"
 FALLBACK_MODEL = "somebody-elses"
-_BOUND_S = 30.0
+_BOUND_S = 90.0
 Context = grpc.aio.ServicerContext[GenerateRequest, GenerateResponse]
 Behaviour = Callable[[GenerateRequest, Context, int], Awaitable[None]]
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def parts(*texts: str) -> list[GenerateResponse]:
@@ -181,6 +177,7 @@ async def serving(settings: ApiSettings) -> AsyncIterator[RunningFront]:
     """A front with these settings on a free port."""
     front = Front(settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        bound_writes(listener)
         server = build_server(front, settings)
         task = asyncio.create_task(server.serve([listener]))
         try:

@@ -35,7 +35,7 @@ from dreamseed_cli.services.postgres import program
 
 NAME = "kept"
 ROWS = 20_000
-_BOUND_S = 60.0
+_BOUND_S = 120.0
 _PART_BYTES = 4 * MIB
 
 

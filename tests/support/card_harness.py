@@ -79,7 +79,7 @@ async def caring(
     owner: FakeOwner, *, rules: Rules | None = None, wait: bool = True, **settings: object
 ) -> AsyncIterator[CardCare]:
     """The care of the owner's cards, with quick polls; it has read them once, unless `wait` is False."""
-    quick = {"poll_s": 0.05, "call_timeout_s": 20.0, "memory_free_timeout_s": 20.0, **settings}
+    quick = {"poll_s": 0.05, "call_timeout_s": 60.0, "memory_free_timeout_s": 60.0, **settings}
     care = CardCare(owner, GpuCare.model_validate(quick), rules=rules)
     task = asyncio.create_task(care.run())
     try:
@@ -88,7 +88,7 @@ async def caring(
         yield care
     finally:
         care.stop()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await task
 
 

@@ -40,6 +40,7 @@ def deploy_profiles() -> dict[str, Profile]:
 def _whole(document: dict[str, Any]) -> Profile:
     standby = {"mode": "external", "standby": {"service_file": "/srv/clients/database.service"}}
     services = document["services"] | {"postgres": standby} | ON_THIS_BOX
-    around = {"services": services, "ups": {"source": "apcupsd"}}
+    box = document["box"] | {"gpu_power_limit_w": 450.0}
+    around = {"services": services, "ups": {"source": "apcupsd"}, "box": box}
     deploy = {"host": {"lan": "fd00:1::/64"}, "cloud_run": {"fallback": FALLBACK}}
     return Profile.model_validate(document | around | {"deploy": deploy}, strict=False)

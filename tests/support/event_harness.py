@@ -109,7 +109,7 @@ def read_topic(kafka: MockKafka) -> list[Published]:
 
 def _read_all(consumer: Consumer, found: dict[int, list[Published]]) -> None:
     ended: set[int] = set()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while len(ended) < len(found):
         assert time.monotonic() < deadline, "the topic could not be read"
         message = consumer.poll(0.2)

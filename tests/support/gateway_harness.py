@@ -25,7 +25,7 @@ from dreamseed_cli.gateway.settings import GatewaySettings, ReplicaTarget
 from dreamseed_cli.profile.schema import Cache, EmulatedCard, EmulatedEngine, Gateway
 
 MODEL = "emulated"
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 90.0
 
 
 @contextmanager
@@ -156,7 +156,7 @@ async def put_replicas(admin_socket: Path, body: Any) -> tuple[int, Any]:
         return reply.status, await reply.json()
 
 
-async def until(condition: Any, timeout_s: float = 10.0) -> None:
+async def until(condition: Any, timeout_s: float = 60.0) -> None:
     """Wait until `condition()`, or what it awaits, is true; AssertionError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -171,7 +171,7 @@ async def until(condition: Any, timeout_s: float = 10.0) -> None:
 
 def _session(socket: Path) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.UnixConnector(str(socket)), timeout=aiohttp.ClientTimeout(total=5)
+        connector=aiohttp.UnixConnector(str(socket)), timeout=aiohttp.ClientTimeout(total=30)
     )
 
 

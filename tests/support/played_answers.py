@@ -22,6 +22,7 @@ class Generation:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.open = True
+        self.elsewhere = False
         self._steps: asyncio.Queue[Delta | BaseException | None] = asyncio.Queue()
         self._tokens = 0
 
@@ -29,7 +30,14 @@ class Generation:
         self._tokens += 1
         first = self._tokens == 1
         delta = Delta(
-            text, "r0", finish_reason, 7, self._tokens, simulated=True, queue_s=0.5 if first else None
+            text,
+            "r0",
+            finish_reason,
+            7,
+            self._tokens,
+            simulated=True,
+            elsewhere=self.elsewhere,
+            queue_s=0.5 if first else None,
         )
         self._steps.put_nowait(delta)
 

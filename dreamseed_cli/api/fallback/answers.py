@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -71,11 +71,20 @@ class _Bill:
 
 
 class AnswerCut(Exception):
-    """The fallback's stream ended before its answer. emitted: the text that was passed on."""
+    """The fallback's stream ended before its answer."""
 
-    def __init__(self, emitted: str) -> None:
-        super().__init__("the fallback's stream ended before its answer")
-        self.emitted = emitted
+
+class Emitted:
+    """What of a streamed answer was passed on."""
+
+    def __init__(self) -> None:
+        self._choices: list[msgspec.Raw] = []
+
+    def add(self, choices: Sequence[msgspec.Raw]) -> None:
+        self._choices += choices
+
+    def text(self) -> str:
+        return "".join(map(_text, self._choices))
 
 
 class Fallback:
@@ -117,12 +126,10 @@ class Fallback:
             bill.note(_read(answer))
             return answer
 
-    async def stream(self, order: Order) -> AsyncGenerator[bytes, None]:
-        """The answer's events as the fallback wrote them, up to [DONE], which is left out.
-
-        Raises ApiError before the first event, AnswerCut after it.
+    async def stream(self, order: Order, emitted: Emitted) -> AsyncGenerator[bytes, None]:
+        """The answer's events as the fallback wrote them, up to [DONE], which is left out. `emitted` is
+        told of them. Raises ApiError before the first event, AnswerCut after it.
         """
-        passed_on: list[msgspec.Raw] = []
         begun = False
         asked = order.asked
         body = self._body(asked)
@@ -141,11 +148,11 @@ class Fallback:
                         if told.choices or asked.include_usage:
                             begun = True
                             bill.course.streams()
-                            passed_on += told.choices
+                            emitted.add(told.choices)
                             yield b"data: %b\n\n" % payload
         except ApiError as error:
             if begun:
-                raise AnswerCut("".join(map(_text, passed_on))) from error
+                raise AnswerCut from error
             raise
 
     @contextmanager

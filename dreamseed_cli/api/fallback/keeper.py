@@ -16,6 +16,7 @@ from dreamseed_cli.api.fallback.unsent import Unsent
 from dreamseed_cli.api.fallback.wallet import HeldLease, Wallet
 from dreamseed_cli.api.line import Line
 from dreamseed_cli.api.metrics import ApiMetrics
+from dreamseed_cli.core.waiting import set_within
 from dreamseed_cli.gateway.front import MOST_ANSWERS, SETTLE_LEASE, TAKE_LEASE
 from dreamseed_cli.gateway.front.money import from_micro, to_micro
 from dreamseed_cli.gateway.proto.front_pb2 import Lease, SettleLeaseRequest, TakeLeaseRequest
@@ -109,11 +110,13 @@ class Keeper:
 
     async def _run(self) -> None:
         while True:
+            # Not asyncio.wait_for: in Python 3.11 it swallows the end's cancellation when it comes together
+            # with what is waited for, and an answer that ends then sets `_changed`.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._line.channel.channel_ready(), _CALL_TIMEOUT_S)
+                async with asyncio.timeout(_CALL_TIMEOUT_S):
+                    await self._line.channel.channel_ready()
                 await self.tend()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _EVERY_S)
+            await set_within(self._changed, _EVERY_S)
             self._changed.clear()
 
     async def _account(self, lease: HeldLease) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from dreamseed_cli.backup.logical.mark import Got
 from dreamseed_cli.backup.logical.server import Connection, connect, missing_extensions, read_server, value
 from dreamseed_cli.backup.manifest import Manifest
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
@@ -26,6 +27,8 @@ _USERS: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     " AND backend_type = 'client backend'"
 )
+_OTHERS: Final = f"{_USERS} AND application_name <> 'pg_restore'"
+"""Whose session may outlive a restore that was killed, and is of no use any more."""
 
 
 class TargetUnfit(UsageError):
@@ -37,13 +40,15 @@ class TargetUnfit(UsageError):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """databases: names in the backup and in the target. globals: roles are restored too. replace: databases
-    of the target that may be dropped. programs: pg_restore's version.
+    of the target that may be dropped. programs: pg_restore's version. marks: of databases of the target in
+    which a restore of this backup was interrupted.
     """
 
     databases: Mapping[str, str]
     globals: bool
     replace: frozenset[str]
     programs: str
+    marks: Mapping[str, Got] = field(default_factory=dict)
 
 
 def check_target(connection: Connection, dsn: str, manifest: Manifest, plan: Plan) -> None:
@@ -103,7 +108,11 @@ def _room(connection: Connection, manifest: Manifest, plan: Plan) -> Iterator[Ta
     folder = Path(str(value(connection, "SHOW data_directory")))
     if not folder.is_dir():
         return
-    needed = sum(database.size for database in manifest.databases if database.name in plan.databases)
+    needed = sum(
+        database.size
+        for database in manifest.databases
+        if database.name in plan.databases and plan.marks.get(plan.databases[database.name]) is not Got.FILLED
+    )
     free = shutil.disk_usage(folder).free
     if free < needed:
         yield TargetUnfit(
@@ -114,9 +123,12 @@ def _room(connection: Connection, manifest: Manifest, plan: Plan) -> Iterator[Ta
 def _occupied(connection: Connection, dsn: str, plan: Plan) -> Iterator[TargetUnfit]:
     there = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
     for name in sorted(there.intersection(plan.databases.values()) - plan.replace):
+        got = plan.marks.get(name)
+        if got is Got.FILLED:
+            continue
         with connect(dsn, name) as database:
-            empty = value(database, _EMPTY)
-            users = value(database, _USERS, (name,))
+            empty = got is Got.BEGUN or value(database, _EMPTY)
+            users = value(database, _OTHERS if got is Got.BEGUN else _USERS, (name,))
         if not empty:
             yield TargetUnfit(
                 "this database is not empty",

@@ -3,6 +3,7 @@
 A restore needs free disk for the largest database's dump, beside the databases themselves. What it made
 itself is removed again if it fails, so that it can simply be run again. What was unpacked of a dump when it
 was killed, or lost the store, stays for the next one, which fetches only the rest; any other run removes it.
+A database that was being filled when it was killed is made anew by the next one; one that was full is proven.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 import psycopg
@@ -23,7 +25,8 @@ from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.logical.checks import Plan, TargetUnfit, check_target
 from dreamseed_cli.backup.logical.digests import digest_database
 from dreamseed_cli.backup.logical.dump import GLOBALS, database_stream
-from dreamseed_cli.backup.logical.proof import Compared, compare
+from dreamseed_cli.backup.logical.mark import Got, read_marks, remove_marks, write_mark
+from dreamseed_cli.backup.logical.proof import Compared, DigestsDiffer, compare
 from dreamseed_cli.backup.logical.server import Connection, Programs, Told, connect, server_errors, value
 from dreamseed_cli.backup.manifest import Database, Manifest
 from dreamseed_cli.backup.pipeline import Downloader
@@ -43,6 +46,8 @@ MAINTENANCE: Final = "template1"
 """The database to stand in while others are dropped and made: `postgres` may be one of them."""
 _TABLESPACE: Final = re.compile(r"^CREATE TABLESPACE (.+) OWNER .+ LOCATION '([^']+)';$", re.MULTILINE)
 """PostgreSQL takes no quote in a location."""
+_WRITING: Final = "-c default_transaction_read_only=off"
+"""A database's own settings come back before its tables do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +107,24 @@ def restore_logical(
     sizes = {stream.name: stream.size for stream in manifest.streams}
     with connect(target.dsn, MAINTENANCE) as server:
         programs = programs or programs_for(server.info.server_version)
-        plan = Plan(wanted, target.globals, target.replace, program_version(programs("pg_restore")))
+        marks = read_marks(server, manifest.identity.backup_id, wanted)
+        version = program_version(programs("pg_restore"))
+        plan = Plan(wanted, target.globals, target.replace, version, marks)
         check_target(server, target.dsn, manifest, plan)
     work = _Work(manifest, downloader, target.dsn, temp, jobs, programs, told)
-    needed = (sizes[database_stream(name)] - _size(temp / work.kept_as(name)) for name in wanted)
+    found = {
+        name: work.proven_already(name, new, replace=new in target.replace)
+        for name, new in wanted.items()
+        if marks.get(new) is Got.FILLED
+    }
+    left = [name for name in wanted if found.get(name) is None]
+    needed = (sizes[database_stream(name)] - _size(temp / work.kept_as(name)) for name in left)
     check_room(temp, max(needed, default=0))
     if target.globals:
         work.globals()
-    compared = [work.database(name, new) for name, new in wanted.items()]
+    compared = [found.get(name) or work.database(name, new) for name, new in wanted.items()]
+    with connect(target.dsn, MAINTENANCE) as server:
+        remove_marks(server, wanted.values())
     return RestoreReport(
         databases=tuple(wanted.items()),
         tables=sum(one.tables for one in compared),
@@ -192,9 +207,28 @@ class _Work:
             self.told(f"download of {name}", 0, 1)
             self._unpack(database_stream(name), dump)
             self.told(f"restore of {new}", 0, 1)
-            with self._made_new(name, new):
-                self._pg_restore(dump, name, new)
+            with self._made_new(dump, name, new):
+                self._fill(dump, new)
+        self._mark(Got.FILLED, name, new)
         self.told(f"restore of {new}", 1, 1)
+        return self._proven(name, new)
+
+    def proven_already(self, name: str, new: str, *, replace: bool) -> Compared | None:
+        """What is proven of a database that an interrupted restore has filled; None: it is to be made anew.
+        TargetUnfit if it is not, and may not be replaced.
+        """
+        try:
+            return self._proven(name, new)
+        except DigestsDiffer as error:
+            if replace:
+                return None
+            raise TargetUnfit(
+                f"an interrupted restore filled it, and it does not hold what the backup does: {error.cause}",
+                place=new,
+                remedy="Restore under another name, or say that it may be replaced.",
+            ) from error
+
+    def _proven(self, name: str, new: str) -> Compared:
         content = digest_database(
             self.dsn,
             new,
@@ -216,31 +250,38 @@ class _Work:
             self.downloader.feed(stream, unpacking.feed, kept)
             unpacking.finish()
 
-    def _pg_restore(self, dump: Path, name: str, new: str) -> None:
-        # With --create a database gets back its locale, owner, rights and settings, but also its name.
-        create, start = (["--create"], MAINTENANCE) if new == name else ([], new)
-        arguments = [
-            *create,
-            f"--dbname={make_conninfo(dbname=start)}",
-            "--exit-on-error",
-            f"--jobs={self.jobs}",
-        ]
+    def _fill(self, dump: Path, new: str) -> None:
+        """All but the database itself. A session of ours tells others that somebody is at work in it."""
+        with connect(self.dsn, new):
+            self._pg_restore(dump, f"--dbname={make_conninfo(dbname=new)}", f"--jobs={self.jobs}")
+
+    def _pg_restore(self, dump: Path, *arguments: str) -> None:
         run_program(
-            [self.programs("pg_restore"), *arguments, "--no-password", dump], environment=self._environment()
+            [self.programs("pg_restore"), *arguments, "--exit-on-error", "--no-password", dump],
+            environment=self._environment(),
         )
 
     @contextmanager
-    def _made_new(self, name: str, new: str) -> Iterator[None]:
-        """Room for the database: the old one goes; what came of a failed restore goes, too."""
+    def _made_new(self, dump: Path, name: str, new: str) -> Iterator[None]:
+        """An empty database, marked: the old one goes; what came of a failed restore goes, too."""
         self._drop(new)
         try:
             if new != name:
                 self._create(name, new)
+            else:
+                # A database gets back its locale, owner, rights and settings. No schema has this name.
+                start = f"--dbname={make_conninfo(dbname=MAINTENANCE)}"
+                self._pg_restore(dump, "--create", f"--schema=none-{token_hex(8)}", start)
+            self._mark(Got.BEGUN, name, new)
             yield
         except BaseException:
             with ending.shielded(), suppress(psycopg.Error):
                 self._drop(new)
             raise
+
+    def _mark(self, got: Got, name: str, new: str) -> None:
+        with connect(self.dsn, MAINTENANCE) as server:
+            write_mark(server, got, self.manifest.identity.backup_id, name, new)
 
     def _create(self, name: str, new: str) -> None:
         source = next(database for database in self.manifest.databases if database.name == name)
@@ -254,7 +295,8 @@ class _Work:
             server.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _environment(self) -> dict[str, str]:
-        return libpq_environment(make_conninfo(self.dsn, dbname=MAINTENANCE))
+        found = libpq_environment(make_conninfo(self.dsn, dbname=MAINTENANCE))
+        return {**found, "PGOPTIONS": f"{found.get('PGOPTIONS', '')} {_WRITING}".lstrip()}
 
 
 def _size(folder: Path) -> int:

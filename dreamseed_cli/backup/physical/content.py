@@ -166,10 +166,13 @@ class Archived:
     segment_bytes: int = DEFAULT_SEGMENT_BYTES
 
 
-def stop_to_compare(manifest: Manifest, goal: Goal, archived: Archived | None) -> Goal | str:
+def stop_to_compare(
+    manifest: Manifest, goal: Goal, archived: Archived | None, point_lsn: int | None = None
+) -> Goal | str:
     """Where recovery stops on its way to compare; or why it does not, for people. Pure.
 
-    archived: None where recovery has no archive. One that has gone too far cannot go back.
+    archived: None where recovery has no archive. point_lsn: where a named goal lies, if that is known.
+    Recovery that has gone too far cannot go back.
     """
     content, wal = manifest.content, manifest.wal
     if content is None or wal is None or content.lsn is None or content.at is None:
@@ -179,18 +182,20 @@ def stop_to_compare(manifest: Manifest, goal: Goal, archived: Archived | None) -
     lsn = parse_lsn(content.lsn)
     if archived is None or archived.lsn < lsn or not archived.history.covers(wal.timeline, lsn):
         return f"the digests are of {content.lsn}, which the archive does not reach"
-    if _may_lie_before(goal, lsn, content.at):
+    if _may_lie_before(goal, lsn, content.at, point_lsn):
         return f"the digests are of {content.lsn}, which may lie after what was asked for"
     return Goal("name", content.point, timeline=goal.timeline, action="pause")
 
 
-def _may_lie_before(goal: Goal, lsn: int, at: datetime) -> bool:
+def _may_lie_before(goal: Goal, lsn: int, at: datetime, point_lsn: int | None) -> bool:
     """Whether recovery to there and then on to the goal could go past the goal."""
     if goal.kind == "lsn" and isinstance(goal.value, str):
         return parse_lsn(goal.value) < lsn
     if goal.kind == "time" and isinstance(goal.value, datetime):
         return goal.value <= at
-    return goal.kind != "latest"  # nothing tells where a name lies
+    if goal.kind == "name" and point_lsn is not None:
+        return point_lsn < lsn
+    return goal.kind != "latest"
 
 
 @server_errors

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from dreamseed_cli.backup.goal import no_archive
 from dreamseed_cli.backup.logical.proof import Compared
 from dreamseed_cli.backup.logical.server import Programs
 from dreamseed_cli.backup.manifest import Level, Manifest
@@ -32,8 +33,6 @@ from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.services.postgres import USER, program
 
 _NO_ARCHIVE: Final = "false"
-_OPTIONS: Final = {"latest": "--into", "time": "--time", "lsn": "--lsn", "name": "--point"}
-"""Of the command, by the kind of goal."""
 _SPARE: Final = 1.05
 """Times a backup's plain bytes: what must be free, with WAL that recovery writes."""
 
@@ -183,11 +182,7 @@ def _settings(manifest: Manifest, wish: Wish) -> dict[str, str]:
         )
     goal, settings = wish.goal, wish.goal.settings()
     if wish.restore_command is None and goal.kind != "immediate":
-        raise UsageError(
-            "no WAL is archived in this store: only the backup's own end can be reached",
-            place=_OPTIONS[goal.kind],
-            remedy="Leave it out, or archive WAL from now on: dreamseed wal settings.",
-        )
+        raise no_archive(goal)
     end = parse_lsn(wal.stop_lsn)
     if goal.kind == "lsn" and isinstance(goal.value, str) and parse_lsn(goal.value) < end:
         raise UsageError(

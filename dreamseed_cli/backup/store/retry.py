@@ -6,9 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Final, Generic, TypeVar
 
 from dreamseed_cli.backup import ending
@@ -36,42 +34,44 @@ def steadily(work: Callable[[threading.Event], _T], limits: Limits, place: str) 
     says so, and ends when it looks at it. What it may still do is what it was asked to do.
     """
     ending.check()
-    outcomes: SimpleQueue[_Outcome[_T]] = SimpleQueue()
-    abandoned = threading.Event()
+    outcomes: list[_Outcome[_T]] = []
+    # No SimpleQueue, whose get() waits for ever if a signal comes and its time is over when that was handled.
+    over, abandoned = threading.Event(), threading.Event()
 
     def run() -> None:
         try:
-            outcomes.put(_Outcome(_retried(work, limits, abandoned), None))
+            outcomes.append(_Outcome(_retried(work, limits, abandoned), None))
         except Exception as error:  # noqa: BLE001 - handed to the caller
-            outcomes.put(_Outcome(None, error))
+            outcomes.append(_Outcome(None, error))
+        over.set()
 
     threading.Thread(target=run, name="store-call", daemon=True).start()
     try:
-        outcome = _awaited(outcomes, limits.total_s)
+        in_time = _awaited(over, limits.total_s)
     finally:
         abandoned.set()
-    if outcome is None and ending.told():
-        with suppress(Empty):
-            outcomes.get(timeout=_GRACE_S)
+    if not in_time and ending.told():
+        over.wait(_GRACE_S)
         ending.check()
-    if outcome is None:
+    if not in_time:
         raise StoreUnreachable(
             f"no end within {limits.total_s:g} s",
             place=place,
             remedy="Check the connection and the store; a slow line needs a longer limit.",
         )
+    (outcome,) = outcomes
     if outcome.error is not None:
         raise outcome.error
     return outcome.value  # type: ignore[return-value] # None only where _T is None
 
 
-def _awaited(outcomes: SimpleQueue[_Outcome[_T]], most_s: float) -> _Outcome[_T] | None:
-    """What comes in time; None once it is over, or the caller is told to end."""
+def _awaited(over: threading.Event, most_s: float) -> bool:
+    """Whether it is over in time, before the caller is told to end."""
     end = time.monotonic() + most_s
     while not ending.told() and (left_s := end - time.monotonic()) > 0:
-        with suppress(Empty):
-            return outcomes.get(timeout=min(ending.LOOK_S, left_s))
-    return None
+        if over.wait(min(ending.LOOK_S, left_s)):
+            return True
+    return False
 
 
 def pause_s(tried: int, limits: Limits, error: StoreError, luck: float) -> float:

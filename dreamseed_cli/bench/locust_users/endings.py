@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from dreamseed_cli.bench.records import Ending
-from dreamseed_cli.bench.target.judge import REJECTED_CODES, UNSEEN_TOKENS
+from dreamseed_cli.bench.target.judge import OWN_LIMITS, REJECTED_CODES, UNSEEN_TOKENS
 
 if TYPE_CHECKING:
     import grpc
@@ -26,6 +26,8 @@ def of_failure(error: BaseException) -> Ending:
     error = cause_of(error)
     if isinstance(error, socket.gaierror):
         return Ending.UNREACHABLE
+    if isinstance(error, OSError) and error.errno in OWN_LIMITS:
+        return Ending.UNSENT
     if isinstance(error, OSError) and error.errno in _NO_CONNECTION:
         return Ending.UNREACHABLE
     if isinstance(error, TimeoutError) or "timed out" in str(error):

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from dreamseed_cli.bench.locust_users.crew import LoadRun, StepTimes
 from dreamseed_cli.bench.locust_users.plan import USERS_A_PROCESS, Kind, LoadPlan
 from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, Table
-from dreamseed_cli.bench.measure.intervals import share_interval
+from dreamseed_cli.bench.measure.intervals import attainment
 from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
-from dreamseed_cli.bench.measure.validity import allowed_delay_ms
+from dreamseed_cli.bench.measure.validity import FEWEST_REQUESTS, allowed_delay_ms, own_limits, tokens_agree
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import Interval, Latency, Problem, Slo
 
@@ -79,8 +79,9 @@ def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepF
     short = _falls_short(len(seen), asked * length)
     if short and _falls_short(len(seen) + _held_back(run.samples, window, plan.pause_s), asked * length):
         problems.append(_too_few_requests(len(seen) / length, asked, more))
+    problems += _too_few_samples(plan, int(generated.sum()), int((~generated).sum()))
     # Each by itself: pages are so many that they would hide it if no model answered at all.
-    attained = all(part.sum() >= slo.attainment * len(part) for part in (kept[generated], kept[~generated]))
+    enough = all(part.sum() >= slo.attainment * len(part) for part in (kept[generated], kept[~generated]))
     return StepFigures(
         users=step.users,
         reached=reached,
@@ -89,15 +90,15 @@ def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepF
         achieved_per_s=len(seen) / length,
         requests=len(seen),
         failed=int((~_complete(seen)).sum()),
-        good=share_interval(int(kept.sum()), len(seen)),
-        good_answers=share_interval(int(kept[generated].sum()), int(generated.sum())),
+        good=attainment(kept),
+        good_answers=attainment(kept[generated]),
         held=held,
         page=_times(seen, "end_s", [kind for kind in KINDS if not kind.generates]),
         ttft=_times(seen, "first_s", [Kind.CHAT_STREAM, Kind.GRPC_STREAM]),
         lag_p99_ms=lag,
         delay_p99_ms=delay,
         problems=tuple(problems),
-        sustained=attained and bool(len(seen)) and not short and not problems,
+        sustained=enough and bool(len(seen)) and not short and not problems,
     )
 
 
@@ -110,14 +111,20 @@ def remedy(plan: LoadPlan) -> str:
     )
 
 
-def run_problems(run: LoadRun) -> Iterator[Problem]:
-    """What stands against the run as a whole."""
+def run_problems(run: LoadRun, generated: int | None = None) -> Iterator[Problem]:
+    """What stands against the run as a whole. generated: the tokens that the engines counted meanwhile."""
+    told = int(run.samples["tokens"][_complete(run.samples)].sum())
+    # Not the other way round: engines also generate for users that the end of the load cuts off.
+    if (made_up := tokens_agree(told, generated, whole=False)) is not None:
+        yield made_up
     for words in run.lost:
         yield Problem(
             rule="lost-process",
             reason=f"{words}; its users were gone, and the load was ended",
             remedy="See its log in the run's folder; memory and open files are the usual causes.",
         )
+    if (unsent := own_limits(int((run.samples["ending"] == ENDINGS.index(Ending.UNSENT)).sum()))) is not None:
+        yield unsent
     ended = int((run.samples["ending"] != ENDINGS.index(Ending.ABANDONED)).sum())
     counted = run.locust_requests
     if counted is not None and not run.lost and not run.interrupted and counted != ended:
@@ -252,6 +259,16 @@ def _too_few_users(asked: int, reached: int, more: str) -> Iterator[Problem]:
     if reached < ENOUGH * asked:
         reason = f"{reached} of {asked} users were there"
         yield Problem(rule="users", reason=reason, remedy=more)
+
+
+def _too_few_samples(plan: LoadPlan, answers: int, pages: int) -> Iterator[Problem]:
+    """Of a part of the mix of which hardly any request came, nothing can be told."""
+    remedy = f"Use a longer --duration: {FEWEST_REQUESTS} are the least of which anything can be told."
+    parts = ((answers, True, "requests to the model"), (pages, False, "requests for pages"))
+    for count, generates, words in parts:
+        if count < FEWEST_REQUESTS and any(kind.generates is generates for kind in plan.mix):
+            reason = f"only {count} {words} were due in the window"
+            yield Problem(rule="samples", reason=reason, remedy=remedy)
 
 
 def _page_ms(samples: Table) -> float | None:

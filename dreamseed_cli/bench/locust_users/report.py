@@ -15,7 +15,8 @@ from dreamseed_cli.bench.locust_users.judge import (
 )
 from dreamseed_cli.bench.locust_users.plan import Kind, LoadPlan
 from dreamseed_cli.bench.locust_users.samples import REVALIDATED, SIMULATED
-from dreamseed_cli.bench.result import Column, FactTable, Latency, Slo
+from dreamseed_cli.bench.report.words import percent
+from dreamseed_cli.bench.result import Column, FactTable, Interval, Latency, Slo
 
 Provenance = Literal["measured", "simulated"]
 Row = dict[str, float | int | str | bool | None]
@@ -127,6 +128,13 @@ def _step_row(step: StepFigures) -> Row:
         "lag_p99": None if step.lag_p99_ms is None else round(step.lag_p99_ms, 2),
         "verdict": verdict,
     }
+
+
+def share_words(share: Interval) -> str:
+    """A share of one in percent, with its 95 % interval: `91.2 % (88.1-93.7 %)`."""
+    if share.low is None or share.high is None:
+        return percent(share.value)
+    return f"{percent(share.value)} ({percent(share.low).removesuffix(' %')}-{percent(share.high)})"
 
 
 def _quantile(found: Latency | None, name: str) -> float | None:

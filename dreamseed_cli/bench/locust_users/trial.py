@@ -60,6 +60,8 @@ Planner = Callable[[bool, bool], LoadPlan]
 _OWN_FILES = 200
 _TICKS_A_LINE = 5
 _UNSEEN = ServerView()
+_OF_THE_RUN = frozenset({"lost-process", "count", "own-limits"})
+"""Problems after which no step may be believed."""
 NO_QUESTIONS = "there is no PostgreSQL with questions behind the target, so none were asked for"
 
 
@@ -168,7 +170,7 @@ async def conduct(bench: Bench, planner: Planner, *, gateway: bool, front_count:
 def evaluate(bench: Bench, plan: LoadPlan, run: LoadRun, server: ServerView = _UNSEEN) -> Trial:
     """The figures of a run. Pure. server: what the engines told of themselves meanwhile."""
     steps = [judge_step(plan, run, step, bench.slo) for step in run.steps]
-    problems = [*run_problems(run)]
+    problems = [*run_problems(run, server.generation_tokens)]
     if (warm := prefix_cache_cold(server.prefix_hits, server.prefix_queries)) is not None:
         problems.append(warm)
     for step in steps:
@@ -182,7 +184,7 @@ def evaluate(bench: Bench, plan: LoadPlan, run: LoadRun, server: ServerView = _U
         tables.append(kind_table(plan, run, steps[-1], bench.slo, provenance))
     if (reasons := reason_table(run, provenance)) is not None:
         tables.append(reasons)
-    told = run.interrupted or any(problem.rule in {"lost-process", "count"} for problem in problems)
+    told = run.interrupted or any(problem.rule in _OF_THE_RUN for problem in problems)
     return Trial(
         plan=plan,
         run=run,

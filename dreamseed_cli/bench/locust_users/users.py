@@ -81,8 +81,9 @@ class Learner(FastHttpUser):
     def _get(self, path: str, sample: Sample, headers: dict[str, str] | None = None) -> str | None:
         """The reply's ETag."""
         with self.client.get(path, name=sample.kind.value, headers=headers, catch_response=True) as reply:
-            if not _whole(reply, sample):
+            if not _accepted(reply, sample):
                 return None
+            sample.ending = Ending.COMPLETE
             sample.flags |= REVALIDATED if reply.status_code == 304 else 0
             etag: str | None = reply.headers.get("etag") if reply.headers else None
         return etag
@@ -97,7 +98,7 @@ class Learner(FastHttpUser):
             name=sample.kind.value,
             catch_response=True,
         ) as reply:
-            if _whole(reply, sample):
+            if _accepted(reply, sample):
                 answer = self._read_stream(reply, sample) if stream else _read_whole(reply)
                 sample.flags |= SIMULATED if answer.simulated else 0
                 sample.tokens = answer.tokens
@@ -136,16 +137,17 @@ class Learner(FastHttpUser):
         )
 
 
-def _whole(reply: ResponseContextManager, sample: Sample) -> bool:
-    """Whether an answer came that is no failure; `sample` says how it ended."""
+def _accepted(reply: ResponseContextManager, sample: Sample) -> bool:
+    """Whether an answer is no failure so far (a stream has only begun); else `sample` says how it ended."""
     error = reply.request_meta["exception"]
     if reply.status_code == 0 or (error is not None and reply.status_code < 400):
         _note_failure(error, sample)
-    else:
-        sample.ending = of_status(reply.status_code)
-        if sample.ending is not Ending.COMPLETE:
-            sample.detail = f"HTTP {reply.status_code}: {bytes(reply.content or b'')[:100]!r}"
-    return sample.ending is Ending.COMPLETE
+        return False
+    ending = of_status(reply.status_code)
+    if ending is not Ending.COMPLETE:
+        sample.ending = ending
+        sample.detail = f"HTTP {reply.status_code}: {bytes(reply.content or b'')[:100]!r}"
+    return ending is Ending.COMPLETE
 
 
 def _read_whole(reply: ResponseContextManager) -> Answer:

@@ -42,6 +42,7 @@ def work(errand: Errand, index: int, port: int) -> None:
     events: Any = environment.events
     events.spawning_complete.add_listener(lambda **_: gc.freeze())
     runner = environment.create_worker_runner("127.0.0.1", port)
+    events.test_stop.add_listener(lambda **_: _report(runner))
     helpers = [gevent.spawn(_tick, runner, recorder), gevent.spawn(_follow_stdin, runner)]
     try:
         runner.greenlet.join()
@@ -61,6 +62,14 @@ def _line(errand: Errand, token: str | None) -> Any:
     from dreamseed_cli.bench.locust_users.grpc_line import GrpcLine
 
     return GrpcLine(errand, token)
+
+
+def _report(runner: WorkerRunner) -> None:
+    """What no report told yet: the master waits for none once it has heard that the users are gone."""
+    data: dict[str, Any] = {}
+    events: Any = runner.environment.events
+    events.report_to_master.fire(client_id=runner.client_id, data=data)
+    runner.send_message("stats", data)
 
 
 def _tick(runner: WorkerRunner, recorder: Recorder) -> None:

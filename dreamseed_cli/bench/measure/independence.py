@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+from scipy import stats  # type: ignore[import-untyped]
 
 from dreamseed_cli.bench.measure.columns import Floats
 
@@ -18,9 +19,10 @@ def effective_samples(values: Floats, above: float | None = None) -> float:
     """Values over their integrated autocorrelation time: of their ranks, and of being above a bound.
 
     The longer time counts: ranks tell most of how a queue comes and goes, the bound alone of pauses that only
-    the tail knows. At least one.
+    the tail knows. Equal values share a rank: told apart by their order, they would seem to climb. At least
+    one.
     """
-    series = [np.argsort(np.argsort(values, kind="stable")).astype(np.float64)]
+    series = [stats.rankdata(values)]
     if above is not None:
         series.append((values > above).astype(np.float64))
     return max(1.0, len(values) / max(correlation_time(one) for one in series))

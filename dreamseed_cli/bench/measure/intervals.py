@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Final
 
 import numpy as np
 from scipy import stats  # type: ignore[import-untyped]
 
-from dreamseed_cli.bench.measure.columns import Floats
+from dreamseed_cli.bench.measure.columns import Bools, Floats
+from dreamseed_cli.bench.measure.independence import effective_samples
 from dreamseed_cli.bench.result import Interval
 
 CONFIDENCE: Final = 0.95
@@ -47,6 +49,19 @@ def rate_interval(times_s: Floats, weights: Floats, window_s: tuple[float, float
     return Interval(value=value, low=max(value - half, 0.0), high=value + half)
 
 
+def rate_in(times_s: Floats, weights: Floats, windows_s: Sequence[tuple[float, float]]) -> Interval:
+    """The same of several windows that do not overlap, as if each went on where the one before ended."""
+    if len(windows_s) == 1:
+        return rate_interval(times_s, weights, windows_s[0])
+    passed, times, kept = 0.0, [], []
+    for start, end in windows_s:
+        inside = (times_s >= start) & (times_s <= end)
+        times.append(times_s[inside] - start + passed)
+        kept.append(weights[inside])
+        passed += end - start
+    return rate_interval(np.concatenate(times), np.concatenate(kept), (0.0, passed))
+
+
 def share_interval(good: int, of: int, independent: float | None = None) -> Interval:
     """A share by Wilson's interval; 0 without an interval of nothing.
 
@@ -61,6 +76,12 @@ def share_interval(good: int, of: int, independent: float | None = None) -> Inte
     return Interval(
         value=value, low=max(0.0, min(centre - half, value)), high=min(1.0, max(centre + half, value))
     )
+
+
+def attainment(good: Bools) -> Interval:
+    """The share of requests, in the order of time, that were good: a queue makes them bad in rows."""
+    independent = effective_samples(good.astype(np.float64)) if len(good) else None
+    return share_interval(int(good.sum()), len(good), independent)
 
 
 def binomial_ranks(count: int, share: float) -> tuple[int, int]:

@@ -59,20 +59,21 @@ def mser5(series: Floats) -> Truncation:
     return Truncation(best * BATCH, settled=best < most)
 
 
-def steady_window(cell: Cell, cols: Columns, events: Events, ended_s: float) -> Window:
+def steady_window(cell: Cell, cols: Columns, events: Events, ended_s: float, *, rounds: int = 1) -> Window:
     """The window in which the figures are taken.
 
     It ends with the arrivals: in the drain the load is no longer the one asked for. Its start is where MSER-5
     finds the flow of tokens (of ended requests, where there are none) settled, and not before the ramp of
     streams is over; at most half is trimmed. With too few samples it is the whole cell.
+    rounds: of which this is one; together they have the samples.
     """
     if not len(cols):
         return Window(0.0, ended_s, ("no request was due",))
     end = arrivals_end_s(cell, cols, ended_s)
     times, weights = _flow(cols, events)
-    if end > 0 and ((times >= 0) & (times <= end)).sum() >= FEWEST_EVENTS:
+    if end > 0 and ((times >= 0) & (times <= end)).sum() >= FEWEST_EVENTS / rounds:
         window = _trimmed(cell, times, weights, end)
-        if len(cols.between(window.start_s, window.end_s)) >= FEWEST_REQUESTS:
+        if len(cols.between(window.start_s, window.end_s)) >= FEWEST_REQUESTS / rounds:
             return window
     note = "too few samples to find a steady window: the figures are of the whole cell, drain included"
     return Window(0.0, ended_s, (note,))

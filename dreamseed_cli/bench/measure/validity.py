@@ -8,12 +8,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count
 from math import sqrt
+from statistics import median
 from typing import Final
 
 import numpy as np
 
 from dreamseed_cli.bench.cell_run import CellRun
-from dreamseed_cli.bench.measure.columns import Bools, Columns, Floats, mean_in_flight, peak_in_flight
+from dreamseed_cli.bench.measure.columns import (
+    Bools,
+    Columns,
+    Floats,
+    in_flight,
+    mean_in_flight,
+    peak_in_flight,
+    under_way,
+)
 from dreamseed_cli.bench.measure.intervals import share_interval
 from dreamseed_cli.bench.measure.quantiles import plain_quantile
 from dreamseed_cli.bench.measure.steady import Window, arrivals_end_s
@@ -26,6 +35,8 @@ KEPT: Final = 0.99
 """The share of the asked rate, or of the asked streams, that must have come about."""
 HELD: Final = 0.95
 """The share of the asked streams that must be open on average."""
+FEWEST_LOOKS: Final = 5
+"""At the server within the window: of fewer, nothing is told of what it had meanwhile."""
 DELAY_MS: Final = 10.0
 DELAY_SHARE: Final = 0.10
 PREFIX_HITS: Final = 0.01
@@ -69,8 +80,9 @@ def sending(run: CellRun, cols: Columns, allowed_ms: float) -> Sending:
 
 
 def never_sent(cols: Columns) -> Bools:
-    """Which requests the load gave up before it sent them."""
-    return np.isnan(cols.sent_s) & abandoned(cols)
+    """Which requests the load gave up, or could not send, before it sent them."""
+    own = np.array([one.ending is Ending.UNSENT for one in cols.records], dtype=np.bool_)
+    return np.isnan(cols.sent_s) & (abandoned(cols) | own)
 
 
 def abandoned(cols: Columns) -> Bools:
@@ -148,6 +160,45 @@ def streams_held(asked: int, mean: float) -> Problem | None:
         reason=f"{mean:,.1f} streams were open on average, asked were {asked:,}",
         remedy="Give the load more processes, use a longer cell, or ask for fewer streams.",
     )
+
+
+def open_streams_seen(open_then: int, server_peak: int | None) -> Problem | None:
+    """Where streams pause after failures: the server had what the client had open, not all that were asked.
+
+    open_then: the most by the client when the server was looked at. A twentieth, or one stream, is granted:
+    failures come and go between two looks.
+    """
+    if server_peak is None or server_peak >= min(HELD * open_then, open_then - 1):
+        return None
+    return Problem(
+        rule="streams",
+        reason=f"the server saw {server_peak:,} streams at most, and {open_then:,} were open at a look at it",
+        remedy="Something before the server holds requests back: raise its limits, or ask for fewer.",
+    )
+
+
+def streams_seen_throughout(asked: int, usual: float | None) -> Problem | None:
+    """The server had the streams all through the window, and not at one moment only.
+
+    usual: what it had in half of the looks or more; the median, since an engine's gauge stands still while it
+    computes. A twentieth is granted as in `streams_held`, or one stream that is between two answers.
+    """
+    if usual is None or usual >= min(HELD * asked, asked - 1):
+        return None
+    return Problem(
+        rule="streams",
+        reason=f"the server saw {usual:,.0f} streams or fewer half of the time, asked were {asked:,}",
+        remedy="Something before the server holds requests back, or is slow beside the answers: raise its "
+        "limits, or use longer answers.",
+    )
+
+
+def usually_seen(run: CellRun, span_s: tuple[float, float]) -> float | None:
+    """What the server had in half of the looks; None if there were too few. Of engines and gateway the one
+    that had more: each is the least that there was.
+    """
+    seen = [[count for at_s, count in one if span_s[0] <= at_s <= span_s[1]] for one in run.server.looks]
+    return max((median(counts) for counts in seen if len(counts) >= FEWEST_LOOKS), default=None)
 
 
 def sent_on_time(p99_ms: float | None, allowed_ms: float) -> Problem | None:
@@ -229,6 +280,32 @@ def tokens_agree(told: int, generated: int | None, *, whole: bool) -> Problem | 
     return None
 
 
+def prompts_agree(told: int, read: int | None, hits: int | None) -> Problem | None:
+    """The usage of all answers tells no more prompt tokens than the engines counted, but for 1 %.
+
+    read: 0 of engines without such a counter. hits: those from the prefix cache, which some count apart. An
+    engine also reads what nobody got an answer to, and what somebody else asks (`tokens_agree` tells that).
+    """
+    if not read or told <= (read + (hits or 0)) * (1 + COUNT_SHARE):
+        return None
+    return Problem(
+        rule="usage",
+        reason=f"the answers' usage tells {told:,} prompt tokens, and the engines read {read:,}",
+        remedy="Something between makes the usage up: measure the engine itself, and compare.",
+    )
+
+
+def own_limits(unsent: int) -> Problem | None:
+    """Nothing was left unsent for want of a file descriptor or a port of this machine."""
+    if not unsent:
+        return None
+    return Problem(
+        rule="own-limits",
+        reason=f"{unsent:,} requests were not sent: this machine had no file descriptor or port left",
+        remedy="Raise the limit (ulimit -Hn, net.ipv4.ip_local_port_range), or ask for less.",
+    )
+
+
 def all_processes(lost: int) -> Problem | None:
     """No process of the load died; its records are missing."""
     if not lost:
@@ -252,7 +329,10 @@ def samples_enough(requests: int) -> Problem | None:
 
 
 def problems(run: CellRun, cols: Columns, inside: Columns, window: Window, slo: Slo) -> tuple[Problem, ...]:
-    """All rules over a cell. inside: those of its requests that were due in the window."""
+    """All rules over a run of a cell but `samples_enough`, which is of all its rounds together.
+
+    inside: those of its requests that were due in the window.
+    """
     shape = run.cell.shape
     allowed = allowed_delay(inside, slo)
     sent = sending(run, cols, allowed)
@@ -266,8 +346,8 @@ def problems(run: CellRun, cols: Columns, inside: Columns, window: Window, slo: 
         lengths_kept(_wrong_lengths(cols)),
         None if repeats(run.cell) else prefix_cache_cold(server.prefix_hits, server.prefix_queries),
         _tokens(run),
+        own_limits(cols.count(Ending.UNSENT)),
         all_processes(run.lost_processes),
-        samples_enough(len(inside)),
     ]
     return tuple(problem for problem in found if problem is not None)
 
@@ -291,21 +371,34 @@ def _tokens(run: CellRun) -> Problem | None:
     told = sum(one.completion_tokens or 0 for one in generated)
     answered = {Ending.COMPLETE, Ending.WRONG_LENGTH}
     whole = all(one.ending in answered for one in run.records)
-    return tokens_agree(told, run.server.generation_tokens, whole=whole)
+    asked = sum(one.prompt_tokens or 0 for one in generated)
+    server = run.server
+    return tokens_agree(told, server.generation_tokens, whole=whole) or prompts_agree(
+        asked, server.prompt_tokens, server.prefix_hits
+    )
 
 
 def _streams(run: CellRun, cols: Columns, window: Window, shape: Streams) -> Problem | None:
     asked = min(shape.count, run.cell.requests or shape.count)
     peak = peak_in_flight(cols, run.ended_s)
     refused = cols.count(Ending.REFUSED)
-    lacking = streams_seen(asked, peak, run.server.peak_in_flight, refused)
-    if lacking or run.cell.requests or not np.all(cols.complete | abandoned(cols)):
-        # A capped cell runs out of requests, and a stream pauses after a failure.
+    server_peak = run.server.peak_in_flight
+    if not refused and not np.all(cols.complete | abandoned(cols)):
+        return open_streams_seen(_open_at_looks(run, cols), server_peak)
+    lacking = streams_seen(asked, peak, server_peak, refused)
+    # A cell without a steady window is looked at from its start on, where streams are still to come.
+    span_s = max(window.start_s, shape.ramp_s), min(window.end_s, arrivals_end_s(run.cell, cols, run.ended_s))
+    if lacking or refused or run.cell.requests or span_s[0] >= span_s[1]:
+        # A stream pauses after it was refused, and a capped cell runs out of requests.
         return lacking
-    until_s = arrivals_end_s(run.cell, cols, run.ended_s)
-    return streams_held(
-        asked, mean_in_flight(cols, run.ended_s, (window.start_s, min(window.end_s, until_s)))
-    )
+    held = streams_held(asked, mean_in_flight(cols, run.ended_s, span_s))
+    return held or streams_seen_throughout(asked, usually_seen(run, span_s))
+
+
+def _open_at_looks(run: CellRun, cols: Columns) -> int:
+    """The most that were open by the client whenever somebody looked at the server."""
+    at_s = np.array([at_s for one in run.server.looks for at_s, _ in one])
+    return int(in_flight(*under_way(cols, run.ended_s), at_s).max(initial=0))
 
 
 def _delays_ms(run: CellRun, inside: Columns) -> Floats:

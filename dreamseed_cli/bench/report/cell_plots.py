@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from dreamseed_cli.bench.report.words import cut, number
+from dreamseed_cli.bench.report.words import cut, number, window_words, windows
 from dreamseed_cli.bench.result import CellResult
 from dreamseed_cli.report.plots import PAIR, PANEL, Key, Plots
 from dreamseed_cli.report.svg import BAD, BAND, SERIES, drawing, inline_svg
@@ -73,13 +73,12 @@ def timeline_plot(name: str, cell: CellResult) -> Markup | None:
             strips[3].bar(*zip(*bad, strict=True), width=seconds[1] - seconds[0], color=BAD)
         _strip(strips[3], "failed (requests)", cell, top=float(max(1, *failed)))
         strips[3].set_xlabel("seconds since the cell's start")
-        begin, end = cell.window_s
         return inline_svg(
             figure,
             name=f"{name}-timeline",
             title=f"{cell.name} second by second: in flight, tok/s, TTFT p50 in ms, failures",
             description=f"at most {max(one.in_flight for one in cell.timeline)} in flight, "
-            f"{sum(failed)} failed; steady from {number(begin)} s to {number(end)} s",
+            f"{sum(failed)} failed; steady from {window_words(cell)}",
         )
 
 
@@ -119,7 +118,8 @@ def _cdf_panel(name: str, quantity: str, label: str, drawn: Sequence[tuple[int, 
 
 
 def _strip(axes: Axes, label: str, cell: CellResult, *, top: float) -> None:
-    axes.axvspan(*cell.window_s, color=BAND, linewidth=0, zorder=0)
+    for window in windows(cell):
+        axes.axvspan(*window, color=BAND, linewidth=0, zorder=0)
     axes.set_title(cut(label, 40), fontsize=9, fontweight="normal", pad=3)
     axes.set_ylim(0, top * 1.12 or 1)
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=top >= 3 or label.startswith("failed")))

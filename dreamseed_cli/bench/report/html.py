@@ -108,6 +108,8 @@ def _environment() -> Environment:
         "spread": words.spread,
         "load": words.load_words,
         "overload": words.overload,
+        "rounds": words.rounds,
+        "window_words": words.window_words,
         "fact": words.fact,
         "level": words.quantile,
     }

@@ -63,6 +63,8 @@ def suite_view(suite: SuiteResult, provenance: str) -> list[RenderableType]:
     )
     shown += [_failed(cell) for cell in suite.cells if words.failures(cell)]
     shown += [_overload(cell) for cell in suite.cells if cell.over_capacity]
+    if told := words.rounds(suite):
+        shown += [wrapped(Text.assemble(("ROUNDS: ", "bold"), told))]
     shown += [_note(note, names, suite) for note, names in words.notes(suite).items()]
     return shown
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import floor, log10
+from math import floor, log10, sqrt
+from statistics import fmean, stdev
 from typing import Any
 
 from dreamseed_cli.bench.records import Ending
@@ -122,9 +123,39 @@ def notes(suite: SuiteResult) -> dict[str, list[str]]:
     return found
 
 
+def windows(cell: CellResult) -> list[tuple[float, float]]:
+    """The steady windows on the cell's own time: one, or that of each of its rounds."""
+    each = [(one.begin_s + one.window_s[0], one.begin_s + one.window_s[1]) for one in cell.rounds]
+    return each or [cell.window_s]
+
+
+def window_words(cell: CellResult) -> str:
+    """`2.25 to 45 s of 51.9 s`; of rounds one after another."""
+    spans = ", ".join(f"{number(start)} to {number(end)}" for start, end in windows(cell))
+    return f"{spans} s of {number(cell.duration_s)} s"
+
+
+def rounds(suite: SuiteResult) -> str:
+    """How far the rounds of one load lie apart: empty of a suite that was not measured in any."""
+    drifts = [
+        stdev(times) / fmean(times)
+        for cell in suite.cells
+        if len(times := [one.tpot_mean_ms for one in cell.rounds if one.tpot_mean_ms]) > 1
+    ]
+    if not drifts:
+        return ""
+    many = max(len(cell.rounds) for cell in suite.cells)
+    middle, worst = sqrt(fmean(one * one for one in drifts)), max(drifts)
+    return (
+        f"{many} rounds of each load, from the second on in shuffled order: the time between tokens differs "
+        f"by {percent(middle)} between the rounds of one load (standard deviation; at most "
+        f"{percent(worst)}), which is the machine's drift and chance"
+    )
+
+
 def overload(cell: CellResult) -> str:
-    """How a load over capacity shows, by the seconds of the steady window."""
-    start_s, end_s = cell.window_s
+    """How a load over capacity shows, by the seconds of the (last) steady window."""
+    start_s, end_s = windows(cell)[-1]
     # A moment tells of the end of its second.
     waiting = [one.in_flight for one in cell.timeline if start_s <= one.t_s + 1 <= end_s]
     grew = f" ({waiting[0]:,} at first, {waiting[-1]:,} in the end)" if waiting else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dreamseed_cli.bench.locust_users.plan import Step
+from dreamseed_cli.bench.locust_users.report import share_words
 from dreamseed_cli.bench.locust_users.trial import NO_QUESTIONS, Planner, Trial, conduct, document_planner
 from dreamseed_cli.bench.result import SuiteResult
 from dreamseed_cli.bench.suites.base import Bench
@@ -50,7 +51,7 @@ def _headline(trial: Trial) -> str:
     left_out = "" if trial.asked_questions else f" Note: {NO_QUESTIONS}."
     return (
         f"{last.users:,} users made {last.achieved_per_s:,.1f} of {last.asked_per_s:,.1f} requests/s; "
-        f"{100 * last.good.value:.1f} % kept the SLO, {last.failed:,} of {last.requests:,} failed."
+        f"{share_words(last.good)} kept the SLO, {last.failed:,} of {last.requests:,} failed."
         f"{left_out}{trial.remarks}"
     )
 
@@ -60,6 +61,6 @@ def _missed(trial: Trial) -> tuple[str, ...]:
     if last is None or trial.sustained != 0:
         return ()
     return (
-        f"{last.users:,} virtual users (§G phase 1): {100 * last.good.value:.1f} % of the requests kept the "
-        f"SLO, {last.failed:,} of {last.requests:,} failed",
+        f"{last.users:,} virtual users (§G phase 1): {share_words(last.good)} of the requests kept the SLO, "
+        f"{last.failed:,} of {last.requests:,} failed",
     )

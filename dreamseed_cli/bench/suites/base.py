@@ -63,6 +63,8 @@ class Bench:
     replicas: Mapping[str, TargetSpec] = field(default_factory=dict)
     duration_s: float | None = None
     """What the operator asked for one cell; None: the suite's own."""
+    rounds: int = 1
+    """In so many rounds its cells are measured, each of which has its part of their length."""
     arrivals: Arrivals = "poisson"
     """Of the rates that the engine, capacity and cache suites ask for."""
     workload: str | None = None
@@ -89,8 +91,8 @@ class Bench:
     """Where the running stack's PostgreSQL and Redis are (its gateway.json); None: no stack of ours."""
 
     def lasting(self, seconds: float) -> float:
-        """How long a cell lasts: what the operator asked for, else the suite's own."""
-        return self.duration_s or seconds
+        """How long a cell lasts, in one round: what the operator asked for, else the suite's own."""
+        return (self.duration_s or seconds) / self.rounds
 
     @property
     def provenance(self) -> Literal["measured", "simulated"]:
@@ -124,3 +126,9 @@ class Suite(Protocol):
     """One question of the box. Raises MissingError if what it needs is not there."""
 
     async def __call__(self, bench: Bench) -> SuiteResult: ...
+
+
+class Retell(Protocol):
+    """A suite's result from cells that it had measured, after more rounds of them."""
+
+    def __call__(self, bench: Bench, cells: Sequence[CellResult]) -> SuiteResult: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dreamseed_cli.bench.result import CellResult, Column, FactTable, Interval, SuiteResult
 from dreamseed_cli.bench.suites.base import Bench
@@ -35,14 +35,19 @@ async def batching_suite(bench: Bench) -> SuiteResult:
     bench.plan([cell.duration_s for cell in cells])
     async for _ in seen.run(bench, ((cell, alone) for cell in cells)):
         pass
-    good = {one.asked_streams: one for one in seen.cells if usable(one) and one.asked_streams}
+    return batching_result(bench, seen.cells, partial=seen.partial)
+
+
+def batching_result(bench: Bench, cells: Sequence[CellResult], *, partial: bool = False) -> SuiteResult:
+    """What its cells say."""
+    good = {one.asked_streams: one for one in cells if usable(one) and one.asked_streams}
     return SuiteResult(
         name="batching",
         headline=_headline(good),
-        cells=tuple(seen.cells),
+        cells=tuple(cells),
         tables=tuple(_table(bench, good)),
         measurements=tuple(_measurements(bench, good)),
-        partial=seen.partial,
+        partial=partial,
     )
 
 

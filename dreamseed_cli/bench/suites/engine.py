@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -51,14 +51,21 @@ async def engine_suite(bench: Bench) -> SuiteResult:
         bench.plan([*(cell.duration_s for cell in rates), *_scaling_plan(bench)])
         async for _ in seen.run(bench, ((cell, None) for cell in rates)):
             pass
-    scaling = None if seen.partial else await _scaling(bench, seen)
+    if not seen.partial:
+        await _scale(bench, seen)
+    return engine_result(bench, seen.cells, partial=seen.partial)
+
+
+def engine_result(bench: Bench, cells: Sequence[CellResult], *, partial: bool = False) -> SuiteResult:
+    """What its cells say."""
+    scaling = _scaling(bench, cells)
     return SuiteResult(
         name="engine",
-        headline=_headline(seen.cells),
-        cells=tuple(seen.cells),
+        headline=_headline(cells),
+        cells=tuple(cells),
         tables=(scaling,) if scaling else (),
-        measurements=tuple(_measurements(bench, seen.cells)),
-        partial=seen.partial,
+        measurements=tuple(_measurements(bench, cells)),
+        partial=partial,
     )
 
 
@@ -71,7 +78,7 @@ def _rate_cell(bench: Bench, tokens_per_s: float) -> Cell:
     asked = make_cell(bench, "", rate_of(bench, 1.0), seconds=_SECONDS)
     per_s = tokens_per_s / load_workload(asked.workload).mean_output_tokens
     cell = replace(asked, name=f"{bench.arrivals}-{per_s:.3g}", shape=rate_of(bench, per_s))
-    return at_least(cell, _FEWEST_DUE / per_s)
+    return at_least(cell, _FEWEST_DUE / per_s / bench.rounds)
 
 
 async def _concurrency(bench: Bench, seen: Collected) -> None:
@@ -98,27 +105,27 @@ def _scaling_plan(bench: Bench) -> list[float]:
     return [bench.lasting(_SECONDS)] * (2 if len(bench.replicas) > 1 else 0)
 
 
-async def _scaling(bench: Bench, seen: Collected) -> FactTable | None:
+async def _scale(bench: Bench, seen: Collected) -> None:
     """The same streams for each replica: one of them past the gateway, and all of them through it."""
     if len(bench.replicas) < 2:
-        return None
+        return
     best = max(seen.cells, key=lambda one: one.output_tokens_per_s.value, default=None)
     if best is None or best.asked_streams is None:
-        return None
+        return
     # What waits in the gateway's queue waits nowhere past it.
     each = max(1, min(best.asked_streams, bench.places) // len(bench.replicas))
     name, spec = next(iter(bench.replicas.items()))
-    alone = await seen.one(bench, *_alone(bench, name, spec, each))
-    together = await seen.one(
-        bench,
-        make_cell(
-            bench,
-            f"all-{each}-each",
-            streams(each * len(bench.replicas)),
-            seconds=_SECONDS,
-            tokens=ANSWER_TOKENS,
-        ),
-    )
+    await seen.one(bench, *_alone(bench, name, spec, each))
+    shape = streams(each * len(bench.replicas))
+    await seen.one(bench, make_cell(bench, f"all-{each}-each", shape, seconds=_SECONDS, tokens=ANSWER_TOKENS))
+
+
+def _scaling(bench: Bench, cells: Sequence[CellResult]) -> FactTable | None:
+    """One replica beside all of them, if both could be measured."""
+    named = {one.name: one for one in cells}
+    alone = next((one for one in cells if "-alone-" in one.name), None)
+    each = alone.asked_streams if alone else None
+    together = named.get(f"all-{each}-each")
     if alone is None or together is None or not (usable(alone) and usable(together)):
         return None
     return FactTable(
@@ -146,7 +153,7 @@ def _scaling_rows(
     yield {"replicas": replicas, "tok_s": all_, "times": all_ / one}
 
 
-def _measurements(bench: Bench, cells: list[CellResult]) -> Iterator[Measurement]:
+def _measurements(bench: Bench, cells: Sequence[CellResult]) -> Iterator[Measurement]:
     """The highest throughput, by what the estimates ask of it: a model's size, a card's share, the farm."""
     good = [one for one in cells if usable(one) and one.asked_streams is not None]
     if not good or not bench.replicas:
@@ -166,7 +173,7 @@ def _measurements(bench: Bench, cells: list[CellResult]) -> Iterator[Measurement
         yield measurement(bench, "throughput-mix-tok-s", per_replica, "tok/s", best.requests)
 
 
-def _headline(cells: list[CellResult]) -> str:
+def _headline(cells: Sequence[CellResult]) -> str:
     good = [one for one in cells if usable(one)]
     if not good:
         return "No cell gave a figure that can be believed."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dreamseed_cli.bench.locust_users.plan import ramp
+from dreamseed_cli.bench.locust_users.report import share_words
 from dreamseed_cli.bench.locust_users.trial import (
     NO_QUESTIONS,
     Planner,
@@ -64,7 +65,7 @@ def _headline(trial: Trial) -> str:
     if last is None:
         return "The load ended before its first step was over."
     rate = f"{last.achieved_per_s:,.0f} requests/s of {last.asked_per_s:,.0f} asked for"
-    reached = f"With {last.users:,} users there were {rate}, {100 * last.good.value:.1f} % within the SLO"
+    reached = f"With {last.users:,} users there were {rate}, {share_words(last.good)} within the SLO"
     if trial.sustained is None and trial.kept:
         beyond = next(step.users for step in trial.steps if not step.valid)
         return (
@@ -83,6 +84,6 @@ def _missed(trial: Trial) -> tuple[str, ...]:
     broke = next(step for step in trial.steps if not step.sustained)
     return (
         f"{wanted:,} concurrent users (§G phase 3): {trial.sustained:,} kept the SLO; with {broke.users:,} "
-        f"{100 * broke.good.value:.1f} % of all requests and {100 * broke.good_answers.value:.1f} % of those "
-        f"to the model did, and {broke.failed:,} of {broke.requests:,} failed",
+        f"{share_words(broke.good)} of all requests and {share_words(broke.good_answers)} of those to the "
+        f"model did, and {broke.failed:,} of {broke.requests:,} failed",
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from dreamseed_cli.bench.records import Ending, Record
 
 _FULL = frozenset({429, 503})
@@ -19,6 +21,13 @@ REJECTED_CODES = frozenset(
     }
 )
 """gRPC's names for a request that is wrong itself."""
+
+OWN_LIMITS = {
+    errno.EMFILE: "this client ran out of file descriptors (ulimit -n)",
+    errno.ENFILE: "this machine ran out of open files (fs.file-max)",
+    errno.EADDRNOTAVAIL: "this client ran out of ports (net.ipv4.ip_local_port_range)",
+}
+"""Why a connection came about in no way that a server could help, by the system's number."""
 
 
 def of_status(status: int) -> Ending:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import ssl
 import time
@@ -15,7 +14,7 @@ import msgspec
 from dreamseed_cli.bench.records import Ending, Job, Record
 from dreamseed_cli.bench.shapes import TargetSpec
 from dreamseed_cli.bench.target.events import EventReader
-from dreamseed_cli.bench.target.judge import Reception, of_status
+from dreamseed_cli.bench.target.judge import OWN_LIMITS, Reception, of_status
 from dreamseed_cli.bench.target.key import read_key
 from dreamseed_cli.bench.target.line import TimedConnection, TimedPool
 from dreamseed_cli.core.errors import UsageError
@@ -24,10 +23,6 @@ from dreamseed_cli.engine.openai_api import PATHS, error_message
 from dreamseed_cli.engine.types import Endpoint
 
 _encode = msgspec.json.Encoder().encode
-_OUR_OWN_LIMITS = {
-    errno.EMFILE: "this client ran out of file descriptors (ulimit -n)",
-    errno.EADDRNOTAVAIL: "this client ran out of ports (net.ipv4.ip_local_port_range)",
-}
 
 
 class OpenAiTarget:
@@ -64,7 +59,7 @@ class OpenAiTarget:
         try:
             connection = self._pool.idle() or await self._connect(record, clock)
         except (OSError, TimeoutError) as error:
-            reception.end(Ending.UNREACHABLE, self._no_connection(error))
+            reception.end(*self._no_connection(error))
             record.end_s = clock()
             return
         # The reader counts on the system's monotonic clock; records count from the cell's start.
@@ -102,15 +97,17 @@ class OpenAiTarget:
             return
         reader.reception.end(*_unstreamed(connection, plain=bool(job.path)))
 
-    def _no_connection(self, error: OSError | TimeoutError) -> str:
+    def _no_connection(self, error: OSError | TimeoutError) -> tuple[Ending, str]:
+        number = error.errno
+        if number in OWN_LIMITS:
+            return Ending.UNSENT, OWN_LIMITS[number]
         if isinstance(error, ssl.SSLError):
-            return f"no TLS connection: {error.reason or error}"
-        if isinstance(error, OSError) and error.errno is not None:
-            own = _OUR_OWN_LIMITS.get(error.errno)
-            return own or f"no connection: {os.strerror(error.errno).lower()}"
+            return Ending.UNREACHABLE, f"no TLS connection: {error.reason or error}"
+        if number is not None:
+            return Ending.UNREACHABLE, f"no connection: {os.strerror(number).lower()}"
         if isinstance(error, TimeoutError):
-            return f"no connection within {self._spec.connect_timeout_s:g} s"
-        return f"no connection: {error}"
+            return Ending.UNREACHABLE, f"no connection within {self._spec.connect_timeout_s:g} s"
+        return Ending.UNREACHABLE, f"no connection: {error}"
 
 
 def generation_body(job: Job, spec: TargetSpec) -> dict[str, Any]:

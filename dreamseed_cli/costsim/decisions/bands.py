@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 QUANTILES = (0.05, 0.50, 0.95)
 NEVER = Decimal("Infinity")
@@ -29,6 +29,15 @@ class MonthsBand:
     p95: Decimal | None
     never_share: float
     """Of the draws in which it never happens."""
+
+    @property
+    def whole(self) -> MonthsBand:
+        """The first whole months at whose end it has happened."""
+        p5, p50, p95 = (
+            None if one is None else one.to_integral_value(ROUND_CEILING)
+            for one in (self.p5, self.p50, self.p95)
+        )
+        return MonthsBand(p5, p50, p95, self.never_share)
 
 
 def band(amounts: Sequence[Decimal]) -> Band:

@@ -15,7 +15,7 @@ from dreamseed_cli.costsim.decisions.ranges import Ranges
 from dreamseed_cli.costsim.decisions.sampling import DRAWS, Costing, sample
 from dreamseed_cli.costsim.decisions.uncertainty import Uncertainty, draw_bills, uncertainty
 from dreamseed_cli.costsim.prices.schema import PriceBook
-from dreamseed_cli.costsim.scenario import Scenario
+from dreamseed_cli.costsim.scenario import PEOPLE, Scenario
 from dreamseed_cli.estimates.schema import Book as Figures
 from dreamseed_cli.estimates.schema import Estimate
 
@@ -47,16 +47,18 @@ class Row(Generic[V]):
 
 
 def parse_sweep(text: str) -> tuple[int, int]:
-    """The ends of `users=1e3..1e6`, at least 1. UsageError if it is no such thing."""
+    """The ends of `users=1e3..1e6`, 1 to PEOPLE. UsageError if it is no such thing."""
     name, _, span = text.partition("=")
     low, dots, high = span.partition("..")
     try:
         ends = float(low), float(high or low)
     except ValueError:
         ends = (math.nan, math.nan)
-    if name.strip() != "users" or (high and not dots) or not 1 <= ends[0] <= ends[1] < math.inf:
+    if name.strip() != "users" or (high and not dots) or not 1 <= ends[0] <= ends[1] <= PEOPLE:
         raise UsageError(
-            f"'{text}' is no sweep", place="--sweep", remedy="Write it as users=1e3..1e6, from low to high."
+            f"'{text}' is no sweep",
+            place="--sweep",
+            remedy=f"Write it as users=1e3..1e6, from low to high, up to {PEOPLE:.0e}.",
         )
     return round(ends[0]), round(ends[1])
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, UsageError
+from dreamseed_cli.core.spelling import did_you_mean
 from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.costsim.data_file import validated
 from dreamseed_cli.costsim.money import amount
@@ -132,12 +132,10 @@ def _no_table(path: Path, place: str, wanted: str) -> UsageError:
 
 
 def _unknown(path: Path, kind: str, name: str, known: Mapping[str, object]) -> UsageError:
-    near = get_close_matches(name, known, n=3)
-    ask = f"Did you mean {' or '.join(near)}? " if near else ""
     return UsageError(
         f"no {kind.removesuffix('s')} is called '{name}'",
         place=f"{path}: {kind}.{name}",
-        remedy=f"{ask}A new one needs all of its fields, from title on.",
+        remedy=f"{did_you_mean(name, known)} A new one needs all of its fields, from title on.".lstrip(),
     )
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from dreamseed_cli.costsim.money import MOST
+
 
 def _exact(value: object) -> Decimal:
     """A decimal from its digits. ValueError for anything else: a float is not what stands in the file."""
@@ -22,7 +24,7 @@ def _exact(value: object) -> Decimal:
 
 Signed = Annotated[Decimal, BeforeValidator(_exact)]
 """A decimal number, as a string or an integer."""
-Amount = Annotated[Signed, Field(ge=0)]
+Amount = Annotated[Signed, Field(ge=0, le=MOST)]
 
 
 class Part(BaseModel):

@@ -6,13 +6,13 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from difflib import get_close_matches
 from operator import attrgetter
 from typing import Self
 
 from pydantic import model_validator
 
 from dreamseed_cli.core.errors import UsageError
+from dreamseed_cli.core.spelling import did_you_mean
 from dreamseed_cli.costsim.columns import always, each
 from dreamseed_cli.costsim.money import decimal, to_usd
 from dreamseed_cli.costsim.prices.age import MAX_AGE_DAYS
@@ -156,8 +156,7 @@ class PriceBook:
         return meter
 
     def _unknown(self, name: str, kind: str, known: Mapping[str, object]) -> UsageError:
-        near = get_close_matches(name, known, n=3)
-        remedy = f"Did you mean {' or '.join(near)}?" if near else f"Known are: {', '.join(sorted(known))}."
+        remedy = did_you_mean(name, known) or f"Known are: {', '.join(sorted(known))}."
         return UsageError(
             f"no {kind} is called '{name}' in the book '{self.name}'", place=name, remedy=remedy
         )

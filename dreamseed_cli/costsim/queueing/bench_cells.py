@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 LEVELS = ("mean", "p50", "p95")
@@ -17,6 +18,23 @@ class Measured:
     value: float
     low: float | None = None
     high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a cell went, once: a cell that was measured in rounds went so several times. Seconds."""
+
+    requests: int
+    """Due in the window."""
+    before: int | None
+    """Due before it; None where the result does not tell."""
+    achieved_per_s: float
+    """Requests begun a second."""
+    window_s: tuple[float, float]
+    """Of which the figures are, since the course began."""
+    whole: bool
+    """Whether the window is the whole measurement, to its last answer."""
+    tpot_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +61,17 @@ class Cell:
     """Asked for in closed loop."""
     keeps_up: bool
     """Whether requests came no faster than they were answered."""
-    requests: int
-    """Due in the window."""
-    achieved_per_s: float
-    """Requests begun a second."""
     ramp_s: float
     """Over which the streams begin."""
-    window_s: tuple[float, float]
-    """Of which the figures are."""
-    whole: bool
-    """Whether the window is the whole measurement, to its last answer."""
+    courses: tuple[Course, ...]
+
+    @property
+    def drift(self) -> float | None:
+        """The standard deviation of the time between tokens from round to round, as a share of its mean: what
+        the machine's speed changed by, and chance. None of fewer than two rounds.
+        """
+        times = [one.tpot_ms for one in self.courses if one.tpot_ms]
+        return stdev(times) / fmean(times) if len(times) > 1 else None
 
     @property
     def load(self) -> tuple[str, float] | None:
@@ -94,7 +113,6 @@ def _tells(cell: Mapping[str, Any]) -> bool:
 
 
 def _read(cell: Mapping[str, Any], suite: str) -> Cell:
-    start, end = cell["window_s"]
     return Cell(
         name=cell["name"],
         suite=suite,
@@ -111,11 +129,20 @@ def _read(cell: Mapping[str, Any], suite: str) -> Cell:
         rate_per_s=cell.get("asked_rate_per_s") if cell["shape"].get("type") == "rate" else None,
         streams=cell.get("asked_streams"),
         keeps_up=not cell.get("over_capacity"),
-        requests=cell["requests"],
-        achieved_per_s=cell["achieved_rate_per_s"],
         ramp_s=cell["shape"].get("ramp_s", 0.0),
+        courses=tuple(_course(one) for one in cell.get("rounds") or [cell]),
+    )
+
+
+def _course(one: Mapping[str, Any]) -> Course:
+    start, end = one["window_s"]
+    return Course(
+        requests=one["requests"],
+        before=one.get("requests_before"),
+        achieved_per_s=one["achieved_rate_per_s"],
         window_s=(start, end),
-        whole=start == 0 and end == cell["duration_s"],
+        whole=start == 0 and end == one["duration_s"],
+        tpot_ms=one.get("tpot_mean_ms"),
     )
 
 

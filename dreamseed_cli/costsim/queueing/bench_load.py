@@ -2,7 +2,8 @@
 
 Streams that begin within two seconds and get answers of one length go on in step, and a bench of a slow
 engine sees but a few rounds of them: its figures are not those of a settled load. So the bench's own course
-is repeated, with other random lengths each time, until its figures are sharp.
+is repeated, with other random lengths each time, until its figures are sharp; of a load that was measured in
+rounds, the course of each round as often as that of the others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from dreamseed_cli.core.pauses import pause_after
 from dreamseed_cli.costsim.queueing.arrivals import SPREAD
 from dreamseed_cli.costsim.queueing.batching import NEVER
-from dreamseed_cli.costsim.queueing.bench_cells import Cell
+from dreamseed_cli.costsim.queueing.bench_cells import Cell, Course
 from dreamseed_cli.costsim.queueing.card import CardModel
 from dreamseed_cli.costsim.queueing.farm import Farm, Request
 from dreamseed_cli.costsim.queueing.outcome import Ending
@@ -58,35 +59,42 @@ def repeat(cell: Cell, card: CardModel, rules: Admission, *, seed: int, requests
     """
     seen = Seen()
     for time in range(_MOST_TIMES):
+        course = time % len(cell.courses)
         rng = np.random.default_rng((seed, 4, time))
-        _Course(cell, card, NO_QUEUE if cell.direct else rules, rng, seen).go()
-        if len(seen.e2e_s) >= requests:
+        _Once(cell, cell.courses[course], card, NO_QUEUE if cell.direct else rules, rng, seen).go()
+        if len(seen.e2e_s) >= requests and course == len(cell.courses) - 1:
             break
     return seen
 
 
-class _Course:
+class _Once:
     """The load from its start to its last answer, once."""
 
     def __init__(
-        self, cell: Cell, card: CardModel, rules: Admission, rng: np.random.Generator, seen: Seen
+        self,
+        cell: Cell,
+        course: Course,
+        card: CardModel,
+        rules: Admission,
+        rng: np.random.Generator,
+        seen: Seen,
     ) -> None:
-        self._cell, self._rng, self._seen = cell, rng, seen
+        self._cell, self._course, self._rng, self._seen = cell, course, rng, seen
         self._farm = Farm(card, cell.replicas, rules, ended=self._ended)
         self._on_top_s = card.on_top_s
         self._began: dict[int, float] = {}
         self._failures: dict[int, int] = {}
         self._due: list[tuple[float, int]] = []
-        for index, at in enumerate(_first_times(cell, rng)):
+        for index, at in enumerate(_first_times(cell, course, rng)):
             self._begin(float(at), index)
         self._begun = len(self._due)
         self._now = 0.0
 
     def go(self) -> None:
         """Run it, and note what falls into the window."""
-        start, end = self._cell.window_s
+        start, end = self._course.window_s
         before = self._run(start) if start else 0.0
-        if self._cell.whole:
+        if self._course.whole:
             after = self._run(NEVER)
             self._seen.window_s += self._now
         else:
@@ -122,18 +130,18 @@ class _Course:
         self._farm.submit(Request(index, wanted, Ticket(PriorityClass.STANDARD, prompt, wanted, NEVER)), now)
 
     def _ended(self, request: Request, ending: Ending, now: float) -> None:
-        cell, began = self._cell, self._began.pop(request.index)
+        course, began = self._course, self._began.pop(request.index)
         before = self._failures.pop(request.index, 0)
-        if cell.streams:
+        if self._cell.streams:
             self._go_on(now, 0 if ending is Ending.ANSWERED else before + 1)
-        if ending is Ending.ANSWERED and (cell.whole or cell.window_s[0] <= began < cell.window_s[1]):
+        if ending is Ending.ANSWERED and (course.whole or course.window_s[0] <= began < course.window_s[1]):
             self._seen.ttft_s.append(request.first_at - began)
             self._seen.e2e_s.append(now - began)
 
     def _go_on(self, now: float, failures: int) -> None:
         """The stream's next request: at once, or after as long as the bench waits after so many failures."""
-        cell, due = self._cell, now + pause_after(failures)
-        if self._begun >= cell.requests if cell.whole else due >= cell.window_s[1]:
+        course, due = self._course, now + pause_after(failures)
+        if self._begun >= course.requests if course.whole else due >= course.window_s[1]:
             return
         if failures:
             self._failures[self._begun] = failures
@@ -141,15 +149,20 @@ class _Course:
         self._begun += 1
 
 
-def _first_times(cell: Cell, rng: np.random.Generator) -> Iterable[float]:
-    """When streams begin; of a rate, when each request comes: as many as were measured, at random."""
+def _first_times(cell: Cell, course: Course, rng: np.random.Generator) -> Iterable[float]:
+    """When streams begin; of a rate, when each request comes: as many as were measured, before the window and
+    in it, at random.
+    """
     if cell.streams:
         return np.arange(cell.streams) * (cell.ramp_s / cell.streams)
-    start, end = cell.window_s
-    if cell.whole:
-        return np.sort(rng.uniform(0, cell.requests / cell.achieved_per_s, cell.requests))
-    count = math.ceil(cell.requests * end / (end - start))
-    return np.sort(rng.uniform(0, end, count))
+    start, end = course.window_s
+    if course.whole:
+        return np.sort(rng.uniform(0, course.requests / course.achieved_per_s, course.requests))
+    before = course.before
+    if before is None:
+        before = math.ceil(course.requests * start / (end - start))
+    early, inside = rng.uniform(0, start, before), rng.uniform(start, end, course.requests)
+    return np.sort(np.concatenate((early, inside)))
 
 
 def _tokens(farm: Farm, now: float) -> float:

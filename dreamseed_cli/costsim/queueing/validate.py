@@ -89,6 +89,19 @@ class Validation:
         """The mean of their absolute errors."""
         return math.fsum(abs(one.error) for _, one in self.held_out) / len(self.held_out)
 
+    @property
+    def drift(self) -> float | None:
+        """By how much the rounds of one load differ in the time between tokens: the root of the mean variance
+        over all loads, as a share. No simulation foretells it. None unless they were measured in rounds.
+        """
+        found = [drift for load in self.loads if (drift := load.cell.drift) is not None]
+        return math.sqrt(math.fsum(one * one for one in found) / len(found)) if found else None
+
+    @property
+    def rounds(self) -> int:
+        """In which the loads were measured, at most."""
+        return max(len(load.cell.courses) for load in self.loads)
+
 
 def validate_against_bench(
     document: Mapping[str, Any],

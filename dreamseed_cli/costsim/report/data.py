@@ -313,6 +313,10 @@ class ValidationData(TypedDict):
     suites: dict[str, Number]
     """The same of each suite by itself, fitted to its own other loads; empty where one suite was measured."""
     worst_error: Number
+    rounds: int
+    """In which the loads were measured."""
+    drift: Number | None
+    """By how much the time between tokens differed from round to round of one load (standard deviation)."""
     aim_percent: float
     fitted_step: Number
     """Of one sequence, from the loads that were not held out."""

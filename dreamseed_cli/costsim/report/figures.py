@@ -159,6 +159,8 @@ def validation_data(one: Validation) -> ValidationData:
         "held_out_error": _simulated(one.mean_error * 100, "%"),
         "suites": {name: _simulated(error * 100, "%") for name, error in one.alone.items()},
         "worst_error": _simulated(abs(one.worst[1].error) * 100, "%"),
+        "rounds": one.rounds,
+        "drift": None if one.drift is None else _number(one.drift * 100, "%", one.card.provenance),
         "aim_percent": HELD_OUT_AIM * 100,
         "fitted_step": _computed(float(one.card.steps_ms()[0]), "ms"),
         "fitted_prefill": _computed(one.card.card.prefill_tokens_per_s, "tok/s"),

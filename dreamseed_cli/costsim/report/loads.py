@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from rich.console import RenderableType
@@ -50,7 +51,7 @@ def validation_words(one: Validation) -> str:
         f"of them within the measurement's own 95 % interval. Furthest off: "
         f"{load.cell.name}, {worst.quantity.replace('_', ' ')}, {worst.error:+.1%}. Fitted to the others: "
         f"{card.steps_ms()[0]:,.1f} ms for a step of one sequence, {card.card.prefill_tokens_per_s:,.0f} "
-        f"prompt tokens/s, {card.on_top_s * 1000:,.0f} ms on top of a prefill.{_alone(one)}"
+        f"prompt tokens/s, {card.on_top_s * 1000:,.0f} ms on top of a prefill.{_alone(one)}{_drift(one)}"
     )
 
 
@@ -59,6 +60,16 @@ def _alone(one: Validation) -> str:
         return ""
     errors = ", ".join(f"{name} {error:.1%}" for name, error in one.alone.items())
     return f" Held-out error of each suite by itself, fitted to its own other loads: {errors}."
+
+
+def _drift(one: Validation) -> str:
+    if one.drift is None:
+        return ""
+    return (
+        f" From round to round of one load the time between tokens differed by {one.drift:.1%} (standard "
+        f"deviation): what was measured is itself known to about {one.drift / math.sqrt(one.rounds):.1%}, by "
+        f"the mean of {one.rounds} rounds, and nothing can foretell it better."
+    )
 
 
 def _measured(one: Deviation) -> str:

@@ -154,7 +154,9 @@ def _held(one: Study, held: Held, money: Money) -> Iterator[RenderableType]:
             f"{found.refused:,}",
             f"{found.fallback:,}",
         )
-    yield titled(f"The busiest hour (simulated, {held.hours:g} h): answers that no cache has", table)
+    counted = f"{held.outcome.window_s / 60:,.3g} min"
+    span = f"simulated, {held.hours:.3g} h, counted after its warm-up: {counted}"
+    yield titled(f"The busiest hour ({span}): answers that no cache has", table)
     cards, cloud, energy = held.outcome.cards, held.outcome.cloud_run, held.outcome.energy
     spent = money(fallback_usd(held, one.question.book, one.question.choices))
     words = (
@@ -162,7 +164,7 @@ def _held(one: Study, held: Held, money: Money) -> Iterator[RenderableType]:
         f"{cards.mean_batch:.1f} answers each, {cards.tokens_per_s:,.0f} tok/s; Cloud Run {cloud.requests:,} "
         f"requests on up to {cloud.peak_instances} instances, {cloud.rejected:,} rejected, "
         f"{cloud.cold_starts:,} cold starts; fallback {spent} an hour; {energy.mean_w:,.0f} W, "
-        f"{energy.kwh:.2f} kWh. Cards ({one.question.cards.provenance.value}): "
+        f"{energy.kwh:.2f} kWh in {counted}. Cards ({one.question.cards.provenance.value}): "
         f"{one.question.cards.card.source}."
     )
     yield wrapped(Text(words))
@@ -187,7 +189,7 @@ def _returns(one: Returns, money: Money) -> RenderableType:
     table.add_row("runway, it unpaid", *unpaid, "", "", "")
     without = _pair(said.alternative_runway_months, ours.alternative_runway_months)
     table.add_row("runway without it", *without, *_band(drawn.runway_alternative))
-    table.add_row("even after, months", "", months(one.breaks_even), "", "", "")
+    table.add_row("even after, months", "", months(one.breaks_even), *_band(drawn.payback.whole))
     table.add_row("  if all is sold then", "", months(one.breaks_even_sold), "", "", "")
     title = (
         f"Does it pay: the box against the full cloud, funds {money.whole(ours.funds)} (computed; "

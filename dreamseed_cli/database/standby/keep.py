@@ -24,6 +24,8 @@ _GAP_PROBES: Final = 6
 class Turn:
     """What somebody should hear of. mode: where clients are sent now. split: two servers take writes.
     broken_off: a failback ended before it turned the clients, which go to a server that refuses writes.
+    stranded: why clients have no database; empty: they have one. unwritten: why the service file could not
+    be written; empty: it says what it should.
     """
 
     at: datetime
@@ -31,6 +33,8 @@ class Turn:
     split: bool
     sight: Sight
     broken_off: bool = False
+    stranded: str = ""
+    unwritten: str = ""
 
     def __str__(self) -> str:
         primary, replica = self.sight.primary, self.sight.replica
@@ -43,6 +47,10 @@ class Turn:
             text += f"; BOTH TAKE WRITES: stop the {other} now (docs/runbooks/db.md)"
         if self.broken_off:
             text += "; A FAILBACK BROKE OFF, nobody can write: run dreamseed db failback again"
+        if self.stranded:
+            text += f"; CLIENTS HAVE NO DATABASE: {self.stranded} (docs/runbooks/db.md)"
+        if self.unwritten:
+            text += f"; THE SERVICE FILE CANNOT BE WRITTEN, clients stay where it says: {self.unwritten}"
         return text
 
 
@@ -66,18 +74,30 @@ async def keep(
     """
     probers = [Prober(dsn, settings.probe_s, pair.look) for dsn in (pair.primary, pair.replica)]
     patience = patience_of(settings)
-    watch = Watch(patience, file.mode() or Mode.PRIMARY)
-    told: tuple[Mode, bool, bool] | None = None
+    watch = Watch(patience, file.mode() or Mode.PRIMARY, file.system())
+    told: tuple[Mode, bool, bool, str, str] | None = None
     while True:
         primary, replica = await asyncio.gather(*(prober.look() for prober in probers))
-        written = file.mode()
+        written, unwritten = file.mode(), ""
         sight, now = Sight(primary, replica), datetime.now(UTC)
         if written is not None and written is not watch.mode:
-            watch = Watch(patience, written)  # a person's command: what was just seen may be from before it
-        elif watch.see(sight, clock()) is not written:
-            file.point(watch.mode, pair.primary if watch.mode is Mode.PRIMARY else pair.replica, now)
-        if (watch.mode, watch.split, watch.broken_off) != told:
-            told = (watch.mode, watch.split, watch.broken_off)
-            tell(Turn(now, watch.mode, watch.split, sight, watch.broken_off))
+            # A person's command: what was just seen may be from before it.
+            watch = Watch(patience, written, watch.system)
+        elif watch.see(sight, clock()) is not written or watch.system != file.system():
+            unwritten = _point(file, watch, pair, now)
+        found = (watch.mode, watch.split, watch.broken_off, watch.stranded, unwritten)
+        if found != told:
+            told = found
+            tell(Turn(now, found[0], found[1], sight, *found[2:]))
         if await set_within(stopping, settings.probe_s):
             return watch
+
+
+def _point(file: ServiceFile, watch: Watch, pair: Pair, now: datetime) -> str:
+    """Send clients where they belong; why that cannot be: a full disk ends no watch, it is tried again."""
+    try:
+        dsn = pair.primary if watch.mode is Mode.PRIMARY else pair.replica
+        file.point(watch.mode, dsn, now, watch.system)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

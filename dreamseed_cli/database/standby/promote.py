@@ -83,10 +83,15 @@ def promote(pair: Pair, fence: Fence, file: ServiceFile, now: datetime) -> Promo
             place="primary",
             remedy="Stop one of them; what was written to it since they parted is on no other server.",
         )
-    if primary.answers and replica.system != primary.system:
-        raise SplitBrain("they are not of one cluster", place="replica", remedy="Mend the addresses.")
+    known = primary.system or file.system()
+    if known and replica.system != known:
+        raise SplitBrain(
+            f"they are not of one cluster: it is of {replica.system}, the primary of {known}",
+            place="replica",
+            remedy=f"Mend the addresses. Was the cluster made anew meanwhile, move {file.path} away.",
+        )
     if replica.role is Role.PRIMARY:
-        file.point(Mode.PROMOTED, pair.replica, now)
+        file.point(Mode.PROMOTED, pair.replica, now, replica.system)
         return Promotion(changed=False, fenced=f"it is {primary.role}", server=None)
     fenced = fence.close("primary", lambda: pair.look(pair.primary))
     if replica.role is Role.FENCED:  # a way back that broke off: it was promoted before
@@ -95,7 +100,7 @@ def promote(pair: Pair, fence: Fence, file: ServiceFile, now: datetime) -> Promo
     else:
         _hears_nothing(pair.replica)
         server = promote_server(pair.replica)
-    file.point(Mode.PROMOTED, pair.replica, now)
+    file.point(Mode.PROMOTED, pair.replica, now, replica.system)
     return Promotion(changed=True, fenced=fenced, server=server)
 
 

@@ -34,18 +34,32 @@ class ServiceFile:
     def mode(self) -> Mode | None:
         """Where it sends clients; None: there is none, or somebody else wrote it."""
         try:
-            first = self.path.read_text(encoding="utf-8").partition("\n")[0]
-            data: Mapping[str, Any] = json.loads(first.removeprefix(_MARK))
-            return Mode(data["mode"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return Mode(self._marked()["mode"])
+        except (ValueError, KeyError):
             return None
 
-    def point(self, mode: Mode, dsn: str, now: datetime) -> None:
-        """Send clients to `dsn`. UsageError if the string holds what a service file cannot."""
-        mark = json.dumps({"mode": mode.value, "at": now.isoformat(timespec="seconds")})
+    def system(self) -> str:
+        """The identifier of its clients' cluster, as the primary told it once; empty: it never did."""
+        return str(self._marked().get("system", ""))
+
+    def point(self, mode: Mode, dsn: str, now: datetime, system: str = "") -> None:
+        """Send clients to `dsn`. system: the cluster's identifier; what is remembered stays without one.
+
+        UsageError if the string holds what a service file cannot.
+        """
+        about = {"mode": mode.value, "at": now.isoformat(timespec="seconds")}
+        mark = json.dumps({**about, "system": system or self.system()})
         lines = [f"{_MARK}{mark}", f"[{self.service}]", *_lines(dsn)]
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.path, "".join(f"{line}\n" for line in lines).encode())
+
+    def _marked(self) -> Mapping[str, Any]:
+        try:
+            first = self.path.read_text(encoding="utf-8").partition("\n")[0]
+            found = json.loads(first.removeprefix(_MARK))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def dsn(self) -> str:
         """What clients connect with, having $PGSERVICEFILE."""

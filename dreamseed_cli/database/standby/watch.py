@@ -45,11 +45,14 @@ class Sight:
 
 class Watch:
     """Call see() with every look; `mode` is where clients belong, `split` whether two servers take writes,
-    `broken_off` whether a way back promoted the first server and did not turn the clients.
+    `broken_off` whether a way back promoted the first server and did not turn the clients, `stranded` why
+    they have no database at all. system: the cluster's identifier, as far as it is known.
     """
 
-    def __init__(self, patience: Patience, mode: Mode = Mode.PRIMARY) -> None:
+    def __init__(self, patience: Patience, mode: Mode = Mode.PRIMARY, system: str = "") -> None:
         self.mode = mode
+        self.system = system
+        self.stranded = ""
         self.split = False
         self.broken_off = False
         self.turns = 0
@@ -59,7 +62,7 @@ class Watch:
         self._wait_s = patience.back_s
         self._calm_since: float | None = None
         self._useless_since: float | None = None  # the replica, beside a primary that is well
-        self._system = ""
+        self._stranded_since: float | None = None
 
     @property
     def back_after_s(self) -> float:
@@ -71,7 +74,7 @@ class Watch:
         if self._seen_at is not None and now - self._seen_at > self._patience.gap_s:
             self._forget()  # we slept, which is no reason to turn anywhere
         self._seen_at = now
-        self._system = sight.primary.system or self._system
+        self.system = sight.primary.system or self.system
         promoted = sight.replica.role is Role.PRIMARY and self._is_ours(sight.replica)
         self.split = promoted and sight.primary.role is Role.PRIMARY
         if self.mode is Mode.PRIMARY:
@@ -81,6 +84,7 @@ class Watch:
         elif self.mode is Mode.REPLICA:
             self._while_replica(sight, now)
         self.broken_off = self.mode is Mode.PROMOTED and self._breaks_off(sight, now)
+        self.stranded = self._strands(sight, now)
         return self.mode
 
     def _while_primary(self, sight: Sight, now: float) -> None:
@@ -113,6 +117,23 @@ class Watch:
         self._since = None
         return False
 
+    def _strands(self, sight: Sight, now: float) -> str:
+        """Why clients have been without a database for `down_s`; empty: they have one."""
+        without = self._misfit(sight.replica)
+        if self.mode is Mode.PROMOTED:
+            # One that is fenced answers reads: a way back is under way, or broke off.
+            served = sight.replica.role is Role.FENCED
+        else:
+            served = sight.primary.role is Role.PRIMARY
+        if served:
+            without = ""
+        if not without:
+            self._stranded_since = None
+        elif self._stranded_since is None:
+            self._stranded_since = now
+        since = self._stranded_since
+        return without if since is not None and now - since >= self._patience.down_s else ""
+
     def _lasts(self, now: float, seconds: float) -> bool:
         if self._since is None:
             self._since = now
@@ -124,7 +145,7 @@ class Watch:
         self._forget()
 
     def _forget(self) -> None:
-        self._since = self._calm_since = self._useless_since = None
+        self._since = self._calm_since = self._useless_since = self._stranded_since = None
 
     def _calm(self, now: float) -> None:
         """The longest wait without a failure: then the next turn back waits as at first."""
@@ -135,8 +156,18 @@ class Watch:
 
     def _fits(self, replica: Seen) -> bool:
         """A standby or promoted, and of this cluster."""
-        return replica.role in {Role.STANDBY, Role.PRIMARY} and self._is_ours(replica)
+        return not self._misfit(replica)
+
+    def _misfit(self, replica: Seen) -> str:
+        """Why no client can be sent there; empty: it can."""
+        if replica.role not in {Role.STANDBY, Role.PRIMARY}:
+            return f"the replica is {'a ' if replica.answers else ''}{replica.role}"
+        if not self.system:
+            return "nothing here knows the primary's cluster, so the replica may be another's"
+        if not self._is_ours(replica):
+            return f"the replica is of another cluster, {replica.system}, and the primary's is {self.system}"
+        return ""
 
     def _is_ours(self, replica: Seen) -> bool:
-        """As far as the primary ever told."""
-        return self._system in {"", replica.system}
+        """Of the cluster that the primary told, now or in an earlier run."""
+        return self.system == replica.system

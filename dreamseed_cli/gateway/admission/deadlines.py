@@ -30,6 +30,10 @@ class Deadlines:
             self._heap = list(watched.values())
             heapify(self._heap)
 
+    def clear(self) -> None:
+        """Nobody waits: keep no ticket of those that have left until its deadline."""
+        self._heap.clear()
+
     def pop_expired(self, now: float) -> Ticket | None:
         """One that waits and whose deadline has passed. It may be watched twice: take it from its queue
         before asking again.

@@ -192,6 +192,8 @@ class Scheduler:
         queue.remove(ticket, served=served)
         ticket.state = TicketState.OUT
         self.waiting -= 1
+        if not self.waiting:
+            self._deadlines.clear()
         if not queue:
             self._shares.emptied(ticket.priority)
 

@@ -153,8 +153,10 @@ def _may_ask_again(failure: Exception, passenger: Passenger) -> bool:
 
 
 def _to_keep(flight: Flight) -> CachedAnswer | None:
-    """The flight's answer if it is complete, None if it was cut in any way."""
-    if not flight.complete or not flight.deltas:
+    """The flight's answer if it is complete, None if it was cut in any way, or if a part of it may be another
+    model's or quantisation's than the key says.
+    """
+    if not flight.complete or not flight.deltas or any(delta.elsewhere for delta in flight.deltas):
         return None
     whole = merged(flight.deltas)
     if whole.finish_reason not in _COMPLETE:

@@ -60,6 +60,7 @@ class Flight:
         """The last one out ends the generation: its engine slot or queue place is free at once."""
         self._passengers.discard(passenger)
         if self._passengers:
+            self._inherit(passenger)
             return
         self.abort(None)
         # An error holds the frames it came through, and they hold this flight.
@@ -74,6 +75,14 @@ class Flight:
                 self._task = None
             self._end(failure)
 
+    def _inherit(self, passenger: Passenger) -> None:
+        """What is still generated is now another's own. Whoever asks twice and leaves once would otherwise
+        get a whole answer that no user's tokens are taken for.
+        """
+        if passenger.owns and not self._ended:
+            passenger.owns = False
+            next(iter(self._passengers)).owns = True
+
     @property
     def _waits(self) -> bool:
         return not self.deltas and not self._ended
@@ -83,7 +92,7 @@ class Flight:
             self._task.cancel()
         self.deadline = max(passenger.call.deadline for passenger in self._passengers)
         for passenger in self._passengers:
-            passenger.leads = passenger is pilot
+            passenger.leads = passenger.owns = passenger is pilot
         self.call = msgspec.structs.replace(pilot.call, deadline=self.deadline)
         self._task = self._spawn(self._fly(self.call))
 
@@ -132,6 +141,8 @@ class Passenger:
         """Whether the flight's generation is this call's own. The flight keeps no word of it: it would hold
         the passenger, who holds the flight, and both would wait for the garbage collector.
         """
+        self.owns = False
+        """Whether the answer counts as generated for it: it leads, or whoever led has left."""
         self.got_text = False
         self._next = 0
         self.late = False
@@ -173,7 +184,7 @@ class Passenger:
         self._next += len(deltas)
         delta = deltas[0] if len(deltas) == 1 else merged(deltas)
         self.got_text = self.got_text or bool(delta.text)
-        return delta if self.leads else msgspec.structs.replace(delta, cache_hit=True)
+        return delta if self.owns else msgspec.structs.replace(delta, cache_hit=True)
 
     def _expire(self) -> None:
         self.late = True

@@ -51,9 +51,24 @@ def test_made_up_keys_are_none_where_none_is_needed() -> None:
 
 
 def test_cache_control_asks_for_a_fresh_answer() -> None:
-    """no-cache and no-store do; max-age does not."""
-    for value, fresh in ((b"no-cache", True), (b"max-age=0, no-store", True), (b"max-age=0", False)):
-        assert read_caller([(b"cache-control", value)], allow_anonymous=True).fresh is fresh
+    """no-cache and no-store do, in any case and whatever other lines there are; max-age does not."""
+    for values, fresh in (
+        ([b"no-cache"], True),
+        ([b"max-age=0, No-Store"], True),
+        ([b"no-cache", b"max-age=0"], True),
+        ([b"max-age=0"], False),
+    ):
+        headers = [(b"cache-control", value) for value in values]
+        assert read_caller(headers, allow_anonymous=True).fresh is fresh
+
+
+def test_two_keys_are_none() -> None:
+    """What is between client and front may have looked at the other one."""
+    with pytest.raises(ApiError) as caught:
+        read_caller(
+            [(b"authorization", b"Bearer ds_a"), (b"authorization", b"Bearer ds_b")], allow_anonymous=True
+        )
+    assert caught.value.status == 401
 
 
 def test_a_trace_is_read_if_it_is_one() -> None:

@@ -30,6 +30,17 @@ def test_defaults_are_loopback_and_the_documents_port() -> None:
     assert settings.on_loopback
 
 
+def test_a_line_end_is_not_of_a_secret() -> None:
+    """`gcloud secrets create --data-file` keeps the file's, and no header may hold one."""
+    settings = read_settings(_REMOTE | {"GATEWAY_TOKEN": "dss_token\n", "METRICS_TOKEN": " m\r\n"})
+    assert settings.gateway_token is not None
+    assert settings.metrics_token is not None
+    assert (settings.gateway_token.get_secret_value(), settings.metrics_token.get_secret_value()) == (
+        "dss_token",
+        "m",
+    )
+
+
 def test_cloud_run_listens_for_everybody() -> None:
     """K_SERVICE is Cloud Run's own mark; PORT is honoured; a flag wins over both."""
     settings = read_settings(_REMOTE | {"K_SERVICE": "dreamseed-api", "PORT": "9000"})

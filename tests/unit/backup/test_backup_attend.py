@@ -399,7 +399,7 @@ def test_a_hook_that_fails_hangs_or_is_missing_is_an_error_and_no_more() -> None
         ((sys.executable, "-c", "import time; time.sleep(60)"), "did not end"),
         (("/no/such/program",), "cannot be run"),
     ):
-        (error,) = tell(Hooks(command, timeout_s=0.5 if "sleep" in command[-1] else 10), message)
+        (error,) = tell(Hooks(command, timeout_s=0.5 if "sleep" in command[-1] else 60), message)
         assert cause in error.cause
     (unset,) = tell(Hooks(webhook_env="NOWHERE"), message, {})
     assert "NOWHERE" in unset.place

@@ -47,6 +47,13 @@ def test_a_goal_that_may_lie_before_is_not_passed(goal: Goal) -> None:
     assert "may lie after what was asked for" in str(stop_to_compare(digested(), goal, FAR))
 
 
+def test_a_named_goal_is_judged_by_where_it_lies() -> None:
+    """If that is known."""
+    goal = Goal("name", "x")
+    for place, found in (("0/2FFFFFF", str), ("0/3000000", Goal)):
+        assert isinstance(stop_to_compare(digested(), goal, FAR, parse_lsn(place)), found)
+
+
 @pytest.mark.parametrize(
     "archived",
     [

@@ -18,10 +18,8 @@ from dreamseed_cli.backup import recover
 from dreamseed_cli.backup.catalog import Catalog, Damaged, Entry, read_catalog
 from dreamseed_cli.backup.folders import (
     REREAD_RUNS,
-    FolderInvalid,
     backup_folder,
     known_blobs,
-    restore_folder,
 )
 from dreamseed_cli.backup.keys import Identity, WrongKey
 from dreamseed_cli.backup.logical.proof import DigestsDiffer
@@ -32,6 +30,7 @@ from dreamseed_cli.backup.physical.verify import CopyDiffers
 from dreamseed_cli.backup.pipeline import Downloader, Uploader
 from dreamseed_cli.backup.preview import skipped_for
 from dreamseed_cli.backup.recover import BackupDamaged, Recovery
+from dreamseed_cli.backup.restore_folders import FolderInvalid, restore_folder
 from dreamseed_cli.backup.run import run_backup
 from dreamseed_cli.backup.source import Produced
 from dreamseed_cli.backup.store.base import Store, Stored
@@ -321,12 +320,12 @@ def test_a_restore_that_finds_damage_names_it_and_the_older_backup(
     clock.pass_days(1)
     backed_up(host.open(), clock, uploads, ROWS)
 
-    def broken(*_: object) -> int:
+    def broken(*_: object) -> None:
         raise damage("other bytes", place="there", remedy="Use nothing of it.")
 
-    monkeypatch.setattr(recover, "restore_folder", broken)
+    monkeypatch.setattr(recover, "restore_folders", broken)
     with pytest.raises(BackupDamaged) as caught:
-        Recovery.look(host, None, None, Goal()).folders_into(tmp_path / "to")
+        Recovery.look(host, None, None, Goal()).folders_into(tmp_path / "to", print)
     assert caught.value.to_data() == {
         "kind": "backup_damaged",
         "place": "there",

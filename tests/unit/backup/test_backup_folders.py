@@ -3,31 +3,41 @@
 import json
 import os
 import random
+import shutil
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
+from backup_kills import killed
 from faulty_store import STORE_FAULTS, FaultyStore, StoreFault
 from logical_backups import KEYS, manifest_of, new_downloader, new_uploader
 from memory_store import MemoryStore
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.catalog import Entry
 from dreamseed_cli.backup.cold import copy_backup
 from dreamseed_cli.backup.folders import (
     REREAD_RUNS,
     FolderChanging,
-    FolderInvalid,
     Item,
     Known,
     backup_folder,
     known_blobs,
-    restore_folder,
 )
 from dreamseed_cli.backup.keys import NewKeys, parse_recipients
 from dreamseed_cli.backup.manifest import Manifest, parse_manifest
 from dreamseed_cli.backup.names import BLOBS, blob_name, manifest_name
+from dreamseed_cli.backup.physical.folder import TargetTaken, held
 from dreamseed_cli.backup.pipeline import Downloader, Uploader, reread
+from dreamseed_cli.backup.restore_folders import (
+    MARKER,
+    FolderInvalid,
+    RestoredFolders,
+    restore_folder,
+    restore_folders,
+)
 from dreamseed_cli.backup.store.base import Store, Stored
 from dreamseed_cli.backup.store.errors import ObjectCorrupt, StoreError
 from dreamseed_cli.backup.store.open import open_store
@@ -69,7 +79,7 @@ def save(store: Store, root: Path, *known: Manifest) -> Manifest:
 
 def load(store: Store, manifest: Manifest, to: Path) -> int:
     """Restore it; how many files."""
-    return restore_folder(manifest.folders[0], new_downloader(store, manifest), to)
+    return restore_folder(manifest.folders[0], new_downloader(store, manifest), to).files
 
 
 def content(root: Path) -> dict[str, object]:
@@ -81,6 +91,11 @@ def content(root: Path) -> dict[str, object]:
         times = 0 if path.is_symlink() else status.st_mtime_ns
         found[str(path.relative_to(root))] = (what, status.st_mode, times)
     return found
+
+
+def load_all(store: Store, manifest: Manifest, to: Path) -> RestoredFolders:
+    """Restore it as the command does."""
+    return restore_folders(new_downloader(store, manifest), to, lambda _text: None)
 
 
 def test_a_folder_comes_back(store: MemoryStore, root: Path, tmp_path: Path) -> None:
@@ -227,3 +242,106 @@ def test_refusals(store: MemoryStore, root: Path, tmp_path: Path) -> None:
         backup_folder("models", tmp_path / "none", uploader, Known())
     with pytest.raises(UsageError, match="not empty"):
         load(store, manifest, root)
+
+
+def test_a_restore_that_is_killed_goes_on(store: MemoryStore, root: Path, tmp_path: Path) -> None:
+    """At every call of the store: what is proven to lie there is kept, and only the rest is fetched."""
+    manifest = save(store, root)
+    watched = FaultyStore(store)
+    load_all(watched, manifest, tmp_path / "once")
+    assert not (tmp_path / "once" / MARKER).exists()
+    kept = []
+    for call in range(len(watched.calls)):
+        to = tmp_path / f"killed-{call}"
+        assert killed(partial(load_all, FaultyStore(store, {call: "killed"}), manifest, to))
+        assert (to / MARKER).exists()
+        again = FaultyStore(store)
+        done = load_all(again, manifest, to)
+        assert done.resumed
+        assert content(to / "models") == content(root)
+        assert list(to.iterdir()) == [to / "models"]
+        kept.append((done.kept, len(again.calls)))
+    assert kept[0] == (0, len(watched.calls))
+    assert kept == sorted(kept, key=lambda one: (one[0], -one[1]))
+    assert kept[-1][0] >= len(WEIGHTS)
+    assert kept[-1][1] < len(watched.calls)
+
+
+def test_what_lies_there_is_trusted_only_if_it_is_the_backups(
+    store: MemoryStore, root: Path, tmp_path: Path
+) -> None:
+    """Changed content is fetched, what the backup does not have goes, and types and modes are its own."""
+    manifest, to = save(store, root), tmp_path / "to"
+    last = len(manifest.folders[0].blobs)
+    assert killed(partial(load_all, FaultyStore(store, {last: "killed"}), manifest, to))
+    there = to / "models"
+    (there / "copy").unlink(missing_ok=True)
+    (there / "copy").mkdir()
+    (there / "copy" / "inner").touch()
+    (there / "a" / "weights").unlink(missing_ok=True)
+    (there / "a" / "weights").write_bytes(WEIGHTS[:-1] + bytes([WEIGHTS[-1] ^ 1]))
+    (there / "a" / "weights").chmod(0)
+    (there / "a" / "not the backup's").touch()
+    (there / "a").chmod(0o500)
+    (there / "nothing").unlink(missing_ok=True)
+    (there / "nothing").symlink_to(root / "copy")
+    load_all(store, manifest, to)
+    assert content(there) == content(root)
+
+
+def test_what_lies_there_is_not_read_to_the_end_when_told_to_end(
+    store: MemoryStore, root: Path, tmp_path: Path
+) -> None:
+    """It may be large; the next one can still go on from it."""
+    manifest, to = save(store, root), tmp_path / "to"
+    last = len(manifest.folders[0].blobs)
+    assert killed(partial(load_all, FaultyStore(store, {last: "killed"}), manifest, to))
+    before, work, watched = ending.current(), ending.Work(), FaultyStore(store)
+    get = watched.get
+
+    def told_behind_the_list(name: str, sha256: str | None = None) -> bytes:
+        data = get(name, sha256)
+        work.tell()
+        return data
+
+    watched.get = told_behind_the_list  # type: ignore[method-assign]
+    ending.follow(work)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            load_all(watched, manifest, to)
+    finally:
+        ending.follow(before)
+    assert not [name for _, name in watched.calls if name.startswith(BLOBS)]
+    assert load_all(store, manifest, to).kept
+
+
+def test_a_folder_that_no_restore_began_is_left_alone(store: MemoryStore, root: Path, tmp_path: Path) -> None:
+    """Neither without a mark nor beside one that does not name it; nor beside another restore."""
+    manifest = save(store, root)
+    (tmp_path / "to" / "models").mkdir(parents=True)
+    own = tmp_path / "to" / "models" / "own"
+    own.touch()
+    for mark in (None, "", "configs\n"):
+        if mark is not None:
+            (tmp_path / "to" / MARKER).write_text(mark)
+        with pytest.raises(UsageError):
+            load_all(store, manifest, tmp_path / "to")
+        assert list((tmp_path / "to" / "models").iterdir()) == [own]
+    with held(tmp_path / "new"), pytest.raises(TargetTaken):
+        load_all(store, manifest, tmp_path / "new")
+
+
+def test_too_little_space_is_told_before_anything_is_fetched(
+    store: MemoryStore, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all the folders; what an interrupted restore has written counts."""
+    manifest = save(store, root)
+    last = len(manifest.folders[0].blobs)
+    assert killed(partial(load_all, FaultyStore(store, {last: "killed"}), manifest, tmp_path / "to"))
+    size = manifest.folders[0].size
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(0, 0, size - 1))
+    watched = FaultyStore(store)
+    with pytest.raises(UsageError, match="bytes are needed"):
+        load_all(watched, manifest, tmp_path / "new")
+    assert watched.calls == []
+    assert load_all(watched, manifest, tmp_path / "to").kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -52,12 +53,31 @@ def test_a_moment_that_heartbeats_prove_in_reach_is_fine() -> None:
     assert "not known" in checked(Goal("time", ago(30)), *beats)
 
 
-@pytest.mark.parametrize("goal", [Goal(), Goal("immediate"), Goal("name", "x")])
+def test_the_end_of_an_archive_with_a_hole_is_refused() -> None:
+    """With a place before it that there surely is WAL behind, if heartbeats tell one."""
+    beats = (
+        Heartbeat(ago(30), 1, 4 * MIB),
+        Heartbeat(ago(20), 1, 4 * MIB + 9),
+        Heartbeat(ago(9), 1, 6 * MIB),
+    )
+    with pytest.raises(UsageError, match=r"000000010000000000000005 is missing.*such as --lsn 0/400000,"):
+        checked(Goal(), *beats)
+    with pytest.raises(UsageError, match="before that, or a newer backup"):
+        checked(Goal(), beats[0])
+    own = replace(ENDS, lsn=5 * MIB + 100)
+    assert "only the backup's own end is reached" in checked(Goal(), *beats, archived=own)
+    assert checked(Goal(), *beats, archived=replace(ENDS, hole=None)) == ""
+
+
+@pytest.mark.parametrize("goal", [Goal("immediate"), Goal("name", "x")])
 def test_other_goals_are_not_judged(goal: Goal) -> None:
-    """The archive's end is always reached, and nothing tells where a name lies."""
+    """The backup's end is always reached, and where a name lies is looked for elsewhere."""
     assert checked(goal) == ""
 
 
-def test_without_an_archive_the_restore_itself_judges() -> None:
-    """It knows where the backup ends."""
-    assert checked(Goal("lsn", "0/500001"), archived=None) == ""
+@pytest.mark.parametrize("goal", [Goal("lsn", "0/500001"), Goal("time", NOW), Goal("name", "x")])
+def test_without_an_archive_only_the_backups_end_is_reached(goal: Goal) -> None:
+    """The preview says it already."""
+    with pytest.raises(UsageError, match="no WAL is archived"):
+        checked(goal, archived=None)
+    assert checked(Goal("immediate"), archived=None) == checked(Goal(), archived=None) == ""

@@ -136,7 +136,7 @@ def test_no_more_pieces_are_read_than_there_is_room_for(store: Store) -> None:
     class Stalled(FaultyStore):
         def put(self, name: str, data: bytes) -> Stored:
             started.release()
-            go_on.wait(10)
+            go_on.wait(60)
             return super().put(name, data)
 
     read = []
@@ -150,7 +150,7 @@ def test_no_more_pieces_are_read_than_there_is_room_for(store: Store) -> None:
     with new_uploader(Stalled(store), part_bytes=PART, threads=2) as uploader:
         thread = threading.Thread(target=uploader.stream, args=("a", source()))
         thread.start()
-        assert all(started.acquire(timeout=10) for _ in range(2))
+        assert all(started.acquire(timeout=60) for _ in range(2))
         thread.join(0.1)
         assert len(read) <= 3
         go_on.set()

@@ -15,6 +15,7 @@ from dreamseed_cli.backup.catalog import read_catalog
 from dreamseed_cli.backup.doors import _taking
 from dreamseed_cli.backup.names import (
     Heartbeat,
+    Kind,
     blob_name,
     heartbeat_name,
     manifest_name,
@@ -171,13 +172,32 @@ def test_a_clock_that_was_once_ahead_cancels_nothing_under_way(tmp_path: Path, s
         assert under_way.path.exists()
 
 
-def test_a_pin_that_comes_while_it_prunes_is_heeded(store: Store) -> None:
-    """Between the decision and the deletion; what it may need stays too, until the next one decides anew."""
-    blob, segment = blob_name("0" * 64), wal_name(parse_wal_file("000000010000000000000001"), "1" * 64)
-    for name in (blob, segment):
-        store.put(name, b"needed")
-    pruning = replace(plan_pruning(store, RULES, NOW), blobs=(blob,), wal=(segment,))
-    saved, *others = sorted(pruning.decision.delete, reverse=True)
+def test_a_pin_that_comes_while_it_prunes_is_heeded(tmp_path: Path, store: Store) -> None:
+    """Between the decision and the deletion. What it needs stays with it, and what nothing needs still goes;
+    so does what nothing needed before, and nothing else.
+    """
+    ids, clock, models = [], Clock(NOW + timedelta(days=1)), tmp_path / "models"
+    models.mkdir()
+    for text in ("free", "saved", "newest"):
+        (models / "weights").write_text(text)
+        take = _taking({"models": models}, KEYS.recipients)
+        source = PlayedSource(kind=Kind.PHYSICAL)
+        ids.append(run_backup(store, source, wish(clock), take_folders=take).id)
+        clock.pass_days(2)
+    free, saved, newest = ids
+    wal = [wal_name(parse_wal_file(f"00000001000000000000000{n}"), f"{n}" * 64) for n in (1, 2)]
+    for name in wal:
+        store.put(name, b"WAL")
+    for blob in store.list("blobs/"):
+        os.utime(tmp_path / "store" / blob.name, (0, 0))
+    named = {
+        entry.id: {blob_name(blob.plain_sha256) for blob in entry.manifest.folders[0].blobs}
+        for entry in read_catalog(store).backups
+        if entry.manifest.folders
+    }
+    pruning = plan_pruning(store, replace(RULES, days=1), clock.now - timedelta(days=1))
+    assert set(pruning.blobs) == named[free] | named[saved]
+    assert set(pruning.wal) == {wal[0]}
     delete = store.delete
 
     def pin_first(name: str) -> None:
@@ -185,15 +205,14 @@ def test_a_pin_that_comes_while_it_prunes_is_heeded(store: Store) -> None:
             store.put(pin_name(saved), b"")
         delete(name)
 
-    assert list(pruning.decision.delete)[-1] == saved
     store.delete = pin_first  # type: ignore[method-assign]
     pruned = prune(store, pruning)
-    assert set(pruned.pruning.decision.delete) == set(others)
-    there = {entry.id for entry in read_catalog(store).backups}
-    assert saved in there
-    assert not there & set(others)
-    assert store.stat(blob)
-    assert store.stat(segment)
+    assert free in pruned.deleted
+    assert saved not in pruned.deleted
+    assert pruned.pruning.decision.keep[saved] == ("pinned",)
+    assert {entry.id for entry in read_catalog(store).backups} >= {saved, newest}
+    assert {blob.name for blob in store.list("blobs/")} == named[saved] | named[newest]
+    assert [stored.name for stored in store.list("wal/")] == wal[1:]
 
 
 def test_old_heartbeats_go(store: Store) -> None:

@@ -1,12 +1,16 @@
 """Tries and limits: what is tried again, how long is waited, and that nothing hangs."""
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.store.base import Limits
 from dreamseed_cli.backup.store.errors import (
     ObjectCorrupt,
@@ -108,3 +112,22 @@ def test_waits_double_within_bounds(tried: int, luck: float, asked: float | None
     wait = pause_s(tried, limits, StoreBusy("busy", wait_s=asked), luck)
     assert wait >= (asked or 0)
     assert wait == asked or whole / 2 <= wait <= whole
+
+
+def test_a_signal_that_takes_long_to_handle_does_not_lift_the_limit() -> None:
+    """One that comes while a call is waited for, and is handled only after that wait's time."""
+    left = threading.Event()
+
+    def hanging(_: threading.Event) -> int:
+        left.wait(ending.LOOK_S / 2)  # amidst a look of who waits
+        os.kill(os.getpid(), signal.SIGUSR1)
+        left.wait(5)
+        return 7
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: time.sleep(2 * ending.LOOK_S))
+    try:
+        with pytest.raises(StoreUnreachable, match="no end within"):
+            steadily(hanging, Limits(total_s=3 * ending.LOOK_S), "here")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        left.set()

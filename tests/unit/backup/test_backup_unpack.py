@@ -15,6 +15,7 @@ from flipped import flipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.manifest import StoredPart
 from dreamseed_cli.backup.unpack import JOURNAL, Unpacking
 
@@ -103,6 +104,20 @@ def test_parts_of_any_size(tmp_path_factory: pytest.TempPathFactory, part: int, 
     for size in sizes:
         _interrupted(folder, size, parts)
     _went_on(folder, parts)
+
+
+def test_what_lies_there_is_not_read_to_the_end_when_told_to_end(tmp_path: Path) -> None:
+    """It may be a whole database; the next one can still go on from it."""
+    _interrupted(tmp_path, 3 * PART)
+    before, work = ending.current(), ending.Work()
+    work.tell()
+    ending.follow(work)
+    try:
+        with pytest.raises(KeyboardInterrupt), Unpacking(tmp_path, place="base.tar") as unpacking:
+            unpacking.take_up(PARTS)
+    finally:
+        ending.follow(before)
+    assert _went_on(tmp_path) == 3 * PART
 
 
 def _at(name: str, change: Callable[[Path], object]) -> Callable[[Path], object]:

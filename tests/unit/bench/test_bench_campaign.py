@@ -113,7 +113,7 @@ async def test_what_was_measured_before_a_failure_is_kept(
         return CellRun(cell, (), 1.0)
 
     monkeypatch.setattr(campaign, "drive", driven)
-    monkeypatch.setattr(campaign, "summarise", lambda *_, **__: _cell(next(numbers)))
+    monkeypatch.setattr(campaign, "summarise_rounds", lambda *_, **__: _cell(next(numbers)))
     campaign_ = _campaign(monkeypatch, tmp_path, {"engine": _two_cells, **others}, asyncio.Event())
     campaign_.save = saved.append
     result = await campaign_.run()

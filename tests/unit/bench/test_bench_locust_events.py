@@ -94,6 +94,7 @@ def test_a_status_is_an_ending(status: int, ending: Ending) -> None:
     [
         (ConnectionRefusedError(errno.ECONNREFUSED, "no"), Ending.UNREACHABLE),
         (socket.gaierror(-2, "unknown"), Ending.UNREACHABLE),
+        (OSError(errno.EMFILE, "too many"), Ending.UNSENT),
         (TimeoutError("timed out"), Ending.STALLED),
         (ConnectionResetError(errno.ECONNRESET, "reset"), Ending.CUT),
     ],

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from dreamseed_cli.bench.locust_users.crew import LoadRun, StepTimes
 from dreamseed_cli.bench.locust_users.judge import (
@@ -32,9 +33,7 @@ from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import Slo
 
 SLO = Slo(ttft_ms=100, tpot_ms=20, attainment=0.95)
-PLAN = LoadPlan(
-    steps=(Step(100, 1, 10),), interval_s=1, mix={Kind.STATIC: 0.5, Kind.CHAT_STREAM: 0.5}, seed=1
-)
+PLAN = LoadPlan(steps=(Step(100, 1, 10),), interval_s=1, mix={Kind.STATIC: 1.0}, seed=1)
 STEP = StepTimes(100, 0.0, 0.0, 12.5)
 
 
@@ -83,6 +82,16 @@ def test_a_good_step_is_sustained() -> None:
     assert found.page.quantiles["p99"].value == pytest.approx(10)
 
 
+def test_a_step_without_requests_to_the_model_tells_nothing_of_it() -> None:
+    """In a mix that has them: three of them, all good, are no SLO that was kept."""
+    mixed = structs.replace(PLAN, mix={Kind.STATIC: 0.9, Kind.CHAT: 0.1})
+    for count, valid in ((3, False), (4, True)):
+        run = _run([*_pages(), *(_answer(5 + number) for number in range(count))])
+        found = judge_step(mixed, run, STEP, SLO)
+        assert (found.valid, found.sustained) == (valid, valid)
+        assert all(problem.rule == "samples" for problem in found.problems)
+
+
 def test_pages_do_not_hide_that_no_model_answers() -> None:
     """96 % of all requests are good, and none of the answers."""
     late = [_answer(number / 4, first_s=3) for number in range(10, 50)]
@@ -101,6 +110,18 @@ def test_a_failure_ranks_as_longer_than_every_time() -> None:
     assert found.page is not None
     assert "p95" not in found.page.quantiles
     assert not found.sustained
+
+
+def test_failures_in_a_row_are_one_event() -> None:
+    """As many by chance tell more exactly how many there are."""
+    chance, row = _pages(), _pages()
+    for sample in chance[250::20]:
+        sample.ending = Ending.REFUSED
+    for sample in row[600:650]:
+        sample.ending = Ending.REFUSED
+    apart, together = _judged(chance).good, _judged(row).good
+    assert apart.value == together.value == 0.95
+    assert (together.low or 0.0) < (apart.low or 0.0) - 0.1
 
 
 def test_a_load_that_is_late_itself_is_invalid() -> None:
@@ -188,6 +209,17 @@ def test_the_users_sustained_are_those_before_the_first_miss() -> None:
     assert sustained_users([]) is None
 
 
+@pytest.mark.parametrize(
+    ("generated", "rules"), [(200, []), (199, ["usage"]), (0, []), (None, []), (9000, [])]
+)
+def test_the_usage_of_answers_is_no_more_than_the_engines_counted(
+    generated: int | None, rules: list[str]
+) -> None:
+    """Two answers of 101 tokens; what a failed one tells is nobody's usage."""
+    run = _run([_answer(1), _answer(2), _answer(3, ending=Ending.SERVER_ERROR)])
+    assert [problem.rule for problem in run_problems(run, generated)] == rules
+
+
 def test_a_lost_process_and_a_wrong_count_are_problems_of_the_run() -> None:
     """Locust must have counted what was written down, requests broken off at the end aside."""
     broken_off = _page(1, end_s=math.nan, ending=Ending.ABANDONED)
@@ -197,6 +229,8 @@ def test_a_lost_process_and_a_wrong_count_are_problems_of_the_run() -> None:
     assert [problem.rule for problem in run_problems(wrong)] == ["count"]
     lost = dataclasses.replace(run, locust_requests=9, lost=("load process 1 (pid 7) was killed",))
     assert [problem.rule for problem in run_problems(lost)] == ["lost-process"]
+    full = _run([_page(1), _page(2, ending=Ending.UNSENT)], locust_requests=2)
+    assert [problem.rule for problem in run_problems(full)] == ["own-limits"]
 
 
 def test_one_simulated_answer_makes_a_run_simulated() -> None:

@@ -77,7 +77,7 @@ def test_where_it_stops_coping_is_said() -> None:
     result = load.summarise(_trial(0.01, 0.2, 0.01))
     assert [one.value for one in result.measurements] == [100]
     assert "300 concurrent users" in result.missed[0]
-    assert "with 200 0.0 % of all requests" in result.missed[0]
+    assert "with 200 0 % (0-0.2 %) of all requests" in result.missed[0]
     rows = result.tables[0].rows
     assert [(row["users"], row["verdict"]) for row in rows] == [
         (100, "kept the SLO"),
@@ -143,7 +143,10 @@ def test_phase_1_is_kept_or_missed() -> None:
     assert [(one.key, one.value) for one in kept.measurements] == [("load-test-users", 100)]
     assert kept.missed == ()
     assert [one.value for one in missed.measurements] == [0]
-    assert "100 virtual users (§G phase 1): 0.0 %" in missed.missed[0]
+    assert (
+        "100 virtual users (§G phase 1): 0 % (0-0.5 %) of the requests kept the SLO, 0 of 800 failed"
+        in missed.missed[0]
+    )
 
 
 def test_the_front_is_told_of_this_gateway_only() -> None:

@@ -10,7 +10,8 @@ from scipy import stats  # type: ignore[import-untyped]
 from synthetic_runs import upto
 
 from dreamseed_cli.bench.change import difference
-from dreamseed_cli.bench.measure.intervals import mean_interval, rate_interval, share_interval
+from dreamseed_cli.bench.measure.independence import effective_samples
+from dreamseed_cli.bench.measure.intervals import attainment, mean_interval, rate_interval, share_interval
 from dreamseed_cli.bench.measure.quantiles import latency, missing_quantiles, plain_quantile
 from dreamseed_cli.bench.result import Latency
 from dreamseed_cli.core.quantiles import SHARES, minimum_samples
@@ -151,6 +152,18 @@ def test_a_pause_that_only_the_tail_knows_opens_its_interval() -> None:
     assert mixed is not None
     assert paused.quantiles["p99"].high is None
     assert mixed.quantiles["p99"].high is not None
+
+
+def test_equal_values_do_not_seem_to_climb() -> None:
+    """Yes and no by chance are as many samples as there are; in rows of twenty, as many as rows."""
+    good = np.random.default_rng(1).random(1000) < 0.95
+    assert effective_samples(good.astype(np.float64)) > 800
+    assert effective_samples(np.ones(1000)) == 1000
+    assert effective_samples(np.repeat(good[:50], 20).astype(np.float64)) < 120
+    lone, rows = attainment(good), attainment(np.sort(good))
+    assert lone.value == rows.value
+    assert (lone.low or 0.0) > 0.9
+    assert (rows.low or 0.0) < 0.8
 
 
 @pytest.mark.parametrize("independent", [1.0, 12.5, 500.0])

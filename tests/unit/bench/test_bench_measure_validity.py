@@ -18,6 +18,9 @@ from dreamseed_cli.bench.records import Ending, Record
 from dreamseed_cli.bench.result import Problem
 from dreamseed_cli.bench.shapes import Rate, Replay, Shape, Streams
 
+COUNTED = ServerView(generation_tokens=5000)
+"""What engines count over 500 answers of ten tokens."""
+
 
 def problems_of(run: CellRun) -> dict[str, Problem]:
     """By rule, with every request in the window."""
@@ -102,6 +105,14 @@ def test_a_server_that_takes_no_connection_is_not_the_loads_fault() -> None:
     assert problems_of(run_of(records)) == {}
 
 
+def test_a_load_without_descriptors_blames_no_server() -> None:
+    """One request that this machine had no file for is one too many; it was not sent in time either."""
+    unsent = failed(399, 39.9, Ending.UNSENT, sent_s=None)
+    assert set(problems_of(run_of([*steady(10, 39.9), unsent]))) == {"own-limits"}
+    many = [failed(n, n / 10, Ending.UNSENT, sent_s=None) for n in range(400)]
+    assert {"own-limits", "achieved-rate"} <= set(problems_of(run_of(many)))
+
+
 @pytest.mark.parametrize(
     ("asked", "client", "server", "valid"),
     [(10_000, 10_000, 9_900, True), (10_000, 10_000, 9_899, False), (10_000, 10_000, 2_500, False),
@@ -152,6 +163,58 @@ def test_streams_are_judged_by_what_was_open_on_average_too() -> None:
     assert problems_of(run_of([*tired, failed(900, 1.0)], Streams(8))) == {}
 
 
+def _looked(*counts: int) -> ServerView:
+    """Looks every half second."""
+    looks = tuple((n / 2, count) for n, count in enumerate(counts))
+    return ServerView(peak_in_flight=max(counts, default=None), looks=(looks,))
+
+
+@pytest.mark.parametrize(
+    ("counts", "valid"),
+    [
+        ([40, *[38] * 10], True),
+        ([40, *[37] * 10], False),  # as often as not below 38, for all that 40 were there once
+        ([*[40] * 6, *[0] * 5], True),  # a gauge that stood still
+        ([40, 20, 20, 20], True),  # too few looks
+        ([], True),
+    ],
+)
+def test_the_server_sees_the_streams_all_the_time(counts: list[int], valid: bool) -> None:
+    """Not at its best moment only: 95 % of them, in half of the looks within the window."""
+    run = run_of(streams(40), Streams(40), server=_looked(*counts))
+    assert ("streams" in problems_of(run)) is not valid
+
+
+@pytest.mark.parametrize(("seen", "valid"), [(30, True), (29, True), (28, False), (10, False)])
+def test_streams_that_pause_after_failures_cannot_be_seen(seen: int, valid: bool) -> None:
+    """A quarter of 40 fail at once and pause: 30 are open when the server is looked at."""
+    records = [
+        one if one.number % 4 else failed(one.number, one.scheduled_s, Ending.CUT) for one in streams(40)
+    ]
+    looks = tuple((0.14 + 0.2801 * n, seen) for n in range(20))
+    run = run_of(records, Streams(40), server=ServerView(peak_in_flight=seen, looks=(looks,)))
+    assert ("streams" in problems_of(run)) is not valid
+
+
+def test_what_waits_in_the_gateway_is_seen_there() -> None:
+    """No engine has it; looks before the window tell nothing of it, and one stream may be between answers."""
+    engines, door = _looked(40, *[30] * 10).looks[0], _looked(*[40] * 11).looks[0]
+    run = run_of(streams(40), Streams(40), server=ServerView(peak_in_flight=40, looks=(engines, door)))
+    assert problems_of(run) == {}
+    assert validity.usually_seen(run, (0.0, 5.0)) == 40
+    assert validity.usually_seen(run, (5.5, 9.0)) is None
+    assert validity.streams_seen_throughout(8, 7) is None
+    assert validity.streams_seen_throughout(8, 6) is not None
+
+
+@pytest.mark.parametrize("ramp_s", [4.2015, 60.0])
+def test_streams_that_are_still_to_come_are_not_missed(ramp_s: float) -> None:
+    """Without a steady window the cell is looked at from its start: forty streams come one by one."""
+    late = [one for one in streams(40) if one.scheduled_s >= one.number % 40 / 10]
+    assert problems_of(run_of(late, Streams(40, ramp_s=ramp_s), server=_looked(*[20] * 8, *[40] * 12))) == {}
+    assert set(problems_of(run_of(late, Streams(40)))) == {"streams"}
+
+
 def test_fewer_requests_than_streams_open_no_more_than_there_are() -> None:
     """`requests` caps the cell."""
     assert problems_of(run_of(streams(8), Streams(200), cell_requests=8)) == {}
@@ -193,8 +256,8 @@ def test_prompts_that_repeat_on_purpose_may_be_cached() -> None:
 def test_a_lost_process_and_too_few_requests_invalidate() -> None:
     """Records are missing, or there never were enough."""
     assert set(problems_of(run_of(steady(10, 60), lost_processes=1))) == {"lost-process"}
-    assert set(problems_of(run_of(steady(1, 3), Rate(1.0, "constant")))) == {"samples"}
-    assert problems_of(run_of(steady(1, 4), Rate(1.0, "constant"))) == {}
+    few, enough = (summarise(run_of(steady(1, many), Rate(1.0, "constant")), SLO) for many in (3, 4))
+    assert ([one.rule for one in few.problems], enough.problems) == (["samples"], ())
 
 
 @pytest.mark.parametrize("ending", [Ending.REFUSED, Ending.SERVER_ERROR, Ending.CUT, Ending.STALLED])
@@ -211,6 +274,22 @@ def test_usage_is_what_the_engines_counted(generated: int, valid: bool) -> None:
     """5,000 by usage: too high beyond 1 %; too low if somebody else asks (a probe now and then may)."""
     run = run_of(steady(10.0, 50.0), server=ServerView(generation_tokens=generated))
     assert ("usage" in problems_of(run)) is not valid
+
+
+@pytest.mark.parametrize(
+    ("read", "hits", "valid"), [(991, 0, True), (990, 0, False), (500, 500, True), (0, 0, True)]
+)
+def test_prompts_are_as_long_as_the_engines_read(read: int, hits: int, valid: bool) -> None:
+    """1,000 by usage: too many beyond 1 %, but for what the prefix cache had."""
+    assert (validity.prompts_agree(1000, read, hits) is None) is valid
+
+
+def test_the_prompts_of_answers_are_counted() -> None:
+    """500 answers whose usage tells 5 each, and engines that read 4."""
+    records = steady(10.0, 50.0, prompt_tokens=5)
+    told = replace(COUNTED, prompt_tokens=2000)
+    assert "2,500 prompt tokens" in problems_of(run_of(records, server=told))["usage"].reason
+    assert problems_of(run_of(records, server=replace(told, prompt_tokens=2500))) == {}
 
 
 def test_what_nobody_received_may_have_been_counted() -> None:

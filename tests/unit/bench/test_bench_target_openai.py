@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 import socket
@@ -18,6 +19,7 @@ import pytest
 
 from dreamseed_cli.bench.records import Ending, Job, Record
 from dreamseed_cli.bench.shapes import TargetSpec
+from dreamseed_cli.bench.target.line import TimedConnection, TimedPool
 from dreamseed_cli.bench.target.openai import generation_body
 from dreamseed_cli.bench.target.opening import open_target
 from dreamseed_cli.core.errors import MissingError, UsageError
@@ -121,7 +123,7 @@ def _record(job: Job) -> Record:
 
 async def _ask(address: str, job: Job | None = None, **changes: Any) -> Record:
     job = job or _job()
-    fields: dict[str, Any] = {"model": "m", "timeout_s": 20.0, "stall_s": 10.0, "connect_timeout_s": 5.0}
+    fields: dict[str, Any] = {"model": "m", "timeout_s": 60.0, "stall_s": 60.0, "connect_timeout_s": 60.0}
     target = open_target(TargetSpec(kind="openai", address=address, **(fields | changes)))
     record, epoch = _record(job), time.monotonic()
     try:
@@ -132,7 +134,7 @@ async def _ask(address: str, job: Job | None = None, **changes: Any) -> Record:
 
 
 _SSE = _HEAD + b"\r\n"
-_QUICK = {"stall_s": 0.2}
+_QUICK = {"stall_s": 0.5}
 _MISBEHAVIOURS: dict[str, tuple[Talk, dict[str, Any], Ending, str]] = {
     "closes at once": (_says(b"", then="close"), {}, Ending.CUT, "closed the connection before any response"),
     "resets at once": (_says(b"", then="reset"), {}, Ending.CUT, "reset the connection before any response"),
@@ -157,9 +159,9 @@ _MISBEHAVIOURS: dict[str, tuple[Talk, dict[str, Any], Ending, str]] = {
         "what came is no HTTP",
     ),
     "breaks JSON": (_says(_SSE + _chunk(b"data: {oops\n\n")), {}, Ending.BROKEN, "no chunk of an answer"),
-    "says nothing": (_says(b""), _QUICK, Ending.STALLED, "no byte for 0.2 s"),
-    "stalls mid-stream": (_says(_SSE + _event("a", total=1)), _QUICK, Ending.STALLED, "no byte for 0.2 s"),
-    "takes too long": (_says(_SSE), {"timeout_s": 0.2}, Ending.TIMED_OUT, "not complete within 0.2 s"),
+    "says nothing": (_says(b""), _QUICK, Ending.STALLED, "no byte for 0.5 s"),
+    "stalls mid-stream": (_says(_SSE + _event("a", total=1)), _QUICK, Ending.STALLED, "no byte for 0.5 s"),
+    "takes too long": (_says(_SSE), {"timeout_s": 0.5}, Ending.TIMED_OUT, "not complete within 0.5 s"),
     "ends without [DONE]": (
         _says(_SSE + _event("ab", "length", total=2) + b"0\r\n\r\n"),
         {},
@@ -263,6 +265,18 @@ async def test_nobody_listens() -> None:
     assert record.sent_s is None
 
 
+async def test_a_client_without_files_blames_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor for the connection: the request was not sent, and no server did that."""
+
+    async def without(pool: TimedPool) -> TimedConnection:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(TimedPool, "connect", without)
+    record = await _ask("http://127.0.0.1:1")
+    assert (record.ending, record.sent_s) == (Ending.UNSENT, None)
+    assert "ulimit -n" in record.detail
+
+
 async def test_a_good_answer_and_its_connection() -> None:
     """It is complete, the moments are in order, and the next request uses the same connection."""
     head = (
@@ -294,7 +308,7 @@ async def test_a_cancelled_request_is_hung_up() -> None:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        await asyncio.wait_for(server.gone.wait(), 10)
+        await asyncio.wait_for(server.gone.wait(), 60)
 
 
 async def test_the_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

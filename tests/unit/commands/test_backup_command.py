@@ -15,7 +15,7 @@ from dreamseed_cli.app import main
 from dreamseed_cli.backup.catalog import read_catalog
 from dreamseed_cli.backup.doors import Doors, _taking, utc_now
 from dreamseed_cli.backup.lock import only_one
-from dreamseed_cli.backup.names import manifest_name
+from dreamseed_cli.backup.names import Kind, manifest_name
 from dreamseed_cli.backup.records import Look, change_record, read_record
 from dreamseed_cli.backup.run import Report, run_backup
 from dreamseed_cli.backup.schedule import install as install_module
@@ -46,11 +46,12 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return once
 
 
-def made(host: Settings, clock: Clock | None = None) -> Report:
+def made(host: Settings, clock: Clock | None = None, folder: Path | None = None) -> Report:
     """A backup in the host's store."""
     store = host.open()
+    folders = {} if folder is None else {"uploads": folder}
     try:
-        return run_backup(store, PlayedSource(), wish(clock))
+        return run_backup(store, PlayedSource(), wish(clock), take_folders=_taking(folders, KEYS.recipients))
     finally:
         store.close()
 
@@ -214,14 +215,68 @@ def test_a_restore_without_yes_does_nothing(host: Settings, run: Run) -> None:
     assert run("restore", "--time", "yesterday")[0] == 2
 
 
+def test_the_preview_of_folders_is_of_them(host: Settings, run: Run, tmp_path: Path) -> None:
+    """Their bytes, and what is lost of them, whatever the WAL carries further; no such database is told."""
+    (tmp_path / "uploads").mkdir()
+    (tmp_path / "uploads" / "a").write_bytes(b"12345")
+    take = _taking({"uploads": tmp_path / "uploads"}, KEYS.recipients)
+    store = host.open()
+    run_backup(store, PlayedSource(kind=Kind.PHYSICAL), wish(), take_folders=take)
+    store.close()
+    _, answer = run("restore", "--folders-into", str(tmp_path / "to"))
+    assert answer["data"]["bytes"] == 5
+    assert answer["data"]["lost"].startswith("Everything written to the folders after 2025-11-10 03:00")
+    id_ = made(host).id
+    code, answer = run("restore", "--folders-into", str(tmp_path / "to"), "--yes")
+    assert (code, answer["errors"][0]["place"]) == (2, id_)
+    assert "holds no folders" in answer["errors"][0]["cause"]
+    code, answer = run("restore", "--database", "never")
+    assert (code, answer["errors"][0]["place"]) == (2, "never")
+
+
+def test_the_preview_of_a_physical_backup_is_of_that_one(host: Settings, run: Run) -> None:
+    """A newer logical one loses less, but is not what would be restored."""
+    store, clock = host.open(), Clock()
+    older = run_backup(store, PlayedSource(kind=Kind.PHYSICAL), wish(clock)).id
+    clock.pass_days(1)
+    run_backup(store, PlayedSource(), wish(clock))
+    store.close()
+    assert "2025-11-10 03:00" in run("restore", older)[1]["data"]["lost"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--into", "/to"],
+        ["--quick"],
+        ["--amcheck"],
+        ["--folders-into", "/to", "--replace", "x"],
+        ["--folders-into", "/to", "--database", "x"],
+        ["--folders-into", "/to", "--into", "/there"],
+    ],
+)
+def test_an_option_that_would_be_passed_over_is_refused(
+    host: Settings, run: Run, tmp_path: Path, options: list[str]
+) -> None:
+    """Of another kind of backup, or of databases where only folders are restored; by the preview, too."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    made(host, folder=folder)
+    for yes in ([], ["--yes"]):
+        code, answer = run("restore", *options, *yes)
+        assert (code, answer["errors"][0]["place"]) == (2, options[-2] if len(options) > 2 else options[0])
+        assert "no option of a" in answer["errors"][0]["cause"]
+
+
 def test_a_restore_that_passes_over_a_damaged_newest_says_so(
     host: Settings, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the preview, and before anything is done: more is lost for it than somebody may think."""
-    clock = Clock()
-    older = made(host, clock).id
+    clock, uploads = Clock(), tmp_path / "uploads"
+    uploads.mkdir()
+    older = made(host, clock, uploads).id
     clock.pass_days(1)
-    newer = made(host, clock).id
+    newer = made(host, clock, uploads).id
     (host.home / "store" / "backups" / newer / "parts" / "000000").unlink()
     _, answer = run("restore")
     assert answer["data"]["id"] == older

@@ -56,6 +56,14 @@ def _profile(folder: Path, text: str) -> str:
     [
         (("--users", "-5"), "--users", "negative"),
         (("--users", "10", "--concurrent", "11"), "--concurrent", "more than"),
+        (("--users", "10000000001"), "--users", "more people"),
+        (("--users", "10", "--gpus", "1001"), "--gpus", "one house"),
+        (("--users", "10", "--set", "gpus=1001"), "--set gpus", "one house"),
+        (("--users", "10", "--set", "hours=8785"), "--set hours", "than a year"),
+        (("--users", "10", "--set", "monthly_growth=11"), "--set monthly_growth", "1,000 %"),
+        (("--users", "10", "--set", "answer_tokens=1e300"), "--set answer_tokens", "more than anything"),
+        (("--users", "10", "--set", "card_tok_s=1e-300"), "--set card_tok_s", "too little"),
+        (("--users", "10", "--set", "psu_efficiency=1e-9"), "--set psu_efficiency", "too little"),
         (("--users", "10", "--set", "ai_share=1.5"), "--set ai_share", "not a share"),
         (("--users", "10", "--set", "cdn_hit=95"), "--set cdn_hit", "not a share"),
         (("--users", "10", "--set", "ai_shar=0.1"), "--set ai_shar", "no assumption and no price"),
@@ -78,11 +86,13 @@ def _profile(folder: Path, text: str) -> str:
         (("--users", "10", "--profile", "laptop"), "engine", "no roofline"),
         (("--users", "10", "--bench", "nowhere.json"), "nowhere.json", "no result"),
         (("--sweep", "cards=1..3"), "--sweep", "no sweep"),
+        (("--sweep", "users=1e3..1e11"), "--sweep", "no sweep"),
         (("--sweep", "users=1e3..1e4"), "--hours", "simulated row by row"),
         ((), "--users", "nobody"),
         (("--sweep", "users=1e3..1e4", "--budget", "5"), "--budget", "one number of users"),
         (("--users", "10", "--budget", "much"), "--budget", "not an amount"),
         (("--users", "10", "--budget", "-1"), "--budget", "negative"),
+        (("--users", "10", "--budget", "1e400"), "--budget", "all the money"),
     ],
 )
 def test_bad_input_is_refused_at_its_path(

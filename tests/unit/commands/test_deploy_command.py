@@ -106,12 +106,12 @@ def test_drift_is_shown_and_applying_ends_it(run: Callable[..., tuple[int, str]]
 
     code, said = run("render", "host", "--apply", *root)
     assert (code, str(journal) in said) == (0, True)
-    assert journal.with_name("dreamseed.conf.before-dreamseed").read_text().endswith("=1G\n")
+    assert journal.with_name("dreamseed.conf.before-dreamseed~").read_text().endswith("=1G\n")
     assert run("diff", "host", *root)[0] == 0
     assert "already" in run("render", "host", "--apply", *root)[1]
     journal.write_text("[Journal]\n")
     run("render", "host", "--apply", *root)
-    assert journal.with_name("dreamseed.conf.before-dreamseed").read_text().endswith("=1G\n")
+    assert journal.with_name("dreamseed.conf.before-dreamseed~").read_text().endswith("=1G\n")
 
 
 def test_a_file_that_is_open_to_others_has_drifted(
@@ -297,7 +297,7 @@ def test_services_in_containers_are_where_the_containers_listen(tmp_path: Path, 
 def _from_an_empty_box() -> list[str]:
     page = (Path(__file__).parents[3] / "docs/runbooks/deploy.md").read_text()
     block = page.partition("## From an empty box")[2].partition("```sh\n")[2].partition("```")[0]
-    return re.findall(r"^[^#\n]*/bin/dreamseed ([a-z].*)$", block, re.MULTILINE)
+    return re.findall(r"^(?:[^#\n]*/bin/)?dreamseed ([a-z].*)$", block, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", _from_an_empty_box())

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,22 +63,25 @@ async def test_a_call_that_hangs_ends_in_time() -> None:
         await asyncio.wait_for(dependency.call(_hangs), 5)
 
 
-async def test_a_service_that_keeps_failing_is_left_alone_and_found_again() -> None:
+async def test_a_service_that_keeps_failing_is_left_alone_and_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Each change of state is told once, in order."""
     states: list[str] = []
-    asked = 0
+    asked, now = 0, [100.0]
+    monkeypatch.setattr("dreamseed_cli.core.dependency.time", SimpleNamespace(monotonic=lambda: now[0]))
 
     async def counted() -> str:
         nonlocal asked
         asked += 1
         return await _fails()
 
-    dependency = Dependency("kafka", timeout_s=1.0, threshold=3, retry_after_s=0.05, on_state=states.append)
+    dependency = Dependency("kafka", timeout_s=1.0, threshold=3, retry_after_s=60.0, on_state=states.append)
     for _ in range(10):
         with pytest.raises(DependencyDown):
             await dependency.call(counted)
     assert (asked, states) == (3, ["opened"])
-    await asyncio.sleep(0.06)
+    now[0] += 60.0
     assert await dependency.call(_fine) == "fine"
     assert states == ["opened", "half-opened", "closed"]
     assert dependency.state == "closed"

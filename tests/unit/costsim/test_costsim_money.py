@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dreamseed_cli.core.errors import UsageError
-from dreamseed_cli.costsim.money import Currency, decimal, show, to_usd, usd
+from dreamseed_cli.costsim.money import MOST, Currency, amount, decimal, show, to_usd, usd
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,11 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=f"'{text}' is not an amount"):
         usd(text)
     assert usd("12.50") == Decimal("12.5")
+
+
+@pytest.mark.parametrize("said", ["1e400", "1e16", 1e300])
+def test_more_than_all_the_money_there_is_is_refused(said: str | float) -> None:
+    """A budget of 1e400 dollars was Infinity in JSON, which JSON does not have."""
+    with pytest.raises(UsageError, match="all the money there is"):
+        amount(said)
+    assert amount("1e15") == MOST

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +16,14 @@ from pydantic import ValidationError
 from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.database.standby import promote as promote_module
+from dreamseed_cli.database.standby import service_file
 from dreamseed_cli.database.standby.doors import open_standby
+from dreamseed_cli.database.standby.keep import Turn, keep
 from dreamseed_cli.database.standby.pair import Fence, Pair, Promoted, SplitBrain, until
 from dreamseed_cli.database.standby.promote import promote
 from dreamseed_cli.database.standby.seen import Prober, Role, Seen, look
 from dreamseed_cli.database.standby.service_file import ServiceFile
-from dreamseed_cli.database.standby.watch import Mode
+from dreamseed_cli.database.standby.watch import Mode, Watch
 from dreamseed_cli.profile.schema import Postgres
 from dreamseed_cli.profile.standby import Standby
 
@@ -39,7 +44,35 @@ def test_the_service_file_says_where_and_in_which_mode(tmp_path: Path) -> None:
     assert sorted(lines[2:]) == ["dbname=db", "host=10.0.0.6", "password=s ecret", "user=me"]
     assert file.path.stat().st_mode & 0o777 == 0o600
     file.path.write_text("[dreamseed]\nhost=somebody's own\n")
-    assert file.mode() is None
+    assert (file.mode(), file.system()) == (None, "")
+
+
+def test_the_service_file_remembers_the_cluster(tmp_path: Path) -> None:
+    """For a watch that starts while the primary is away."""
+    file = ServiceFile(tmp_path / "service", "dreamseed")
+    file.point(Mode.PRIMARY, "host=a", _AT, "7")
+    file.point(Mode.REPLICA, "host=b", _AT)
+    assert file.system() == "7"
+
+
+async def test_a_watch_that_starts_without_the_primary_remembers_its_cluster(tmp_path: Path) -> None:
+    """Another's replica at the address gets no clients, and that is told; its own gets them."""
+    file = ServiceFile(tmp_path / "service", "dreamseed")
+    seen = {"host=a": _ALIVE, "host=b": Seen(Role.STANDBY, "8")}
+    pair = Pair("host=a", "host=b", look=lambda dsn: seen[dsn])
+    settings = Standby(probe_s=0.01, down_s=0.05)
+
+    async def watch_until(wanted: Callable[[Turn], bool]) -> Watch:
+        stopping = asyncio.Event()
+        return await keep(pair, file, settings, stopping, lambda turn: wanted(turn) and stopping.set())
+
+    await watch_until(lambda turn: turn.mode is Mode.PRIMARY)
+    seen["host=a"] = _AWAY
+    await watch_until(lambda turn: "CLIENTS HAVE NO DATABASE: the replica is of another cluster" in str(turn))
+    assert (file.mode(), file.system()) == (Mode.PRIMARY, "7")
+    seen["host=b"] = _STANDBY
+    await watch_until(lambda turn: turn.mode is Mode.REPLICA)
+    assert (file.mode(), file.system()) == (Mode.REPLICA, "7")
 
 
 @pytest.mark.parametrize("dsn", ["service=other", "host='a '", "password='a\nb'"])
@@ -91,6 +124,42 @@ def test_nothing_is_promoted_while_two_might_take_writes(
     with pytest.raises(error):
         promote(pair, Fence(), file, _AT)
     assert file.mode() is None
+
+
+async def test_a_disk_that_is_full_ends_no_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and tried again."""
+    file, full = ServiceFile(tmp_path / "service", "dreamseed"), [True]
+    pair = Pair("host=a", "host=b", look={"host=a": _ALIVE, "host=b": _STANDBY}.__getitem__)
+    write = service_file.write_atomically
+
+    def write_or_not(path: Path, content: bytes) -> None:
+        if full[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(service_file, "write_atomically", write_or_not)
+    stopping, told = asyncio.Event(), list[str]()
+
+    def tell(turn: Turn) -> None:
+        told.append(turn.unwritten)
+        full[0] = False
+        if not turn.unwritten:
+            stopping.set()
+
+    await keep(pair, file, Standby(probe_s=0.01, down_s=1.0), stopping, tell)
+    assert told == ["No space left on device", ""]
+    assert file.mode() is Mode.PRIMARY
+
+
+@pytest.mark.parametrize("role", [Role.STANDBY, Role.PRIMARY])
+def test_another_clusters_server_is_not_promoted_over_a_dead_primary(tmp_path: Path, role: Role) -> None:
+    """Nobody answers but a stranger at the replica's address: what `watch` remembered tells."""
+    file = ServiceFile(tmp_path / "service", "dreamseed")
+    file.point(Mode.REPLICA, "host=b", _AT, "7")
+    pair = Pair("host=a", "host=b", look={"host=a": _AWAY, "host=b": Seen(role, "8")}.__getitem__)
+    with pytest.raises(SplitBrain, match="not of one cluster"):
+        promote(pair, Fence(vouched=True), file, _AT)
+    assert file.mode() is Mode.REPLICA
 
 
 @pytest.mark.parametrize("primary", [_AWAY, _STANDBY])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +24,16 @@ def _alerts(**changes: Any) -> dict[str, dict[str, Any]]:
     profile = Profile.model_validate(document | changes, strict=False)
     text = next(one.text for one in render(profile, TARGETS) if one.path.name == "alerts.yml")
     return {rule["alert"]: rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]}
+
+
+def test_the_page_of_alerts_is_current() -> None:
+    """`make docs` would change nothing: each alert is there with what it means and what to do."""
+    root = Path(__file__).parents[3]
+    script = root / "scripts" / "generate_alerts_page.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    named = re.findall(r"^### (Dreamseed\w+)$", (root / "docs/runbooks/alerts.md").read_text(), re.MULTILINE)
+    assert (len(named), set(named)) == (len(set(named)), set(_alerts()))
 
 
 def test_lateness_is_the_profiles() -> None:

@@ -103,6 +103,14 @@ def test_no_secret_and_no_redis_stands_in_the_service() -> None:
     assert front["GATEWAY_TOKEN"]["secretKeyRef"]["name"] == "dreamseed-gateway-token"
 
 
+def test_the_tunnel_of_an_instance_keeps_its_state_in_memory() -> None:
+    """The image's start takes a TS_STATE_DIR for a folder, whatever it says (containerboot)."""
+    service = yaml.safe_load(_texts(_with())["cloud-run/service.yaml"])
+    (tunnel,) = [one for one in service["spec"]["template"]["spec"]["containers"] if one["name"] == "tunnel"]
+    assert "TS_STATE_DIR" not in _env(tunnel)
+    assert _env(tunnel)["TS_USERSPACE"] == "true"
+
+
 def test_everybody_reaches_the_front_that_asks_for_keys_itself() -> None:
     """A Cloud Run service is private by default: it answers 403 to callers without a Google identity."""
     annotations = yaml.safe_load(_texts(_with())["cloud-run/service.yaml"])["metadata"]["annotations"]
@@ -309,11 +317,30 @@ def test_a_ups_is_watched_where_the_profile_has_one() -> None:
         assert ("-ups" in systemd.next_step(profile)) is watched
 
 
-@pytest.mark.parametrize("name", ["dreamseed", "dreamseed-ups", "dreamseed-db-watch"])
-def test_what_a_restart_does_not_mend_is_not_restarted(name: str) -> None:
-    """A wrong profile is exit code 2, something missing 3."""
-    unit = _service(_texts(deploy_profiles()["whole"])[f"systemd/{name}.service"])
-    assert unit["RestartPreventExitStatus"] == "2 3"
+def test_what_a_restart_does_not_mend_is_not_restarted() -> None:
+    """A wrong profile or a port that is taken is exit code 2, something missing 3."""
+    units = {
+        path: _service(text)
+        for path, text in _texts(deploy_profiles()["whole"]).items()
+        if path.endswith(".service")
+    }
+    restarted = {path: unit for path, unit in units.items() if "Restart" in unit}
+    assert len(restarted) == 4
+    for path, unit in restarted.items():
+        assert unit["RestartPreventExitStatus"] == "2 3", path
+
+
+def test_no_unit_that_needs_the_cards_is_closed_to_them() -> None:
+    """`ProtectClock=` allows the clock's device, and systemd before 253 refuses all others then."""
+    services = [
+        _service(text)
+        for profile in deploy_profiles().values()
+        for path, text in _texts(profile).items()
+        if path.endswith(".service")
+    ]
+    with_cards = [unit for unit in services if unit.get("PrivateDevices") != "true"]
+    assert {"serve", "ups", "nvidia-smi"} == {unit["ExecStart"].split()[1] for unit in with_cards}
+    assert all(unit.get("ProtectClock") != "true" and "DeviceAllow" not in unit for unit in with_cards)
 
 
 def test_units_are_read_anew_and_running_ones_restarted() -> None:
@@ -340,6 +367,12 @@ def test_the_stack_starts_after_the_drivers_daemon(name: str, cards: bool) -> No
     assert sorted(found) == (["After", "Wants"] if cards else [])
 
 
+def test_a_tag_is_owned_before_a_box_asks_for_it() -> None:
+    """Tailscale refuses `--advertise-tags` of a tag that its policy does not know."""
+    page = _texts(_with())["way-in/tailscale.md"]
+    assert page.index("policy.json") < page.index("tailscale up --advertise-tags")
+
+
 def test_nobody_comes_into_postgresql_from_elsewhere() -> None:
     """It listens on loopback and speaks no TLS, so a line for another host could never fit."""
     for profile in deploy_profiles().values():
@@ -358,6 +391,14 @@ def test_the_instance_in_the_cloud_is_no_replica() -> None:
     commands = re.findall(r"^(\w+)\)", script, re.MULTILINE)
     assert commands == ["create", "start", "stop", "status"]
     assert "promote" not in script
+    # A logical restore asks for a superuser, and Cloud SQL gives nobody one.
+    steps = re.findall(r"^#   (.*)$", script, re.MULTILINE)
+    assert not [one for one in steps if "restore" in one and "--dsn-env" in one]
+    assert [one.split()[0] for one in steps if one.startswith(("dreamseed", "pg_"))] == [
+        "dreamseed",
+        "pg_dump",
+        "pg_restore",
+    ]
     assert {"ALWAYS", "NEVER"} == set(re.findall(r"--activation-policy=(\w+)", script))
 
 
@@ -465,8 +506,42 @@ def test_the_watch_may_write_where_its_file_lies(path: str, folders: list[str]) 
     assert "evil" not in unit
 
 
+def _of(table: str, **changed: Any) -> Mapping[str, str]:
+    """The files of a profile that differs in one table."""
+    profile = load_profile("rtx5090x3").model_dump()
+    profile[table] |= changed
+    return _texts(Profile.model_validate(profile, strict=False))
+
+
+def test_backups_may_write_where_their_stores_lie() -> None:
+    """Units see a read-only system; a bucket needs no folder, and what is more than a name gets none."""
+    texts = _of("backup", store="local:/mnt/usb/backups", cold="s3:dreamseed-cold", temp="/srv/dumps")
+    odd = _of("backup", store="local:/mnt/x\nExecStartPre=/bin/evil", temp="/srv/%h")
+    for name in ("backup", "look", "drill"):
+        unit = _service(texts[f"systemd/dreamseed-{name}.service"])
+        assert unit["ReadWritePaths"] == "-/mnt/usb/backups -/srv/dumps"
+        assert "ReadWritePaths" not in odd[f"systemd/dreamseed-{name}.service"]
+        assert "ReadWritePaths" not in _texts(load_profile("rtx5090x3"))[f"systemd/dreamseed-{name}.service"]
+
+
+def test_the_cards_power_limit_is_set_at_boot() -> None:
+    """The profile's, before the stack loads them; without one nothing is set."""
+    files = _of("box", gpu_power_limit_w=450.0)
+    unit = files["systemd/dreamseed-power.service"]
+    assert _service(unit)["ExecStart"] == "/usr/bin/env nvidia-smi -pl 450"
+    assert re.search(r"^Before=dreamseed.service\b", unit, re.MULTILINE)
+    assert all("-power" not in path for path in _texts(load_profile("rtx5090x3")))
+
+
+def test_engines_in_containers_may_ask_docker() -> None:
+    """Its socket belongs to its group; nobody else is given that."""
+    asked = _service(_of("engine", launcher="docker")["systemd/dreamseed.service"])
+    assert asked["SupplementaryGroups"] == "docker"
+    assert "SupplementaryGroups" not in _texts(load_profile("rtx5090x3"))["systemd/dreamseed.service"]
+
+
 def test_the_fronts_dockerfile_is_the_one_that_is_rendered() -> None:
-    """One file: the repository's build and the rendered one cannot differ."""
+    """The repository's build, a copy and no link: a checkout without symbolic links builds it, too."""
     root = Path(__file__).parents[3]
     assert (root / "deploy/api/Dockerfile").read_text() == _texts(_with())["cloud-run/Dockerfile"]
 

@@ -18,6 +18,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from deploy_profiles import deploy_profiles
 from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped]
 from lark.exceptions import LarkError
+from terraform_form import canonical
 
 from dreamseed_cli.deploy.catalog import TARGETS
 from dreamseed_cli.deploy.render import render
@@ -174,6 +175,32 @@ def test_terraform_can_read_its_files() -> None:
 def test_broken_terraform_is_seen(right: str, wrong: str) -> None:
     """What the grammar refuses, and a reference to nothing."""
     _refuses(_check_terraform, next(_texts("cloudflare/main.tf")), right, wrong)
+
+
+def _check_form(text: str) -> None:
+    assert canonical(text) == text
+
+
+def test_terraform_would_not_write_its_files_otherwise() -> None:
+    """`terraform fmt -check` finds nothing to change."""
+    for text in _texts("cloudflare/main.tf"):
+        _check_form(text)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("  zone_id = var.zone_id", "    zone_id = var.zone_id"),
+        ("type        = string", "type = string"),
+        ("proxied = true", "proxied  = true"),
+        ("ratelimit = {", "ratelimit   = {"),
+        ("      enabled = true\n", "      enabled = true \n"),
+        ("ttl     = 1\n", 'ttl     = 1\n  comment = "x"\n  settings = {}\n'),
+    ],
+)
+def test_another_form_is_seen(right: str, wrong: str) -> None:
+    """Each of these `terraform fmt` itself changes."""
+    _refuses(_check_form, next(_texts("cloudflare/main.tf")), right, wrong)
 
 
 def _refuses(check: Any, text: str, right: str, wrong: str) -> None:

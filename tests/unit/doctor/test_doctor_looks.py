@@ -89,7 +89,7 @@ def test_a_look_that_hangs_fails_or_refuses_hides_nothing() -> None:
             ("a", "breaks"): breaks,
             ("a", "good"): lambda: [ok("a", "good", "")],
         },
-        within_s=0.1,
+        within_s=1.0,
     )
     assert [one.level.value for one in found] == ["warning", "problem", "warning", "ok"]
     assert found[1].remedy == "See there."
@@ -202,6 +202,28 @@ def test_a_card_is_known_by_what_nvml_calls_it(
     monkeypatch.setattr(engine, "visible_cards", lambda: [seen])
     profile = with_parts("rtx5090x1", box={"gpus": 1, "gpu_model": model})
     assert levels_of(engine.cards(profile))["cards"] == level
+
+
+@pytest.mark.parametrize(
+    ("wanted_w", "seen_w", "told"),
+    [
+        (450.0, [450.0, 450.0, 450.0], False),
+        (450.0, [450.0, 575.0, 450.0], True),
+        (450.0, [400.0, 400.0, 400.0], False),
+        (450.0, [], False),
+        (None, [575.0], False),
+    ],
+)
+def test_a_power_limit_that_nobody_set_is_told(
+    monkeypatch: pytest.MonkeyPatch, wanted_w: float | None, seen_w: list[float], told: bool
+) -> None:
+    """The driver forgets it at a boot; a lower one, as on battery, harms nobody."""
+    monkeypatch.setattr(driver, "version", lambda: "580.95")
+    monkeypatch.setattr(driver, "power_limits_w", lambda: seen_w)
+    monkeypatch.setattr(engine, "visible_cards", lambda: ["NVIDIA GeForce RTX 5090"] * 3)
+    box = load_profile("rtx5090x3").box.model_copy(update={"gpu_power_limit_w": wanted_w})
+    levels = levels_of(engine.cards(with_parts("rtx5090x3", box=box.model_dump())))
+    assert levels.get("power limit") == ("warning" if told else None)
 
 
 def test_the_documents_plan_and_power_are_told() -> None:

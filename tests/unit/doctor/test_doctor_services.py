@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import real_services
 from doctor_findings import levels_of, with_parts
+from free_ports import free_port
 
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.doctor import database, services
@@ -45,7 +46,7 @@ def test_a_cluster_that_serves_is_well(
 
 def test_a_cluster_that_does_not_answer_is_a_problem(state: StateDir) -> None:
     """In a second, not in a minute."""
-    (port,) = real_services.free_ports(1)
+    port = free_port()
     (found,) = services.redis(_redis([f"127.0.0.1:{port}"]), state)
     assert (found.level.value, "no answer" in found.said) == ("problem", True)
 
@@ -60,7 +61,7 @@ def test_brokers_are_asked_for_the_topic(kafka: real_services.MockKafka, state: 
 def test_brokers_that_do_not_answer_are_a_problem(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events wait meanwhile."""
     monkeypatch.setattr(services, "_BROKERS_WITHIN_S", 0.3)
-    (port,) = real_services.free_ports(1)
+    port = free_port()
     (found,) = services.brokers(_kafka(f"127.0.0.1:{port}"), state)
     assert (found.level.value, "wait in PostgreSQL" in found.remedy) == ("problem", True)
     sasl = {"security_protocol": "sasl_ssl", "username_env": "DS_NO_USER", "password_env": "DS_NO_PASSWORD"}

@@ -13,7 +13,11 @@ from dreamseed_cli.doctor import tunnel
 
 @pytest.mark.parametrize(
     ("told", "level"),
-    [('{"BackendState": "Running"}', "ok"), ('{"BackendState": "Stopped"}', "problem"), ("x", "problem")],
+    [
+        ('{"BackendState": "Running", "TCP": {"50051": {"TCPForward": "127.0.0.1:50051"}}}', "ok"),
+        ('{"BackendState": "Stopped"}', "problem"),
+        ("x", "problem"),
+    ],
 )
 def test_a_tunnel_that_is_down_is_a_problem(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, level: str
@@ -24,6 +28,27 @@ def test_a_tunnel_that_is_down_is_a_problem(
     assert levels_of(tunnel.tunnel(profile)) == {"tunnel": "problem"}
     program(tmp_path, "tailscale", told)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert levels_of(tunnel.tunnel(profile)) == {"tunnel": level}
+
+
+@pytest.mark.parametrize(
+    ("serve", "host", "level"),
+    [
+        ('{"TCP": {"50051": {"TCPForward": "127.0.0.1:50051"}}}', "127.0.0.1", "ok"),
+        ('{"TCP": {"443": {"HTTPS": true}}}', "127.0.0.1", "problem"),
+        ("{}", "127.0.0.1", "problem"),
+        ("{}", "100.64.1.2", "ok"),
+        ("words of an older one", "127.0.0.1", "ok"),
+    ],
+)
+def test_a_tunnel_that_leads_nowhere_is_a_problem(programs: Path, serve: str, host: str, level: str) -> None:
+    """A gateway on loopback is reached only through what `tailscale serve` passes on."""
+    says = f"case $1 in serve) echo '{serve}' ;; *) echo '{{\"BackendState\": \"Running\"}}' ;; esac"
+    script = programs / "tailscale"
+    script.write_text(f"#!/bin/sh\n{says}\n")
+    script.chmod(0o755)
+    base = with_parts(deploy={"way_in": {"name": "gpu.mine.ts.net"}})
+    profile = base.model_copy(update={"gateway": base.gateway.model_copy(update={"host": host})})
     assert levels_of(tunnel.tunnel(profile)) == {"tunnel": level}
 
 
@@ -38,9 +63,12 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("state", "level"), [("active", "ok"), ("failed", "problem"), ("inactive", "problem"), ("", "off")]
 )
-def test_cloudflares_is_looked_at_through_systemd(programs: Path, state: str, level: str) -> None:
-    """Where systemd answers."""
-    profile = with_parts(deploy={"way_in": {"kind": "cloudflare", "name": "gpu.example.net"}})
+@pytest.mark.parametrize("name", ["gpu.example.net", None])
+def test_cloudflares_is_looked_at_through_systemd(
+    programs: Path, state: str, level: str, name: str | None
+) -> None:
+    """Where systemd answers; its name follows from the domain, if none is given."""
+    profile = with_parts(deploy={"way_in": {"kind": "cloudflare", "name": name}})
     program(programs, "systemctl", state)
     assert levels_of(tunnel.tunnel(profile)) == {"tunnel": "problem"}
     program(programs, "cloudflared", "")

@@ -141,6 +141,14 @@ def test_a_changed_figure_is_no_longer_contradicted(
     assert found(rule, estimate_id, changes).consistent
 
 
+def test_a_verdict_about_money_does_not_hang_on_a_float() -> None:
+    """5 % over agrees to the last digit: 0.5775 for 6.6 / 12 = 0.55, which floats find too much."""
+    domain = {"f1-domain-usd/usd_per_year": 6.6}
+    assert 0.5775 > 6.6 / 12 * 1.05
+    assert found("domain", "f1-domain-usd", {**domain, "f1-domain-usd": 0.5775}).consistent
+    assert not found("domain", "f1-domain-usd", {**domain, "f1-domain-usd": 0.57751}).consistent
+
+
 def test_sentences_show_the_computation() -> None:
     """With its numbers, as a reader would write it down."""
     assert "200,000 vCPU-s; x $0.000024 = 4.8 USD/month; the document says 48 USD/month, 10 times that" in (

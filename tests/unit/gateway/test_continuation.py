@@ -6,13 +6,14 @@ import pytest
 
 from dreamseed_cli.engine.types import Chunk, GenerationRequest
 from dreamseed_cli.gateway.continuation import Progress
+from dreamseed_cli.gateway.slot import Slot
 
 _REQUEST = GenerationRequest("id", "Why?", max_tokens=20, temperature=0.0, top_p=1.0, priority=1)
 
 
 def _add(progress: Progress, text: str, tokens: int | None, prompt: int | None = 9) -> int | None:
     chunk = Chunk(text, None, prompt, tokens)
-    return progress.add(chunk, "r0", simulated=True, queue_s=0.0).completion_tokens
+    return progress.add(chunk, Slot("r0", ready=True), simulated=True, queue_s=0.0).completion_tokens
 
 
 def test_the_first_request_is_the_callers() -> None:

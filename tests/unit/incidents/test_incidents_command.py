@@ -33,7 +33,7 @@ def _keep(tmp_path: Path, *, simulated: bool = False) -> list[str]:
     book.ended(first, "recovered", requests={"moved": 3, "cut": 0}, at=1142.0)
     second = book.began("gpu", "card 1", cause="xid_79", at=2000.0)
     book.ended(second, "failed", at=2100.0)
-    assert book.flush(10.0)
+    assert book.flush(60.0)
     book.close()
     return [first, second]
 

@@ -19,7 +19,7 @@ from dreamseed_cli.plan.fit import (
 from dreamseed_cli.plan.hf_config import read_model
 from dreamseed_cli.plan.layouts import legal_layouts, roofline_engine
 from dreamseed_cli.plan.parts import Model
-from dreamseed_cli.plan.tables import cards
+from dreamseed_cli.plan.tables import cards, models
 from dreamseed_cli.profile.schema import VllmEngine
 
 _MIXTRAL = {
@@ -126,6 +126,20 @@ def test_the_counts_are_the_published_ones(
     model = _read(tmp_path, config)
     assert (model.parameters, model.active_parameters) == (parameters, active)
     assert model.uncounted is None
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (_QWEN3_30B, "Qwen/Qwen3-30B-A3B"),
+        (_MIXTRAL, "mistralai/Mixtral-8x7B-Instruct-v0.1"),
+        (_GEMMA3_12B, "google/gemma-3-12b-it"),
+    ],
+)
+def test_the_table_has_what_the_configuration_says(tmp_path: Path, config: dict[str, Any], name: str) -> None:
+    """Experts, window and towers as well."""
+    table = models()[name]
+    assert _read(tmp_path, config).model_copy(update={"gated": table.gated}) == table
 
 
 def test_only_some_layers_may_have_experts(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Watts, against figures worked by hand."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -42,9 +43,10 @@ def test_a_limit_below_what_the_card_takes_is_no_remedy() -> None:
 
 def test_energy_at_the_documents_price() -> None:
     """2.2528 kW x 720 h x 0.12 = 194.64 USD; its own 1,500 W would be 129.60 (§B2: 130)."""
-    assert _DOCUMENT.usd_per_month() == pytest.approx(194.64, abs=0.01)
+    assert round(_DOCUMENT.usd_per_month(), 2) == Decimal("194.64")
     at_1500_w = Power(gpus=1, card_w=1500 * PSU_EFFICIENCY, cpu_w=0, other_w=0, psu_w=None, ups_w=None)
-    assert at_1500_w.usd_per_month() == pytest.approx(129.60)
+    assert at_1500_w.usd_per_month() == Decimal("129.6")
+    assert at_1500_w.usd_per_month(hours=1, usd_per_kwh=Decimal("0.1")) == Decimal("0.15")
 
 
 def test_a_box_that_says_nothing_gets_no_margins() -> None:

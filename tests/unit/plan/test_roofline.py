@@ -97,6 +97,18 @@ def test_two_cards_share_every_step_a_pipeline_only_keys_and_values() -> None:
     assert decode_tok_s(pipeline, batch=10, context=1000) == pytest.approx(10 / 0.015)
 
 
+def test_a_sequence_alone_goes_through_the_whole_pipeline() -> None:
+    """2 GB, a quarter of 8 GB of experts, and 1 GB of keys and values: 5 ms, however many stages there are.
+
+    Four at a time are in four stages, each as fast as alone.
+    """
+    four = replace(_ROUND, pipeline_parallel_size=4, expert_bytes=8e9, active_share=0.25)
+    for batch in range(1, 5):
+        assert decode_tok_s(four, batch=batch, context=1000) == pytest.approx(batch / 0.005)
+    assert decode_tok_s(four, batch=5, context=1000) < 5 / 0.005
+    assert decode_seconds(four, batch=1, context=0)[1] == pytest.approx(1e10 / 1e14)
+
+
 def test_prefill_by_hand() -> None:
     """1,000 tokens x 10 GFLOP = 10 TFLOP, 0.1 s at 100 TFLOPS; ten tokens wait for the weights, 10 ms."""
     long, short = prefill_tok_s(_ROUND, prompt=1000), prefill_tok_s(_ROUND, prompt=10)

@@ -34,6 +34,15 @@ def test_what_is_asked_for_beats_what_is_seen() -> None:
     assert "--gpus 2" in choice.why
 
 
+def test_the_boxs_own_profile_beats_what_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """$DREAMSEED_PROFILE, as the command of a box has it; --profile still wins."""
+    monkeypatch.setenv("DREAMSEED_PROFILE", "rtx5090x3-document")
+    choice = choose_profile(None, None, ["RTX 5090"])
+    assert (choice.profile.name, choice.source) == ("rtx5090x3-document", "rtx5090x3-document")
+    assert "$DREAMSEED_PROFILE" in choice.why
+    assert choose_profile("laptop", None, []).profile.name == "laptop"
+
+
 def test_without_a_driver_there_are_no_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing NVML library is a machine without cards, not a failure."""
     import pynvml

@@ -45,7 +45,7 @@ class Told:
             self.chronicle.replica(before, self.replica)
 
     def incidents(self) -> list[Incident]:
-        assert self.book.flush()
+        assert self.book.flush(60.0)
         return self.book.last(10)
 
 

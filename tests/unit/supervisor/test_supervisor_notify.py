@@ -106,7 +106,7 @@ def test_a_manager_that_does_not_read_is_not_waited_for(manager: Manager, tmp_pa
     began = time.monotonic()
     for _ in range(2000):
         notifier.watchdog()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert manager.said() == ["WATCHDOG=1"]
 
 

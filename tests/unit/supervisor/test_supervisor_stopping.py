@@ -20,14 +20,14 @@ async def main():
     for name, event in (("stop", wish.requested), ("reload", wish.reload)):
         asyncio.create_task(event.wait()).add_done_callback(
             lambda _, name=name: told.write_text(name))
-    await asyncio.wait_for(asyncio.Event().wait(), 30)
+    await asyncio.wait_for(asyncio.Event().wait(), 120)
 asyncio.run(main())
 """
 _ARGUMENTS = (sys.executable, "-c", _LISTENER)
 
 
 def _await(file: Path, wanted: str) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not file.exists() or file.read_text().strip() != wanted:
         assert time.monotonic() < deadline, file.read_text() if file.exists() else "nothing was told"
         time.sleep(0.02)

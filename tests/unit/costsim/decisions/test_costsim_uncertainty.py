@@ -255,3 +255,11 @@ def test_an_unknown_price_is_an_error() -> None:
     ranges = Ranges(price={"gold": _uniform(1, 2, times_base=True)})
     with pytest.raises(UsageError, match="gold"):
         draw_bills([_SCENARIO], _BOOK, sample(ranges, count=1), _COST)
+
+
+def test_break_even_is_at_the_end_of_a_whole_month() -> None:
+    """Paid back after 4.2 months one is even at the end of the fifth; after five just then; or never."""
+    found = months_band([Decimal("4.2"), Decimal(5), None]).whole
+    assert (found.p5, found.p50) == (Decimal(5), Decimal(5))
+    assert found.p95 is None
+    assert found.never_share == pytest.approx(1 / 3)

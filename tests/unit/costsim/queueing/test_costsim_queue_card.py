@@ -14,7 +14,8 @@ from dreamseed_cli.costsim.queueing.bench_load import NO_QUEUE, repeat
 from dreamseed_cli.costsim.queueing.card import CardModel, card_of_profile, card_of_roofline
 from dreamseed_cli.costsim.queueing.card_fit import card_of_bench
 from dreamseed_cli.costsim.queueing.farm import Farm, Request
-from dreamseed_cli.costsim.queueing.validate import validate_against_bench
+from dreamseed_cli.costsim.queueing.validate import Validation, validate_against_bench
+from dreamseed_cli.costsim.report.figures import validation_data
 from dreamseed_cli.costsim.report.loads import validation_words
 from dreamseed_cli.plan.layouts import roofline_engine
 from dreamseed_cli.plan.roofline import decode_point, prefill_tok_s
@@ -95,6 +96,12 @@ def result() -> dict[str, Any]:
     return {"provenance": "simulated", "device": "emulated", "suites": [{"cells": cells}]}
 
 
+@pytest.fixture(scope="module")
+def validated(result: dict[str, Any]) -> Validation:
+    """What the simulation foretells of it: as long to compute as all the rest of this file."""
+    return validate_against_bench(result)
+
+
 def test_a_fit_finds_the_card(result: dict[str, Any]) -> None:
     """From what clients see, the step's parts and the prefill speed come out nearly as they are."""
     found = card_of_bench(result, max_num_seqs=256, kv_cache_tokens=1_000_000)
@@ -105,9 +112,9 @@ def test_a_fit_finds_the_card(result: dict[str, Any]) -> None:
 
 
 @pytest.mark.no_cover
-def test_held_out_cells_are_foretold(result: dict[str, Any]) -> None:
+def test_held_out_cells_are_foretold(validated: Validation) -> None:
     """Cells the fit has not seen: means and throughput within 9 %, and all figures together on average."""
-    found = validate_against_bench(result)
+    found = validated
     assert [load.cell.name for load in found.loads if load.held_out] == ["streams-4", "streams-32"]
     quantities = {one.quantity for _, one in found.held_out}
     assert quantities == {
@@ -161,7 +168,7 @@ def test_a_load_that_was_measured_twice_is_one_load(result: dict[str, Any]) -> N
 
 
 @pytest.mark.no_cover
-def test_each_suite_has_an_error_of_its_own(result: dict[str, Any]) -> None:
+def test_each_suite_has_an_error_of_its_own(result: dict[str, Any], validated: Validation) -> None:
     """A machine that was half as fast in one suite fits no single card; each suite by itself fits well."""
     cells = result["suites"][0]["cells"]
     card = TRUTH.model_copy(
@@ -174,9 +181,9 @@ def test_each_suite_has_an_error_of_its_own(result: dict[str, Any]) -> None:
     assert found.mean_error > AIM
     assert set(found.alone) == {"engine", "batching"}
     assert max(found.alone.values()) <= AIM
-    assert found.alone["engine"] == validate_against_bench(result).mean_error
+    assert found.alone["engine"] == validated.mean_error
     assert "Held-out error of each suite by itself" in validation_words(found)
-    assert validate_against_bench(result).alone == {}
+    assert validated.alone == {}
 
 
 @pytest.mark.no_cover
@@ -241,12 +248,52 @@ def test_a_short_bench_is_repeated_with_its_drain() -> None:
     """Four streams that get one answer each: as many are simulated, and the drain counts."""
     cell = _cell(4) | {"requests": 4, "window_s": [0.0, 5.0], "duration_s": 5.0, "output_tokens_mean": 100.0}
     (short,) = read_cells({"suites": [{"cells": [cell]}]})
-    assert short.whole
+    assert short.courses[0].whole
     card = CardModel(TRUTH, 256)
     seen = repeat(short, card, NO_QUEUE, seed=1, requests=40)
     assert len(seen.e2e_s) == 40
     # 100 answers' tokens in the time that the longest of four takes: 4 x 100 / (TTFT + 99 steps of 6.44 ms)
     assert seen.tokens_per_s == pytest.approx(4 * 100 / max(seen.e2e_s), rel=0.05)
+
+
+def _rounds(tpot_ms: tuple[float, ...]) -> list[dict[str, Any]]:
+    """Rounds of four and more answers, each measured to its last one."""
+    return [
+        {
+            "begin_s": 0.0,
+            "duration_s": 5.0,
+            "window_s": [0.0, 5.0],
+            "requests": 4 + 4 * number,
+            "achieved_rate_per_s": 1.0,
+            "output_tokens_per_s": 100.0,
+            "tpot_mean_ms": each,
+        }
+        for number, each in enumerate(tpot_ms)
+    ]
+
+
+def test_every_round_is_repeated_as_often_as_the_others() -> None:
+    """One of four answers and one of eight: twelve, or a multiple of it; never the one without the other."""
+    (cell,) = read_cells({"suites": [{"cells": [_cell(4) | {"rounds": _rounds((10.0, 12.0))}]}]})
+    for wanted, found in ((1, 12), (12, 12), (13, 24)):
+        seen = repeat(cell, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=wanted)
+        assert len(seen.e2e_s) == found
+
+
+@pytest.mark.no_cover
+def test_the_drift_between_rounds_stands_beside_the_error(result: dict[str, Any]) -> None:
+    """10 and 12 ms a token: a standard deviation of 1.41 around 11. Without rounds nothing is known of it."""
+    cells = result["suites"][0]["cells"][:3]
+    twice = [cell | {"rounds": _rounds((10.0, 12.0))} for cell in cells]
+    found = validate_against_bench({"suites": [{"cells": twice}]})
+    assert found.drift == pytest.approx(1.4142 / 11, rel=1e-3)
+    assert found.rounds == 2
+    assert "differed by 12.9%" in validation_words(found)
+    data = validation_data(found)
+    assert data["drift"] == {"value": pytest.approx(12.86, abs=0.01), "unit": "%", "provenance": "simulated"}
+    once = validate_against_bench({"suites": [{"cells": cells}]})
+    assert once.drift is None
+    assert "round" not in validation_words(once)
 
 
 def test_streams_that_are_refused_wait_as_the_bench_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,8 +324,10 @@ def test_what_never_begins_in_the_window_has_no_times() -> None:
     assert [one.quantity for _, one in found.held_out] == ["tokens_per_s"]
 
 
-def test_a_rate_is_repeated_with_as_many_requests() -> None:
-    """About twenty in a window of ten seconds; just twenty in a whole measurement."""
+def test_a_rate_is_repeated_with_as_many_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty in a window of ten seconds; before it as many as came, or at the same rate where nobody tells;
+    twenty in a whole measurement.
+    """
     cell = _cell(1) | {
         "asked_streams": None,
         "asked_rate_per_s": 2.0,
@@ -291,5 +340,17 @@ def test_a_rate_is_repeated_with_as_many_requests() -> None:
     (rate,), (to_the_end,) = (read_cells({"suites": [{"cells": [one]}]}) for one in (cell, whole))
     assert len(repeat(to_the_end, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=1).e2e_s) == 20
     seen = repeat(rate, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=1)
-    assert seen.window_s == 10
-    assert 10 <= len(seen.ttft_s) <= 30
+    assert (seen.window_s, len(seen.ttft_s)) == (10, 20)
+    asked: list[float] = []
+    submit = Farm.submit
+
+    def counted(farm: Farm, request: Request, now: float) -> None:
+        asked.append(now)
+        submit(farm, request, now)
+
+    monkeypatch.setattr(Farm, "submit", counted)
+    for before, due in (({}, 20), ({"requests_before": 3}, 3)):
+        (told,) = read_cells({"suites": [{"cells": [cell | before]}]})
+        asked.clear()
+        repeat(told, CardModel(TRUTH, 256), NO_QUEUE, seed=1, requests=1)
+        assert (sum(at < 10 for at in asked), len(asked)) == (due, due + 20)

@@ -35,6 +35,7 @@ def test_every_part_is_there_and_says_how_it_came() -> None:
         "How each line comes about",
         "What moves the bill most",
         "The busiest hour (simulated",
+        "counted after its warm-up:",
         "Does it pay",
         "The three architectures",
         "When the next card is due",

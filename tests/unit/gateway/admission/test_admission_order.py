@@ -64,6 +64,16 @@ def test_who_comes_back_goes_before_all_that_wait() -> None:
     assert desk.end(other) == [failed]
 
 
+def test_who_has_left_is_forgotten_once_nobody_waits() -> None:
+    """Not only at its deadline, which may be far."""
+    desk = _Desk(1)
+    running, _ = desk.ask(), desk.ask()
+    desk.end(running)
+    assert len(desk.scheduler._deadlines) == 0
+    desk.scheduler.cancel(desk.ask())
+    assert len(desk.scheduler._deadlines) == 0
+
+
 def test_one_that_waits_for_a_certain_replica_holds_up_nobody() -> None:
     """A request that only one replica may answer lets others of its class take the free ones."""
     desk = _Desk(1, 1)

@@ -185,6 +185,35 @@ async def test_the_generation_ends_with_its_last_reader() -> None:
         assert newcomer.text == ANSWER
 
 
+async def test_somebody_who_reads_on_always_owns_the_generation() -> None:
+    """When the first one leaves, the answer is another's own: tokens are never generated for nobody."""
+    async with room() as here:
+        readers = [await here.join() for _ in range(3)]
+        (generation,) = here.inner.generations
+        generation.give(WHOLE[0])
+        await settle()
+        readers[0].leave()
+        await settle()
+        generation.play()
+        await settle()
+        assert {readers[1].text, readers[2].text} == {WHOLE[0] + ANSWER}
+        assert sorted(reader.deltas[-1].cache_hit for reader in readers[1:]) == [False, True]
+
+
+async def test_what_was_complete_stays_the_first_ones() -> None:
+    """Whoever has not read it to the end yet gets a hit, though its owner has left."""
+    async with room() as here:
+        slow = here.answers.answer(make_call())
+        owner = await here.join()
+        first = asyncio.create_task(anext(slow))
+        await settle()
+        here.inner.generations[0].play()
+        await settle()
+        assert owner.done
+        rest = [await first] + [delta async for delta in slow]
+        assert {delta.cache_hit for delta in rest} == {True}
+
+
 async def test_a_caller_that_leaves_before_anything_ran_leaves_nothing() -> None:
     """Closed before its first step, or right after."""
     async with room() as here:
