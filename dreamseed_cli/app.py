@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -111,6 +114,7 @@ def _root(
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run one command and exit with its code (the README lists them)."""
+    _prepare_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
     as_json, debug = "--json" in own, "--debug" in own
@@ -132,14 +136,37 @@ def _run(arguments: list[str], *, command: str, as_json: bool, debug: bool) -> i
         return _interrupted(command, as_json=as_json)
     except BrokenPipeError:
         # The reader (`head`, a pager) has gone: not an error, and nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return 0
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            return 0  # Rich makes an exit with 1 of it, which would say that a target was missed
+        raise
     except Exception as error:
         if debug:
             raise
         explained = _explain(error)
-        render_error(command, explained, as_json=as_json)
+        try:
+            render_error(command, explained, as_json=as_json)
+        except OSError:  # stdout itself is what failed, such as a file on a full disk
+            _give_up_stdout()
+            with suppress(OSError):
+                render_error(command, explained, as_json=False)
         return explained.exit_code
+
+
+def _prepare_streams() -> None:
+    """Something to write to where the caller closed it; `?` for what its encoding (EUC-KR, ...) has not."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the end
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _give_up_stdout() -> None:
+    """Or Python would try again at its end to write what is left, and exit with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupted(command: str, *, as_json: bool) -> int:
@@ -157,8 +184,8 @@ def _explain(error: Exception) -> DreamseedError:
     if isinstance(error, typer.TyperException):
         # Without a command Typer shows the help and raises an error without a message.
         # Where a choice is missing it lists them on lines of their own.
-        cause = " ".join(error.format_message().split()).removesuffix(".") or "no command was given"
-        return UsageError(cause, remedy="See --help for what the command takes.")
+        cause = " ".join(error.format_message().split()).removesuffix(".").replace("Value error, ", "")
+        return UsageError(cause or "no command was given", remedy="See --help for what the command takes.")
     if isinstance(error, OSError):
         return _explain_system(error)
     return FailedError(

@@ -22,6 +22,7 @@ from dreamseed_cli.core.result import Result
 if TYPE_CHECKING:
     from dreamseed_cli.backup.doors import Doors
     from dreamseed_cli.backup.names import Kind
+    from dreamseed_cli.backup.settings import Settings
 
 backup_app = typer.Typer(
     help="Back up the database; list, verify and prune backups; show what would be lost now.",
@@ -83,7 +84,10 @@ def init(
     store: StoreOption = None,
     as_json: JsonFlag = False,
 ) -> Result:
-    """Make the keys and the store. Prints the recovery key, once: write it down, it is kept nowhere."""
+    """Make the keys and the store. Prints the recovery key, once: write it down, it is kept nowhere.
+
+    Where there are keys already they stay, and only the store is made.
+    """
     from rich.text import Text
 
     from dreamseed_cli.backup.keys import (
@@ -105,6 +109,8 @@ def init(
             place=str(settings.recipients_file),
             remedy="Bring their private key to this host instead, or move the file away yourself.",
         )
+    if settings.recipients_file.exists() and settings.key_file.exists() and not locked:
+        return _another_store(settings)
     keys = NewKeys.create()
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with_store = settings.open(create=True)
@@ -142,6 +148,31 @@ def init(
             )
         )
     said += [Text(f"The bucket: {rule}. {LIFECYCLE_REMEDY}", style="red") for rule in rights.expiry]
+    return Result(data, said)
+
+
+def _another_store(settings: Settings) -> Result:
+    """A store for keys that are here: a second key would leave what the first one opens without it."""
+    from dreamseed_cli.backup.store.base import LIFECYCLE_REMEDY
+
+    with_store = settings.open(create=True)
+    rights = with_store.rights()
+    with_store.close()
+    data = {
+        "store": settings.store_url,
+        "key_file": str(settings.key_file),
+        "recipients_file": str(settings.recipients_file),
+        "recipients": settings.recipients(),
+        "recovery_key": None,
+        "may_delete": rights.delete,
+        "object_lock": rights.retention,
+        "expiry": list(rights.expiry),
+    }
+    said = [
+        f"The store: {settings.store_url}",
+        f"The keys stay: {settings.key_file}. Their recovery key was shown when they were made.",
+        *(f"The bucket: {rule}. {LIFECYCLE_REMEDY}" for rule in rights.expiry),
+    ]
     return Result(data, said)
 
 

@@ -63,7 +63,9 @@ def rehearse(
     ] = None,
     surprise: Annotated[
         float,
-        typer.Option("--surprise", min=0, help="The loss comes at a random moment within so many seconds."),
+        typer.Option(
+            "--surprise", min=0, help="The loss comes at a random moment within so many seconds; 0: at once."
+        ),
     ] = 300.0,
     scratch: Annotated[
         Path | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,12 +16,14 @@ from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOpti
 from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
+    from dreamseed_cli.backup.records import RunRecord
     from dreamseed_cli.backup.schedule.due import Daily
     from dreamseed_cli.backup.settings import Settings
 
 schedule_app = typer.Typer(help="Make backups run by themselves, and be told when not.", no_args_is_help=True)
 _TICK = ("schedule", "run")
 _DRILL = ("drill", "due")
+_MISSED = timedelta(minutes=15)
 
 
 class Part(StrEnum):
@@ -82,7 +84,10 @@ def remove(as_json: JsonFlag = False) -> Result:
 
 @schedule_app.command("show")
 def show(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
-    """Show when the next backup is due and how the last ended. Exit code 1 if late, failed or not there."""
+    """Show when the next backup is due and how the last ended.
+
+    Exit code 1 if it is late, failed or not there, or if nothing runs it (a cron that was not started).
+    """
     from dreamseed_cli.backup.doors import utc_now
     from dreamseed_cli.backup.records import read_record
     from dreamseed_cli.backup.schedule.due import due, late
@@ -92,8 +97,10 @@ def show(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
     settings, now = chosen_settings(profile, None), utc_now()
     daily, record, there = _daily(settings), read_record(settings.home), installed(System.look())
     found, is_late = due(daily, history_of(record), now), late(daily, history_of(record), now)
+    asleep = there and _asleep(record, now)
     data = {
         "installed": there,
+        "asleep": asleep,
         "due": found.value,
         "late": is_late,
         "next_due": daily.next_due(now).isoformat(),
@@ -106,7 +113,10 @@ def show(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
     ]
     if record.last_failed:
         said.append(f"Failed {record.failures_in_a_row} times since: {record.error}")
-    return Result(data, said, target_met=there and not is_late and not record.last_failed)
+    said += [f"Alarms: {', '.join(record.alarms)} (docs/runbooks/schedule.md)."] if record.alarms else []
+    if there:
+        said.append(_looked_text(record, asleep))
+    return Result(data, said, target_met=there and not is_late and not record.last_failed and not asleep)
 
 
 @schedule_app.command("run")
@@ -186,6 +196,21 @@ def _daily(settings: Settings) -> Daily:
 def _next_text(daily: Daily, next_due: datetime) -> str:
     local = next_due.astimezone(daily.zone)
     return f"Every day at {daily.at:%H:%M} ({daily.zone}); next: {local:%Y-%m-%d %H:%M}."
+
+
+def _asleep(record: RunRecord, now: datetime) -> bool:
+    """Whether three ticks of five minutes were missed: nothing runs what was put in place."""
+    if record.blind_since is not None:
+        return False  # it looks, and sees nothing
+    known = [at for at in (record.look.at if record.look else None, record.since) if at is not None]
+    return bool(known) and now - max(known) > _MISSED
+
+
+def _looked_text(record: RunRecord, asleep: bool) -> str:
+    looked = (
+        f"Looked last: {record.look.at:%Y-%m-%d %H:%M} UTC." if record.look else "Nothing has looked yet."
+    )
+    return f"{looked} It should every five minutes: does cron run, or the timer?" if asleep else looked
 
 
 def _drill_alarm(profile: str | None, since: datetime | None, state_dir: Path | None) -> str | None:

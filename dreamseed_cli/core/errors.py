@@ -25,7 +25,8 @@ class DreamseedError(Exception):
 
     def __str__(self) -> str:
         text = f"at '{self.place}': {self.cause}" if self.place else self.cause
-        return f"{text}. {self.remedy}" if self.remedy else text
+        end = "" if text.endswith("?") else "."
+        return f"{text}{end} {self.remedy}" if self.remedy else text
 
     def causes(self) -> Sequence[DreamseedError]:
         """The single errors in this one: itself, unless it collects several."""

@@ -51,7 +51,8 @@ def render_error(command: str, error: DreamseedError, *, as_json: bool) -> None:
 
 def _print_envelope(command: str, *, ok: bool, data: Any, errors: Sequence[dict[str, str]]) -> None:
     document = {"command": command, "ok": ok, "data": data, "errors": errors}
-    sys.stdout.write(json.dumps(document, default=_plain, ensure_ascii=False, allow_nan=False))
+    plain = "utf" not in (sys.stdout.encoding or "").lower()
+    sys.stdout.write(json.dumps(document, default=_plain, ensure_ascii=plain, allow_nan=False))
     sys.stdout.write("\n")
     sys.stdout.flush()
 

@@ -66,7 +66,7 @@ def explain(error: grpc.aio.AioRpcError, address: str, *, encrypted: bool = Fals
     that is wrong, else FailedError.
     """
     code = error.code()
-    said = error.details() or code.name
+    said = (error.details() or code.name).rstrip(".")  # the remedy comes after it
     if code is grpc.StatusCode.UNAVAILABLE and _never_connected(said):
         return _unconnected(said, address, encrypted=encrypted)
     if code is grpc.StatusCode.INVALID_ARGUMENT:

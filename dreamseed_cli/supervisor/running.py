@@ -20,8 +20,14 @@ def nothing_runs(state: StateDir) -> MissingError:
 def require_running(state: StateDir) -> SupervisorRecord:
     """The running supervisor's record. MissingError if nothing runs."""
     record = read_supervisor(state)
-    if record is None or not record.alive():
+    if record is None:
         raise nothing_runs(state)
+    if not record.alive():
+        raise MissingError(
+            f"the supervisor (pid {record.identity.pid}) was killed",
+            place=str(state.root),
+            remedy="What it left may still serve: dreamseed status. `dreamseed serve` goes on with it.",
+        )
     return record
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -124,6 +125,21 @@ def test_a_wrong_value_names_its_option(capsys: pytest.CaptureFixture[str]) -> N
     assert "'--gpus'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("drill", "lost-hots"), "Did you mean 'lost-host', 'lost-database'? See --help"),
+        (("user", "tier", "ann", "gold"), "Invalid value for 'tier': 'gold' is not one of 'paid'"),
+    ],
+)
+def test_wrong_words_are_told_in_ours(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A question keeps its mark, and the parser's own words are left out."""
+    assert _run(*words) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("address", ["no such host:1", "nowhere.invalid:50051"])
 def test_an_address_that_leads_nowhere_is_wrong_usage(
     address: str, capsys: pytest.CaptureFixture[str]
@@ -160,14 +176,49 @@ def test_help_loads_no_room() -> None:
     assert not HEAVY & set(done.stdout.split())
 
 
-def test_a_closed_pipe_is_no_failure() -> None:
-    """`dreamseed profile show laptop | head -1` ends quietly."""
-    line = f"{sys.executable} -m dreamseed_cli profile list --json | head -c 1"
+@pytest.mark.parametrize("words", ["profile list --json", "profile show laptop", "bench --help"])
+def test_a_closed_pipe_is_no_failure(words: str) -> None:
+    """`dreamseed profile show laptop | head -1` ends quietly, and not as if a target were missed."""
+    line = f"set -o pipefail; {sys.executable} -m dreamseed_cli {words} | (head -c 1 >&2)"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stderr)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("profile list --json >/dev/full", 4, "No space left on device"),
+        ("profile list >/dev/full", 4, "No space left on device"),
+        ("profile list --json >/dev/full 2>/dev/full", 4, ""),
+        ("profile list --json >&-", 0, ""),
+        ("profile list >&- 2>&-", 0, ""),
+        ("stop nothing --json >&- 2>&-", 2, ""),
+    ],
+)
+def test_a_stdout_that_takes_nothing_is_no_traceback(line: str, code: int, said: str) -> None:
+    """A full disk is told on stderr. Where a stream is closed nobody wants to hear."""
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True, check=False
+        ["bash", "-c", f"{sys.executable} -m dreamseed_cli {line}"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.stderr == ""
-    assert done.stdout == "{"
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_terminal_without_unicode_gets_what_it_can_show() -> None:
+    """The document's sections are written with a sign that ASCII has not; JSON loses nothing of it."""
+
+    def told(*options: str) -> str:
+        argv = [sys.executable, "-m", "dreamseed_cli", "estimates", *options]
+        environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        return subprocess.run(argv, env=environment, capture_output=True, check=True).stdout.decode("ascii")
+
+    assert "?E3" in told("--section", "E3")
+    assert "§" in str(json.loads(told("--json")))
 
 
 def test_the_profile_verbs_show_what_the_files_hold(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from dreamseed_cli.backup.catalog import read_catalog
 from dreamseed_cli.backup.doors import Doors, _taking, utc_now
 from dreamseed_cli.backup.lock import only_one
 from dreamseed_cli.backup.names import Kind, manifest_name
-from dreamseed_cli.backup.records import read_record
+from dreamseed_cli.backup.records import Look, change_record, read_record
 from dreamseed_cli.backup.run import Report, run_backup
+from dreamseed_cli.backup.schedule import install as install_module
 from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.store.base import Version
 from dreamseed_cli.backup.store.local import LocalFolder
@@ -58,14 +59,18 @@ def made(host: Settings, clock: Clock | None = None, folder: Path | None = None)
 def test_init_prints_the_recovery_key_once_and_never_overwrites(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
-    """The key file is its owner's alone, and does not hold the recovery key."""
+    """The key file is its owner's alone, and does not hold the recovery key; another store gets it, too."""
     monkeypatch.setenv("DREAMSEED_BACKUP_DIR", str(tmp_path / "new"))
     code, answer = run("backup", "init")
     assert (code, answer["command"]) == (0, "backup init")
     key = Path(answer["data"]["key_file"])
     assert key.stat().st_mode & 0o777 == 0o600
     assert answer["data"]["recovery_key"] not in key.read_text()
-    assert run("backup", "init")[0] == 2
+    made_once = key.read_bytes()
+    assert run("backup", "init", "--locked")[0] == 3
+    code, answer = run("backup", "init", "--store", f"local:{tmp_path}/another")
+    assert (code, answer["data"]["recovery_key"], key.read_bytes()) == (0, None, made_once)
+    assert run("backup", "list", "--store", f"local:{tmp_path}/another")[0] == 0
 
 
 def test_a_damaged_backup_is_listed_and_exits_with_1(host: Settings, run: Run) -> None:
@@ -298,3 +303,25 @@ def test_a_tick_beside_a_run_that_hangs_looks_and_exits_with_5(host: Settings, r
         assert "late" in read_record(host.home).alarms
         code, answer = run("schedule", "run", "--only", "look")
     assert (code, answer["data"]["late"], answer["data"]["ran"]) == (1, True, None)
+
+
+@pytest.mark.parametrize(
+    ("looked_ago", "blind", "code"),
+    [(timedelta(minutes=4), False, 0), (timedelta(minutes=16), False, 1), (timedelta(hours=2), True, 0)],
+)
+def test_a_schedule_that_nothing_runs_is_told(
+    host: Settings, run: Run, monkeypatch: pytest.MonkeyPatch, looked_ago: timedelta, blind: bool, code: int
+) -> None:
+    """Such as a crontab without a running cron. A look that could not read the store was one."""
+    monkeypatch.setattr(install_module, "installed", lambda _: True)
+    now = utc_now()
+    look = Look(at=now - looked_ago, rpo_s=1.0, target_s=900.0, wal_gaps=0)
+    known = {
+        "look": look,
+        "since": now - timedelta(days=1),
+        "began": now,
+        "blind_since": now if blind else None,
+    }
+    change_record(host.home, lambda record: record.model_copy(update={**known, "alarms": ("rpo",)}))
+    found, answer = run("schedule", "show")
+    assert (found, answer["data"]["asleep"]) == (code, code == 1)
