@@ -334,7 +334,7 @@ async def test_a_client_that_leaves_the_fallback_is_an_event(dsn: str) -> None:
 async def test_a_front_that_ends_says_so_in_the_fallbacks_answer(dsn: str) -> None:
     """As in the gateway's: with what there is of it, and no [DONE]. The answer's own end keeps nobody up."""
     path, headers = "/v1/chat/completions", {"authorization": f"Bearer {KEY}"}
-    async with asyncio.timeout(30), _bad_provider() as (bad, url), aiohttp.ClientSession() as http:
+    async with asyncio.timeout(15) as bound, _bad_provider() as (bad, url), aiohttp.ClientSession() as http:
         async with _stack(dsn, url, drain_timeout_s="1") as (gateway, front, _):
             await gateway.stop()
             bad.how = "hang"
@@ -342,6 +342,7 @@ async def test_a_front_that_ends_says_so_in_the_fallbacks_answer(dsn: str) -> No
             await reply.content.readuntil(b"\n\n")
         rest = (await reply.text()).strip()
         bad.going.set()
+    assert not bound.expired(), "the front did not end by itself"
     error = json.loads(rest.removeprefix("data: "))["error"]
     assert (error["code"], error["emitted_text"]) == ("answer_cut", "Hi")
 
