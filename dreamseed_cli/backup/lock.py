@@ -58,7 +58,7 @@ def _lock(file: TextIO, path: Path) -> None:
         raise AlreadyRunning(
             f"another run is at work: {_holder(file.read())}",
             place=str(path),
-            remedy="Wait for it, or end it: what it uploaded so far counts for nothing.",
+            remedy="Wait for it, or end it: what is not finished counts for nothing.",
         ) from error
 
 

@@ -133,7 +133,7 @@ def of_stack(stack: StackUnderTest, api_key_env: str | None) -> UnderTest:
     """A stack of ours: its gateway, and every engine by itself."""
     if stack.away:
         raise FailedError(
-            f"{', '.join(stack.away)} take no requests: what is left would be measured",
+            f"without requests: {', '.join(stack.away)}; only what is left would be measured",
             place=stack.gateway,
             remedy="See `dreamseed status`; restart them, or wait until they are ready.",
         )

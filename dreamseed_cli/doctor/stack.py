@@ -34,7 +34,9 @@ def stack(profile: Profile, state: StateDir) -> Iterator[Finding]:
         yield warning(_AREA, "profile", said, "Look again with the --profile that serve was given.")
     ready = snapshot.ready
     said = f"{ready} of {len(snapshot.replicas)} engines are ready"
-    if ready < len(snapshot.replicas):
+    if not snapshot.replicas:
+        yield warning(_AREA, "engines", "the stack is starting", "Look again in a minute; dreamseed status.")
+    elif ready < len(snapshot.replicas):
         yield (warning if ready else problem)(_AREA, "engines", said, "dreamseed status says why.")
     else:
         yield ok(_AREA, "engines", said)

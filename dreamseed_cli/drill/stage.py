@@ -99,7 +99,8 @@ class Stage:
     def surprise(self) -> None:
         """Let some time pass, nobody knows how much."""
         most_s = self.wish.pace.surprise_s
-        self.say(f"the loss comes at a moment nobody chose, {most_s:.0f} s from now at most")
+        if most_s:
+            self.say(f"the loss comes at a moment nobody chose, {most_s:.0f} s from now at most")
         ending.pause(secrets.randbelow(int(most_s * _MILLI) + 1) / _MILLI)
 
 

@@ -171,7 +171,7 @@ class Dispatcher:
                 raise _cut(slot, progress, error) from error
             if progress.tokens_here:
                 kind = "continued"
-                ticket.model = slot.model
+                ticket.weights = slot.weights
                 ticket.prompt_tokens += progress.tokens_here
                 ticket.answer_tokens = progress.tokens_left
                 progress.continue_elsewhere()

@@ -64,6 +64,13 @@ class Slot:
     failures_in_a_row: int = 0
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
 
+    @property
+    def weights(self) -> tuple[str, bool]:
+        """Equal where one replica may go on with another's answer: of help from elsewhere only the name of
+        the model is known, and this box may serve another quantisation of it.
+        """
+        return self.model, self.elsewhere
+
     def room(self) -> int:
         """How many requests it takes at a time, as far as is known."""
         return self.places if self.limit is None else min(self.places, int(self.limit))

@@ -264,10 +264,13 @@ async def test_a_cut_that_cannot_be_mended_says_what_came(folder: Path, other_re
     assert caught.value.emitted not in str(caught.value)
 
 
-async def test_another_model_never_goes_on_with_an_answer(folder: Path) -> None:
-    """A replica that serves another model is no place for the rest, as long as there is time."""
+@pytest.mark.parametrize("different", [{"model": "another"}, {"elsewhere": True}])
+async def test_another_model_never_goes_on_with_an_answer(folder: Path, different: dict[str, Any]) -> None:
+    """A replica that serves another model is no place for the rest, as long as there is time; nor is help
+    from elsewhere, of whose model only the name is known.
+    """
     with _two_engines(folder) as (dies, lives):
-        other = _target("r1", lives).model_copy(update={"model": "another"})
+        other = _target("r1", lives).model_copy(update=different)
         async with _bench(folder, _target("r0", dies), other) as bench:
             await dies.order_fault(fault="crash", after_tokens=20)
             with pytest.raises(AnswerCut):

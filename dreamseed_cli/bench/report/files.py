@@ -105,7 +105,7 @@ def read_result(path: Path) -> BenchResult:
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
+        where = ".".join(str(step) for step in first["loc"]) or "the file"
         raise FailedError(
             f"is no result of this version: {where}: {first['msg']}",
             place=str(file),

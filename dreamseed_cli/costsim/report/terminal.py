@@ -184,9 +184,11 @@ def _returns(one: Returns, money: Money) -> RenderableType:
     table.add_row("  less what is bought", money(said.net()), money(ours.net()), "", "", "")
     drawn = one.drawn
     table.add_row("payback, months", *_pair(said.payback_months, ours.payback_months), *_band(drawn.payback))
-    table.add_row("runway, it paid for", *_pair(said.runway_months, ours.runway_months), *_band(drawn.runway))
+    table.add_row(
+        "runway, with it paid", *_pair(said.runway_months, ours.runway_months), *_band(drawn.runway)
+    )
     unpaid = _pair(said.runway_unpaid_months, ours.runway_unpaid_months)
-    table.add_row("runway, it unpaid", *unpaid, "", "", "")
+    table.add_row("runway, with it unpaid", *unpaid, "", "", "")
     without = _pair(said.alternative_runway_months, ours.alternative_runway_months)
     table.add_row("runway without it", *without, *_band(drawn.runway_alternative))
     table.add_row("even after, months", "", months(one.breaks_even), *_band(drawn.payback.whole))

@@ -43,7 +43,7 @@ def _take_the_older(stage: Stage, before: Known) -> None:
     stage.mark(Step.CHOSEN, f"{older.id}, the one before")
     brought = _bring(recovery, stage.scratch / "older", settings, stage)
     stage.backup_id = older.id
-    stage.mark(Step.RESTORED, f"{older.id}, rolled forward with the archive")
+    stage.mark(Step.RESTORED, f"{older.id}, and what the archive has after it")
     prove(stage, brought, before, [stored_beat(settings, brought, loss.at), own_moment(older.manifest)])
     stage.notes.append("It happened in a copy of the store on this disk: the link's time is not in it.")
 

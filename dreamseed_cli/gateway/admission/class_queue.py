@@ -22,7 +22,7 @@ class ClassQueue:
 
     def __init__(self) -> None:
         self._users: OrderedDict[str, _Line] = OrderedDict()
-        self._returned: dict[tuple[frozenset[str], str | None], _Line] = {}
+        self._returned: dict[tuple[frozenset[str], tuple[str, bool] | None], _Line] = {}
         self._homes: dict[Ticket, tuple[frozenset[str], str | None]] = {}
         self._size = 0
 
@@ -39,7 +39,7 @@ class ClassQueue:
 
     def put_back(self, ticket: Ticket) -> None:
         """Let it go before all that never had a replica, behind those that came back earlier."""
-        home = ticket.excluded, ticket.model
+        home = ticket.excluded, ticket.weights
         self._returned.setdefault(home, OrderedDict())[ticket] = None
         self._homes[ticket] = home
         self._size += 1

@@ -143,7 +143,7 @@ class Scheduler:
         self._enqueue(ticket, now)
         ticket.queued_at = queued_at
         queue = self._queues[priority]
-        (queue.put_back if ticket.excluded or ticket.model else queue.append)(ticket)
+        (queue.put_back if ticket.excluded or ticket.weights else queue.append)(ticket)
         return self._settle(ticket, now)
 
     def extend(self, ticket: Ticket, deadline: float) -> None:
@@ -212,7 +212,7 @@ class Scheduler:
 
     def _hopeless(self, ticket: Ticket, now: float) -> bool:
         """Whether it waited so long that its answer would be cut; one that is half delivered goes on."""
-        waited, whole = now > ticket.queued_at, ticket.model is None
+        waited, whole = now > ticket.queued_at, ticket.weights is None
         return waited and whole and ticket.deadline - now < self._pace.answer_s(ticket.answer_tokens)
 
     def _next(self, now: float) -> tuple[Ticket, Slot] | None:

@@ -26,7 +26,7 @@ class Ticket:
 
     deadline: when it leaves the queue unserved.
     whole: a cut answer to it begins anew. prefixes: keys of its beginnings, the longest first.
-    excluded: names of replicas that failed it. model: the only one that may go on with its answer; None: any.
+    excluded: names of replicas that failed it. weights: those that may go on with its answer; None: any.
     """
 
     priority: PriorityClass
@@ -37,7 +37,7 @@ class Ticket:
     whole: bool = False
     prefixes: tuple[int, ...] = ()
     excluded: frozenset[str] = frozenset()
-    model: str | None = None
+    weights: tuple[str, bool] | None = None
     state: TicketState = TicketState.OUT
     slot: Slot | None = None
     """Its replica, from the grant on."""
@@ -71,4 +71,4 @@ class Ticket:
 
     def accepts(self, slot: Slot) -> bool:
         """Whether this replica may answer it."""
-        return slot.name not in self.excluded and (self.model is None or self.model == slot.model)
+        return slot.name not in self.excluded and self.weights in (None, slot.weights)

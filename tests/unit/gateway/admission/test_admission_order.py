@@ -291,7 +291,7 @@ def test_a_half_delivered_answer_gets_its_place_however_late() -> None:
     desk.now = 9.0
     desk.end(first)
     running = desk.ask()
-    half = Ticket(_STANDARD, 1, 10, desk.now + 5.0, model="")
+    half = Ticket(_STANDARD, 1, 10, desk.now + 5.0, weights=("", False))
     desk.scheduler.put_back(half, desk.now)
     assert desk.end(running) == [half]
     assert half.state is TicketState.SEATED
