@@ -23,7 +23,7 @@ class ClassQueue:
     def __init__(self) -> None:
         self._users: OrderedDict[str, _Line] = OrderedDict()
         self._returned: dict[tuple[frozenset[str], tuple[str, bool] | None], _Line] = {}
-        self._homes: dict[Ticket, tuple[frozenset[str], str | None]] = {}
+        self._homes: dict[Ticket, tuple[frozenset[str], tuple[str, bool] | None]] = {}
         self._size = 0
 
     def __len__(self) -> int:
