@@ -346,12 +346,16 @@ def _adopted(snapshot: StackSnapshot) -> bool:
 
 
 async def _newest_incident(stand: Stack, began: float) -> dict[str, Any]:
-    """As kept: a moment after it was over, since nobody waits for the book. began: no older one."""
+    """As kept: a moment after it was over, since nobody waits for the book. began: none that was over then.
+
+    A replica that is only slow before or after the fault has one of its own, in which nothing is done.
+    """
     gives_up, over = time.monotonic() + _BOUND_S, list[dict[str, Any]]()
     while not over:
         assert time.monotonic() < gives_up, "no incident of it is over"
         told: list[dict[str, Any]] = await asyncio.to_thread(incidents, stand.state)
-        own = [one for one in told if one["subject"] == REPLICA and one["began_at"] >= began]
+        acted = [one for one in told if one["subject"] == REPLICA and one["actions"]]
+        own = [one for one in acted if one["outcome"] == "open" or one["ended_at"] >= began]
         over = [one for one in own[-1:] if one["outcome"] != "open"]
         await asyncio.sleep(0.2)
     return over[0]
