@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from dreamseed_cli.bench import campaign
 from dreamseed_cli.bench.campaign import Campaign, Wish
 from dreamseed_cli.bench.cell_run import CellRun
 from dreamseed_cli.bench.live_view import LiveView
-from dreamseed_cli.bench.measure.summary import summarise
+from dreamseed_cli.bench.measure.summary import summarise_rounds
 from dreamseed_cli.bench.result import CellResult, Slo, SuiteResult
 from dreamseed_cli.bench.shapes import Streams, TargetSpec
 from dreamseed_cli.bench.suites.base import Bench
@@ -67,8 +67,13 @@ async def test_streams_that_wait_in_the_queue_are_seen(
         return SuiteResult(name="engine", headline="", cells=(await bench.run_cell(cell),))
 
     runs: list[CellRun] = []
+
+    def noted(rounds: Sequence[CellRun], slo: Slo, **more: Any) -> CellResult:
+        runs.extend(rounds)
+        return summarise_rounds(rounds, slo, **more)
+
     monkeypatch.setattr(campaign, "load_suite", lambda _: suite)
-    monkeypatch.setattr(campaign, "summarise", lambda run, slo, **more: _noted(runs, run, slo, **more))
+    monkeypatch.setattr(campaign, "summarise_rounds", noted)
     live = LiveView(Console(file=io.StringIO()))
     with socket_folder() as folder:
         async with _target(folder, kind) as under_test:
@@ -79,8 +84,3 @@ async def test_streams_that_wait_in_the_queue_are_seen(
     assert "streams" not in {problem.rule for problem in cell.problems}
     # By the cell's own clock.
     assert max(count for at_s, count in runs[0].server.looks[-1] if 0.0 < at_s < 3.0) == _STREAMS
-
-
-def _noted(runs: list[CellRun], run: CellRun, slo: Slo, **more: Any) -> CellResult:
-    runs.append(run)
-    return summarise(run, slo, **more)
