@@ -272,8 +272,8 @@ async def test_an_interrupted_rehearsal_ends_its_fault(played: PlayedSupervisor,
     """Ctrl-C leaves no frozen engine behind."""
 
     def interrupt(_: Observation) -> None:
-        assert played.record.leader.paused()
-        raise KeyboardInterrupt
+        if played.record.leader.paused():  # a stop takes effect a moment after its signal
+            raise KeyboardInterrupt
 
     def rehearse_until_interrupted() -> None:
         with pytest.raises(KeyboardInterrupt):
