@@ -97,7 +97,6 @@ def init(
         write_locked_identity,
         write_recipients,
     )
-    from dreamseed_cli.backup.store.base import LIFECYCLE_REMEDY
 
     settings = chosen_settings(profile, store)
     passphrase = settings.passphrase() if locked else None
@@ -113,9 +112,7 @@ def init(
         return _another_store(settings)
     keys = NewKeys.create()
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with_store = settings.open(create=True)
-    rights = with_store.rights()
-    with_store.close()
+    opened, rules = _made_store(settings)
     for path in (settings.key_file, settings.recipients_file):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if passphrase is None:
@@ -123,16 +120,7 @@ def init(
     else:
         write_locked_identity(settings.key_file, keys.daily, passphrase)
     write_recipients(settings.recipients_file, keys.recipients)
-    data: dict[str, Any] = {
-        "store": settings.store_url,
-        "key_file": str(settings.key_file),
-        "recipients_file": str(settings.recipients_file),
-        "recipients": list(keys.recipients),
-        "recovery_key": keys.recovery.reveal(),
-        "may_delete": rights.delete,
-        "object_lock": rights.retention,
-        "expiry": list(rights.expiry),
-    }
+    data = {**opened, "recipients": list(keys.recipients), "recovery_key": keys.recovery.reveal()}
     said = [
         Text(f"The store: {settings.store_url}"),
         Text(f"The daily key: {settings.key_file}. Only restoring needs it."),
@@ -147,12 +135,23 @@ def init(
                 style="yellow",
             )
         )
-    said += [Text(f"The bucket: {rule}. {LIFECYCLE_REMEDY}", style="red") for rule in rights.expiry]
+    said += [Text(rule, style="red") for rule in rules]
     return Result(data, said)
 
 
 def _another_store(settings: Settings) -> Result:
     """A store for keys that are here: a second key would leave what the first one opens without it."""
+    opened, rules = _made_store(settings)
+    said = [
+        f"The store: {settings.store_url}",
+        f"The keys stay: {settings.key_file}. Their recovery key was shown when they were made.",
+        *rules,
+    ]
+    return Result({**opened, "recipients": settings.recipients(), "recovery_key": None}, said)
+
+
+def _made_store(settings: Settings) -> tuple[dict[str, Any], list[str]]:
+    """Make it; what is told of it as data, and in words those of its bucket's rules that delete."""
     from dreamseed_cli.backup.store.base import LIFECYCLE_REMEDY
 
     with_store = settings.open(create=True)
@@ -162,18 +161,11 @@ def _another_store(settings: Settings) -> Result:
         "store": settings.store_url,
         "key_file": str(settings.key_file),
         "recipients_file": str(settings.recipients_file),
-        "recipients": settings.recipients(),
-        "recovery_key": None,
         "may_delete": rights.delete,
         "object_lock": rights.retention,
         "expiry": list(rights.expiry),
     }
-    said = [
-        f"The store: {settings.store_url}",
-        f"The keys stay: {settings.key_file}. Their recovery key was shown when they were made.",
-        *(f"The bucket: {rule}. {LIFECYCLE_REMEDY}" for rule in rights.expiry),
-    ]
-    return Result(data, said)
+    return data, [f"The bucket: {rule}. {LIFECYCLE_REMEDY}" for rule in rights.expiry]
 
 
 @backup_app.command("list")

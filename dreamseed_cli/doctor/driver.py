@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from dreamseed_cli.doctor.finding import Finding, ok, problem, warning
 from dreamseed_cli.profile.schema import VllmEngine
@@ -15,6 +16,7 @@ _MIN_BRANCH = 570
 """The first driver branch with CUDA 12.8, which the Blackwell cards and vLLM 0.32 ask for."""
 _TORCH_CUDA = re.compile(r"^cuda\b[^=]*= '(\d+)\.(\d+)'$", re.MULTILINE)
 Cuda = tuple[int, int]
+T = TypeVar("T")
 
 
 def look(engine: VllmEngine) -> Iterator[Finding]:
@@ -48,32 +50,33 @@ def cuda_of_driver() -> Cuda | None:
     """The newest CUDA that the driver runs, as NVML tells it: 12080 is 12.8. None: it does not tell."""
     import pynvml
 
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        told = int(pynvml.nvmlSystemGetCudaDriverVersion_v2())
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
-    return told // 1000, told % 1000 // 10
+    told = _of_nvml(pynvml.nvmlSystemGetCudaDriverVersion_v2)
+    return None if told is None else (told // 1000, told % 1000 // 10)
 
 
 def power_limits_w() -> list[float]:
     """What each card may draw now, as NVML tells it; empty where it does not."""
     import pynvml
 
+    def limits() -> list[float]:
+        cards = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return [pynvml.nvmlDeviceGetPowerManagementLimit(card) / 1000 for card in cards]
+
+    return _of_nvml(limits) or []
+
+
+def _of_nvml(ask: Callable[[], T]) -> T | None:
+    """What NVML answers, opened and closed for it; None: there is none, or it does not tell."""
+    import pynvml
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return []
+        return None
     try:
-        cards = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return [pynvml.nvmlDeviceGetPowerManagementLimit(card) / 1000 for card in cards]
+        return ask()
     except pynvml.NVMLError:
-        return []
+        return None
     finally:
         pynvml.nvmlShutdown()
 

@@ -27,6 +27,10 @@ class Outcome(StrEnum):
     """The caller left, or its deadline ran out."""
 
 
+Weights = tuple[str, bool]
+"""A model's name, and whether it is help's from elsewhere."""
+
+
 @dataclass(slots=True, eq=False)
 class Slot:
     """One replica's state.
@@ -65,7 +69,7 @@ class Slot:
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(Outcome, 0))
 
     @property
-    def weights(self) -> tuple[str, bool]:
+    def weights(self) -> Weights:
         """Equal where one replica may go on with another's answer: of help from elsewhere only the name of
         the model is known, and this box may serve another quantisation of it.
         """

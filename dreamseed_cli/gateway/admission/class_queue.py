@@ -6,10 +6,13 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from dreamseed_cli.gateway.admission.ticket import Ticket
+from dreamseed_cli.gateway.slot import Weights
 
 # The linked list inside gives the first, the removal of any and both ends in constant time; a dict's
 # first element becomes slow to find after many removals.
 _Line = OrderedDict[Ticket, None]
+_Home = tuple[frozenset[str], Weights | None]
+"""What a ticket that came back accepts: all but these replicas, of these weights."""
 
 
 class ClassQueue:
@@ -22,8 +25,8 @@ class ClassQueue:
 
     def __init__(self) -> None:
         self._users: OrderedDict[str, _Line] = OrderedDict()
-        self._returned: dict[tuple[frozenset[str], tuple[str, bool] | None], _Line] = {}
-        self._homes: dict[Ticket, tuple[frozenset[str], tuple[str, bool] | None]] = {}
+        self._returned: dict[_Home, _Line] = {}
+        self._homes: dict[Ticket, _Home] = {}
         self._size = 0
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dreamseed_cli.gateway.call import PriorityClass
 
 if TYPE_CHECKING:
-    from dreamseed_cli.gateway.slot import Slot
+    from dreamseed_cli.gateway.slot import Slot, Weights
 
 
 class TicketState(Enum):
@@ -37,7 +37,7 @@ class Ticket:
     whole: bool = False
     prefixes: tuple[int, ...] = ()
     excluded: frozenset[str] = frozenset()
-    weights: tuple[str, bool] | None = None
+    weights: Weights | None = None
     state: TicketState = TicketState.OUT
     slot: Slot | None = None
     """Its replica, from the grant on."""
