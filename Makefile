@@ -1,12 +1,14 @@
 # The two commands of a newcomer: `make demo` and `make test`. Both set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs lock proto clean
+.PHONY: help setup demo test coverage lint docs lock proto clean
 BIN := .venv/bin
+# One process begins with the whole stacks, one after another; the other with the unit tests.
+IN_TWO := -n 2 --dist loadscope --no-loadscope-reorder
 # A run of the tests starts a thousand programs: without bytecode each compiles the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## Show what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-7s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 setup: ## Install everything this checkout needs, into .venv
 	@./scripts/setup.sh
@@ -15,8 +17,10 @@ demo: setup ## Start the stack, ask the real model a question, stop again
 	@$(BIN)/dreamseed demo
 
 test: setup lint ## Run the linters and every test, on real servers
-	# One process begins with the whole stacks, one after another; the other with the unit tests.
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(IN_TWO)
+
+coverage: setup ## Run every test with its coverage, which takes half as long again
+	$(BIN)/python -m pytest $(IN_TWO) --cov --cov-report=term:skip-covered
 
 lint: setup ## Check style, types and the directions between the rooms
 	$(BIN)/ruff check .
