@@ -50,6 +50,9 @@ class Job(msgspec.Struct, frozen=True):
     """Whether the answer must have exactly `wanted_tokens` tokens (`ignore_eos`)."""
     system_prompt: str | None = None
     temperature: float = 0.7
+    top_p: float = 0.9
+    """Said by every request, whatever it goes to: a server's own default is not the gateway's, and on a
+    processor the sorting that it asks for takes a good part of a step."""
     seed: int | None = None
     priority: str = "STANDARD"
     user: str = ""

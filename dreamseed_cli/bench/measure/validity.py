@@ -195,10 +195,14 @@ def streams_seen_throughout(asked: int, usual: float | None) -> Problem | None:
 
 def usually_seen(run: CellRun, span_s: tuple[float, float]) -> float | None:
     """What the server had in half of the looks; None if there were too few. Of engines and gateway the one
-    that had more: each is the least that there was.
+    that had more: each is the least that there was. The engines alone do not tell, where the gateway was
+    looked at too seldom: in its queue no engine sees a request.
     """
-    seen = [[count for at_s, count in one if span_s[0] <= at_s <= span_s[1]] for one in run.server.looks]
-    return max((median(counts) for counts in seen if len(counts) >= FEWEST_LOOKS), default=None)
+    looks = [[count for at_s, count in one if span_s[0] <= at_s <= span_s[1]] for one in run.server.looks]
+    seen = [counts for counts in looks if counts]
+    if any(len(counts) < FEWEST_LOOKS for counts in seen):
+        return None
+    return max((median(counts) for counts in seen), default=None)
 
 
 def sent_on_time(p99_ms: float | None, allowed_ms: float) -> Problem | None:

@@ -158,6 +158,7 @@ def generation_request(job: Job, spec: TargetSpec) -> GenerateRequest:
         user_id=job.user,
         max_tokens=job.wanted_tokens,
         temperature=job.temperature,
+        top_p=job.top_p,
         priority=job.priority,
         system_prompt=job.system_prompt,
         seed=job.seed,

@@ -121,6 +121,7 @@ def generation_body(job: Job, spec: TargetSpec) -> dict[str, Any]:
         body["messages"] = [*system, {"role": "user", "content": job.prompt}]
     body["max_tokens"] = job.wanted_tokens
     body["temperature"] = job.temperature
+    body["top_p"] = job.top_p
     if job.seed is not None:
         body["seed"] = job.seed
     if spec.vllm:

@@ -95,6 +95,7 @@ class _Source:
             wanted_tokens=cell.output_tokens or drawn[1],
             system_prompt=system,
             temperature=kind.temperature,
+            top_p=kind.top_p,
             priority=kind.priority,
             bypass_cache=bool(cell.nonce) and brought is None,
         )

@@ -64,6 +64,7 @@ class Kind(Part):
     """The task, with which the prompt begins."""
     system_prompt: str | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
     priority: Literal["BATCH", "STANDARD", "PREMIUM"] = "STANDARD"
     prompt_tokens: Lengths
     """With the system prompt, without the model's chat template."""

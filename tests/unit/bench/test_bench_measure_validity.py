@@ -203,6 +203,8 @@ def test_what_waits_in_the_gateway_is_seen_there() -> None:
     assert problems_of(run) == {}
     assert validity.usually_seen(run, (0.0, 5.0)) == 40
     assert validity.usually_seen(run, (5.5, 9.0)) is None
+    seldom = ServerView(peak_in_flight=40, looks=(engines, door[:9]))
+    assert validity.usually_seen(run_of(streams(40), Streams(40), server=seldom), (0.0, 5.0)) is None
     assert validity.streams_seen_throughout(8, 7) is None
     assert validity.streams_seen_throughout(8, 6) is not None
 

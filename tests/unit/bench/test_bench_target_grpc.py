@@ -195,10 +195,11 @@ async def test_many_calls_do_not_wait_for_each_other() -> None:
 
 def test_the_gateways_own_fields() -> None:
     """Forced length, cache, class and workload go along."""
-    job = _job(system_prompt="Be kind.", seed=4, priority="PREMIUM", user="ann")
+    job = _job(system_prompt="Be kind.", seed=4, priority="PREMIUM", user="ann", top_p=0.5)
     request = generation_request(job, TargetSpec(kind="grpc", address="e:1", model="m"))
     assert (request.prompt, request.max_tokens, request.ignore_eos) == ("Why?", 3, True)
     assert (request.system_prompt, request.seed, request.model) == ("Be kind.", 4, "m")
+    assert request.top_p == 0.5
     assert (request.priority, request.user_id, request.workload) == (PREMIUM, "ann", "question")
     assert request.bypass_cache
     free = generation_request(_job(forced=False), TargetSpec(kind="grpc", address="e:1"))

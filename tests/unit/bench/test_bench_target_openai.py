@@ -341,6 +341,7 @@ def test_vllms_extensions_are_for_vllm() -> None:
         "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Why?"}],
         "max_tokens": 2,
         "temperature": 0.7,
+        "top_p": 0.9,
         "seed": 4,
         "ignore_eos": True,
     }

@@ -220,8 +220,9 @@ max = 20
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
     """By its path, alone or in a mix; without a system prompt the mark stands in its place."""
     path = tmp_path / "essay.toml"
-    path.write_text(_OWN)
+    path.write_text(f"temperature = 0.2\ntop_p = 0.5\n{_OWN}")
     job = load(str(path)).job(_cell(), 1)
+    assert (job.temperature, job.top_p) == (0.2, 0.5)
     assert (job.workload, job.wanted_tokens, job.system_prompt) == ("essay", 20, "1-a1b2c3d4")
     assert job.prompt.startswith("1-a1b2c3d4 Read this. ")
     assert load(str(path)).job(_cell(nonce=""), 1).system_prompt is None
