@@ -29,7 +29,10 @@ from dreamseed_cli.profile.schema import Admission, EmulatedCard
 _ALONE = 1.5
 """Up to so many sequences at a time a prompt is taken to be prefilled without waiting for others."""
 _SAME = 1.2
-"""Lengths whose means differ by no more than this factor are taken for the same."""
+"""Batches and prompts whose means differ by no more than this factor are taken for the same."""
+_APART = 1.5
+"""Contexts must differ by this factor: what all cells keep grows with their batch but for chance, and a fit
+would give what a sequence takes to its tokens, or the other way round."""
 _LONGEST_SHARE = 0.95
 """Of a card's time, the most that prefills can take while it still decodes."""
 _SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08, 0.05, 0.03)
@@ -97,9 +100,9 @@ class Fit:
         kept = batch * np.array([cell.context for cell in cells])
         step_ms = np.array([_step_ms(cell, prefill_per_s) for cell in cells])
         contexts = [cell.context for cell in cells]
-        alike = max(contexts) <= _SAME * min(contexts)
+        alike = max(contexts) <= _APART * min(contexts)
         if alike:
-            kept = np.zeros_like(kept)  # it grows with the batch alone: nothing tells the two apart
+            kept = np.zeros_like(kept)
         (base, each, token), worst = fit_steps(batch, kept, step_ms)
         told = "steps as measured" if alike else f"steps within {worst:.0%} of the fit"
         card = EmulatedCard(
@@ -110,7 +113,7 @@ class Fit:
             decode_step_ms_per_kv_token=token,
             kv_cache_tokens=self._kv_cache_tokens,
         )
-        curve = _curve(batch, step_ms) if alike else ()
+        curve = _curve(batch, step_ms - token * kept)
         return CardModel(card, self._max_num_seqs, provenance=provenance, curve=curve, on_top_s=on_top_s)
 
     def _ttft_error(self, replica: CardModel) -> float:

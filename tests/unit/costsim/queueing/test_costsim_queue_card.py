@@ -237,6 +237,21 @@ def test_what_is_on_top_is_told_from_prompts_that_wait_for_each_other() -> None:
     assert found.card.prefill_tokens_per_s > 0.5 * TRUTH.prefill_tokens_per_s
 
 
+def test_lengths_that_differ_by_chance_do_not_straighten_the_steps() -> None:
+    """Steps that rise and then hardly do stay as measured. What all cells keep grows with their batch:
+    contexts within half of each other tell nothing of what a token kept takes.
+    """
+    cells = [_cell(1), _cell(4, prompt=round(1.3 * PROMPT)), _cell(12), _cell(32)]
+    for cell, bend in zip(cells, (1.0, 1.0, 1.6, 1.3), strict=True):
+        cell["tpot"]["mean"]["value"] *= bend
+    found = card_of_bench({"suites": [{"cells": cells}]}, max_num_seqs=64, kv_cache_tokens=1_000_000)
+    assert found.card.decode_step_ms_per_kv_token == 0
+    for cell, (_, step_ms) in zip(read_cells({"suites": [{"cells": cells}]}), found.curve, strict=True):
+        of_others = cell.requests_per_s * (1 - 1 / (cell.streams or 1))
+        share = of_others * cell.prompt_tokens / found.card.prefill_tokens_per_s
+        assert step_ms == pytest.approx(cell.tpot_ms * (1 - share))
+
+
 def test_steps_between_measured_ones_lie_on_a_straight_line() -> None:
     """10 ms for one, 30 ms for five: 20 for three, and 40 for seven, with the last slope."""
     card = CardModel(TRUTH, 8, curve=((1.0, 10.0), (5.0, 30.0)))
