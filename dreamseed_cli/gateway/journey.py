@@ -6,7 +6,7 @@ import time
 
 from dreamseed_cli.gateway.accounts.types import Grant
 from dreamseed_cli.gateway.call import Call, Delta
-from dreamseed_cli.gateway.events.record import Outcome, RequestRecord
+from dreamseed_cli.gateway.events.record import UNKNOWN_PRIORITY, Outcome, RequestRecord
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateResponse
 from dreamseed_cli.gateway.proto.llm_pb2 import Priority as WirePriority
 from dreamseed_cli.gateway.validation import Wish
@@ -84,7 +84,7 @@ class Journey:
         """The label of the class: as granted, else as asked."""
         if self.call is not None:
             return self.call.priority.label
-        return self.wish.priority.label if self.wish else "unknown"
+        return self.wish.priority.label if self.wish else UNKNOWN_PRIORITY
 
     def add(self, delta: Delta) -> None:
         """Take note of a piece of the answer."""
