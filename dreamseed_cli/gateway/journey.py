@@ -48,6 +48,7 @@ class Journey:
         self.refused_user_id = ""
         """Whose it was, if it was not let in and that was known."""
         self.event_id = ""
+        """Its caller's choice, if that may choose; else its event gets one in time."""
         self.traceparent: str | None = None
         self.replica = ""
         self.simulated = False
@@ -72,6 +73,11 @@ class Journey:
     def user_id(self) -> str:
         """The user the request was let in or refused for; before, nobody has verified it."""
         return self.call.user_id if self.call else self.refused_user_id
+
+    @property
+    def nobodys(self) -> bool:
+        """Whether nobody had verified whose it was: anybody can send as many of these as he likes."""
+        return self.grant is None and not self.refused_user_id
 
     @property
     def operation(self) -> str:

@@ -32,6 +32,10 @@ class Events(Protocol):
 class Reporter:
     """events, tracing: None where they are off."""
 
+    def refuse(self, record: RequestRecord) -> None:
+        """A request ended before it was known whose it is: there may be very many."""
+        ...
+
     def __init__(
         self, model: str, metrics: GatewayMetrics, events: Events | None, tracing: Tracing | None
     ) -> None:
@@ -55,10 +59,10 @@ class Reporter:
     def end(self, journey: Journey, outcome: Outcome, reason: str | None = None) -> None:
         """Once for every request, before its last message goes out."""
         self._observe(journey, outcome, reason)
-        # Nobody's request, and as many as an attacker likes: counted, not kept.
-        if self._events is not None and reason != "unauthenticated":
+        if self._events is not None:
             journey.event_id = journey.event_id or self._events.new_id()
-            self._events.end(journey.record(outcome, reason, self._model))
+            write = self._events.refuse if journey.nobodys else self._events.end
+            write(journey.record(outcome, reason, self._model))
         if self._tracing is not None:
             self._tracing.end(journey, outcome, reason)
 

@@ -19,6 +19,7 @@ from dreamseed_cli.gateway.events.lines import Accepted
 from dreamseed_cli.gateway.events.outbox import Outbox
 from dreamseed_cli.gateway.events.pruning import Pruning
 from dreamseed_cli.gateway.events.record import RequestRecord
+from dreamseed_cli.gateway.events.refusals import Refusals
 from dreamseed_cli.gateway.events.refused import RefusedRecords
 from dreamseed_cli.gateway.events.retention import REQUESTS_AT_ONCE
 from dreamseed_cli.gateway.events.store import RequestStore
@@ -55,6 +56,7 @@ class EventLog:
         self._limit_bytes = limit_bytes
         self._segment_bytes = segment_bytes
         self._ids = EventIds()
+        self._refusals = Refusals(self.end)
         self._lock: int | None = None
         self._journal: Journal | None = None
         self._store: RequestStore | None = None
@@ -129,6 +131,14 @@ class EventLog:
         if self._journal is None or self._drain is None or self._store is None:
             return
         if self._backlog is not None and self._looking is not None:
+    def refuse(self, record: RequestRecord) -> None:
+        """Write the end of a request that anybody can cause. Of a flood the first of each second are written
+        at once, the others as one with their number when it is over: a `kill -9` before that loses these.
+        Costs microseconds and never raises.
+        """
+        if self._journal is not None:
+            self._refusals.add(record)
+
             await self._backlog.end(self._looking)
         draining, syncing = self._tasks
         self._drain.finish()
@@ -140,6 +150,7 @@ class EventLog:
         syncing.cancel()
         await asyncio.gather(draining, syncing, return_exceptions=True)
         await self._store.close()
+        self._refusals.end()
         with suppress(OSError):
             await asyncio.to_thread(self._journal.close)
         if self._lock is not None:
