@@ -15,13 +15,25 @@ class Events(Protocol):
     """Where events go first; see `events.log`."""
 
     def begin(
-        self, *, request_id: str, user_id: str, priority: str, workload: str, model: str, arrived_at: float
+        self,
+        *,
+        request_id: str,
+        user_id: str,
+        priority: str,
+        workload: str,
+        model: str,
+        arrived_at: float,
+        event_id: str,
     ) -> str:
-        """A request was let in; its event's id."""
+        """A request was let in; its event's id: `event_id`, or a new one if that is empty."""
         ...
 
     def end(self, record: RequestRecord) -> None:
         """A request ended."""
+        ...
+
+    def refuse(self, record: RequestRecord) -> None:
+        """A request ended before it was known whose it is: there may be very many."""
         ...
 
     def new_id(self) -> str:
@@ -31,10 +43,6 @@ class Events(Protocol):
 
 class Reporter:
     """events, tracing: None where they are off."""
-
-    def refuse(self, record: RequestRecord) -> None:
-        """A request ended before it was known whose it is: there may be very many."""
-        ...
 
     def __init__(
         self, model: str, metrics: GatewayMetrics, events: Events | None, tracing: Tracing | None
@@ -54,6 +62,7 @@ class Reporter:
                 workload=journey.wish.workload.value,
                 model=self._model,
                 arrived_at=journey.arrived_at,
+                event_id=journey.event_id,
             )
 
     def end(self, journey: Journey, outcome: Outcome, reason: str | None = None) -> None:

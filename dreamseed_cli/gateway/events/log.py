@@ -100,14 +100,23 @@ class EventLog:
         return self._ids.next()
 
     def begin(
-        self, *, request_id: str, user_id: str, priority: str, workload: str, model: str, arrived_at: float
+        self,
+        *,
+        request_id: str,
+        user_id: str,
+        priority: str,
+        workload: str,
+        model: str,
+        arrived_at: float,
+        event_id: str = "",
     ) -> str:
-        """Write that a request was let in; its event id. arrived_at: seconds since the epoch.
+        """Write that a request was let in; its event id. arrived_at: seconds since the epoch. event_id: the
+        one that its caller chose; empty: a new one.
 
         Costs microseconds and never raises; if the gateway dies from here on, the record says
         `failed`, `gateway_lost`.
         """
-        event_id = self._ids.next()
+        event_id = event_id or self._ids.next()
         if self._journal is not None:
             self._journal.accept(
                 Accepted(
@@ -122,6 +131,14 @@ class EventLog:
             self._journal.finish(record)
             self._drain.wake()
 
+    def refuse(self, record: RequestRecord) -> None:
+        """Write the end of a request that anybody can cause. Of a flood the first of each second are written
+        at once, the others as one with their number when it is over: a `kill -9` before that loses these.
+        Costs microseconds and never raises.
+        """
+        if self._journal is not None:
+            self._refusals.add(record)
+
     def backlog(self) -> int:
         """The bytes of the journal that PostgreSQL does not have yet; 0 where nothing is kept."""
         return self._drain.backlog() if self._drain is not None else 0
@@ -131,16 +148,9 @@ class EventLog:
         if self._journal is None or self._drain is None or self._store is None:
             return
         if self._backlog is not None and self._looking is not None:
-    def refuse(self, record: RequestRecord) -> None:
-        """Write the end of a request that anybody can cause. Of a flood the first of each second are written
-        at once, the others as one with their number when it is over: a `kill -9` before that loses these.
-        Costs microseconds and never raises.
-        """
-        if self._journal is not None:
-            self._refusals.add(record)
-
             await self._backlog.end(self._looking)
         draining, syncing = self._tasks
+        self._refusals.end()
         self._drain.finish()
         await asyncio.wait({draining}, timeout=timeout_s)
         # A statement that hangs fails at once, and the drain, told to finish, returns over that.
@@ -150,7 +160,6 @@ class EventLog:
         syncing.cancel()
         await asyncio.gather(draining, syncing, return_exceptions=True)
         await self._store.close()
-        self._refusals.end()
         with suppress(OSError):
             await asyncio.to_thread(self._journal.close)
         if self._lock is not None:
