@@ -41,8 +41,8 @@ from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.api.settings import read_settings
 from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.accounts.keys import new_key
-from dreamseed_cli.gateway.front import MOST_ANSWERS
-from dreamseed_cli.gateway.proto.front_pb2 import FallbackAnswer
+from dreamseed_cli.gateway.front import MOST_AT_ONCE
+from dreamseed_cli.gateway.proto.front_pb2 import EndedRequest
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest
 
 _ASK: dict[str, Any] = {
@@ -348,7 +348,7 @@ async def test_a_front_that_ends_says_so_in_the_fallbacks_answer(dsn: str) -> No
 
 
 @asynccontextmanager
-async def _keeper(dsn: str, *answers: FallbackAnswer) -> AsyncIterator[tuple[Keeper, Unsent, ApiMetrics]]:
+async def _keeper(dsn: str, *answers: EndedRequest) -> AsyncIterator[tuple[Keeper, Unsent, ApiMetrics]]:
     """A keeper that nobody started, with these answers of a lease it holds."""
     async with front_service(dsn) as service, scripted_gateway(front=service) as gateway:
         metrics, wallet = ApiMetrics(), Wallet()
@@ -368,19 +368,19 @@ async def _keeper(dsn: str, *answers: FallbackAnswer) -> AsyncIterator[tuple[Kee
             await line.close()
 
 
-def _answer(number: int, **fields: Any) -> FallbackAnswer:
+def _answer(number: int, **fields: Any) -> EndedRequest:
     given: dict[str, Any] = {
         "event_id": str(uuid.UUID(int=number)),
         "outcome": "finished",
         "priority": "premium",
         "arrived_at": 1.0,
     }
-    return FallbackAnswer(**given | fields)
+    return EndedRequest(**given | fields)
 
 
 async def test_a_front_that_ends_hands_over_what_it_has(dsn: str) -> None:
     """All of it, with as many calls as that takes."""
-    count = 2 * MOST_ANSWERS + 50
+    count = 2 * MOST_AT_ONCE + 50
     async with _keeper(dsn, *map(_answer, range(count))) as (keeper, unsent, _):
         await keeper.stop()
         assert len(unsent) == 0

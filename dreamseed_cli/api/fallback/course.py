@@ -13,7 +13,7 @@ from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.gateway.events.ids import EventIds
 from dreamseed_cli.gateway.events.record import Outcome
 from dreamseed_cli.gateway.front.fields import LONGEST_NAME
-from dreamseed_cli.gateway.proto.front_pb2 import FallbackAnswer
+from dreamseed_cli.gateway.proto.front_pb2 import EndedRequest
 
 _MOST_TOKENS = 2**31 - 1
 # OpenAI's. Another word is the provider's own, and might be anything.
@@ -61,11 +61,11 @@ class Course:
         if choices:
             self._choice = choices[-1]
 
-    def ended(self, order: Order, ids: EventIds, model: str, outcome: Outcome) -> FallbackAnswer:
+    def ended(self, order: Order, ids: EventIds, model: str, outcome: Outcome) -> EndedRequest:
         """Its event, with an id of its own; the gateway adds the user, whom it alone knows."""
         elapsed_s = time.perf_counter() - order.began
         message = order.asked.message
-        answer = FallbackAnswer(
+        answer = EndedRequest(
             event_id=ids.next(),
             request_id=message.request_id,
             key_hash=key_hash(order.key) if order.key is not None else None,

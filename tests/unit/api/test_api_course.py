@@ -14,7 +14,7 @@ from dreamseed_cli.api.translate import ask_text
 from dreamseed_cli.gateway.accounts.keys import new_key
 from dreamseed_cli.gateway.events.ids import EventIds
 from dreamseed_cli.gateway.events.record import Outcome
-from dreamseed_cli.gateway.proto.front_pb2 import FallbackAnswer
+from dreamseed_cli.gateway.proto.front_pb2 import EndedRequest
 
 
 def _order(key: str | None = None, **fields: Any) -> Order:
@@ -23,7 +23,7 @@ def _order(key: str | None = None, **fields: Any) -> Order:
     return Order(asked, key, time.perf_counter())
 
 
-def _ended(course: Course, order: Order, outcome: Outcome = Outcome.FINISHED) -> FallbackAnswer:
+def _ended(course: Course, order: Order, outcome: Outcome = Outcome.FINISHED) -> EndedRequest:
     return course.ended(order, EventIds(), "other", outcome)
 
 
