@@ -174,6 +174,11 @@ async def test_the_money_ends_and_nothing_is_given_away(dsn: str, provider: str)
         assert await _metric(http, "dreamseed_api_fallback_spent_usd_total") <= 0.09
         await gateway.start()
         await until(lambda: _rows(dsn)[0][1] is not None)
+        # One event each: of the answers with the account, of the others as the front's refusals.
+        await until(lambda: len(_events(dsn)) == 12)
+    told = [(event["source"], event["reason"]) for event in _events(dsn)]
+    assert told.count(("fallback", None)) == statuses.count(200)
+    assert told.count(("front", "no_money")) == statuses.count(503)
     assert sum(spent if spent is not None else granted for granted, spent in _rows(dsn)) <= Decimal("0.09")
 
 
@@ -198,6 +203,11 @@ async def test_keys_that_the_gateway_never_accepted_get_nothing(dsn: str, provid
                 assert "cannot check this key" in (await reply.json())["error"]["message"]
         async with http.post("/v1/chat/completions", json=_ASK) as reply:
             assert reply.status == 200
+        await gateway.start()
+        await until(lambda: len(_events(dsn)) == 4)
+    told = sorted((event["source"], str(event["reason"])) for event in _events(dsn))
+    refused = [("front", "unauthenticated"), *[("front", "unknown_key")] * 2]
+    assert told == [("fallback", "None"), *refused]
     async with _stack(dsn, provider, fallback_for="any_key") as (gateway, _, http):
         await gateway.stop()
         async with http.post("/v1/chat/completions", json=_ASK, headers=stranger) as reply:
