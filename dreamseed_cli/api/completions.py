@@ -20,7 +20,6 @@ from dreamseed_cli.api.responses import CHAT, TEXT, Dialect
 from dreamseed_cli.api.translate import Asked, ask_chat, ask_text
 
 _log = structlog.get_logger(__name__)
-_CLIENT_LEFT = 499  # nginx's number for it; nobody receives it
 
 
 class Completions:
@@ -47,18 +46,19 @@ class Completions:
         except ApiError as error:
             await exchange.refuse(error)
         except ClientLeft:
-            exchange.status = _CLIENT_LEFT
+            exchange.leave()
         except Exception:  # noqa: BLE001 - the last resort: a request never ends without a response
             _log.exception("request failed by a mistake of ours", route=self._route)
             await exchange.refuse(ApiError(500, "the front failed; its log says why", code="internal"))
         finally:
             self._count(exchange)
+            exchange.tell()
 
     async def _serve(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         if scope["method"] != "POST":
             raise ApiError(405, "use POST", code="method_not_allowed")
         settings = self._desk.settings
-        caller = read_caller(scope["headers"], allow_anonymous=settings.allow_anonymous)
+        caller = exchange.caller = read_caller(scope["headers"], allow_anonymous=settings.allow_anonymous)
         body = await read_body(scope, receive, settings.max_body_bytes)
         await exchange.answer(caller, self._understand(self._parser.parse(body)))
 

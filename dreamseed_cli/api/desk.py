@@ -5,24 +5,33 @@ from __future__ import annotations
 import time
 
 from dreamseed_cli.api.caller import Caller, RequestIds
+from dreamseed_cli.api.courier import Courier
 from dreamseed_cli.api.errors import ApiError, explain
 from dreamseed_cli.api.fallback.answers import Fallback
 from dreamseed_cli.api.fallback.seen import SeenKeys
 from dreamseed_cli.api.line import GatewayAway, GatewayFailed, Line
 from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.api.settings import ApiSettings
+from dreamseed_cli.gateway.events.ids import EventIds
 
 
 class Desk:
     """One for a front."""
 
     def __init__(
-        self, settings: ApiSettings, line: Line, metrics: ApiMetrics, fallback: Fallback | None
+        self,
+        settings: ApiSettings,
+        line: Line,
+        courier: Courier,
+        metrics: ApiMetrics,
+        fallback: Fallback | None,
     ) -> None:
         self.settings = settings
         self.line = line
         self.metrics = metrics
+        self.courier = courier
         self.ids = RequestIds()
+        self.event_ids = EventIds()
         self._fallback = fallback
         self._seen = SeenKeys()
 
@@ -51,6 +60,7 @@ class Desk:
             "the service cannot reach its engines, and cannot check this key meanwhile",
             code="unavailable",
             retry_after_s=5,
+            reason="unknown_key",
         )
 
     def _may_fall_back(self, caller: Caller) -> bool:

@@ -17,7 +17,9 @@ _OPENAI_NAMES = {"user_id": "user", "history": "messages"}
 
 
 class ApiError(DreamseedError):
-    """An error response. param: the request's field that is to blame. code: a word for programs."""
+    """An error response. param: the request's field that is to blame. code: a word for programs. reason: the
+    label of the request's event, where `code` does not say enough.
+    """
 
     def __init__(
         self,
@@ -27,12 +29,15 @@ class ApiError(DreamseedError):
         code: str | None = None,
         param: str | None = None,
         retry_after_s: float | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
         self.retry_after_s = retry_after_s
+        # The gateway's word for the same.
+        self.reason = "unauthenticated" if status == 401 else reason or code
 
     @property
     def type(self) -> str:

@@ -10,6 +10,7 @@ import grpc
 
 from dreamseed_cli.api.caller import Caller
 from dreamseed_cli.api.desk import Desk
+from dreamseed_cli.api.ended import ended_request
 from dreamseed_cli.api.errors import ApiError, Failure, explain
 from dreamseed_cli.api.fallback.answers import AnswerCut, Emitted, Fallback
 from dreamseed_cli.api.fallback.course import Order
@@ -26,7 +27,9 @@ from dreamseed_cli.api.http import (
 )
 from dreamseed_cli.api.line import GatewayAway, GatewayFailed, LiveAnswer
 from dreamseed_cli.api.responses import DONE, Chunks, Dialect, Facts, event
+from dreamseed_cli.api.trail import Trail
 from dreamseed_cli.api.translate import Asked
+from dreamseed_cli.gateway.events.record import Outcome
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateResponse
 
 _EVENTS: tuple[Header, ...] = (
@@ -36,11 +39,14 @@ _EVENTS: tuple[Header, ...] = (
 )
 _FROM_GATEWAY: Header = (b"x-dreamseed-source", b"gateway")
 _FROM_FALLBACK: Header = (b"x-dreamseed-source", b"fallback")
+_CLIENT_LEFT = 499  # nginx's number for it; nobody receives it
 _UNFINISHED = Failure(grpc.StatusCode.UNAVAILABLE, "the answer has no end")
 
 
 class Exchange:
-    """status: what was sent, 0 before. source: who answered. first_text_s: a stream's, in seconds."""
+    """status: what was sent, 0 before. source: who answered. first_text_s: a stream's, in seconds.
+    caller: who asks, once that is known.
+    """
 
     def __init__(self, desk: Desk, dialect: Dialect, receive: Receive, send: Send, request_id: str) -> None:
         self._desk = desk
@@ -52,6 +58,10 @@ class Exchange:
         self.status = 0
         self.source = "front"
         self.first_text_s: float | None = None
+        self.caller: Caller | None = None
+        self._asked: Asked | None = None
+        self._error: ApiError | None = None
+        self._trail = Trail(desk.event_ids)
 
     @property
     def elapsed_s(self) -> float:
@@ -59,6 +69,7 @@ class Exchange:
 
     async def answer(self, caller: Caller, asked: Asked) -> None:
         """Ask the gateway, else the fallback. Raises ApiError as long as nothing was sent, or ClientLeft."""
+        self._asked = asked
         asked.message.request_id = self._request_id
         if caller.fresh:
             asked.message.bypass_cache = True
@@ -71,7 +82,7 @@ class Exchange:
             self._desk.note(caller)
         except GatewayAway as away:
             fallback = self._desk.fallback_for(caller, away)
-            order = Order(asked, caller.key, self._began)
+            order = Order(asked, caller.key, self._began, self._trail)
             await (self._fallback_stream if asked.streamed else self._fallback_whole)(fallback, order)
         except GatewayFailed as failed:
             self._desk.note(caller, failed)
@@ -80,13 +91,35 @@ class Exchange:
     async def refuse(self, error: ApiError) -> None:
         """An error response, unless another one has begun."""
         if not self.status:
-            self.status = error.status
+            self.status, self._error = error.status, error
             await respond(self._send, error.status, self._headers(JSON, *error.headers()), error.body())
+
+    def leave(self) -> None:
+        """The client left."""
+        self.status = _CLIENT_LEFT
+
+    def tell(self) -> None:
+        """Have the gateway told how the request ended, if nobody else does."""
+        if not self._trail.told:
+            key = self.caller.key if self.caller is not None else None
+            outcome, reason = self._end()
+            event_id = self._trail.event_id()
+            ended = ended_request(event_id, self._request_id, key, self._asked, self.elapsed_s, outcome)
+            ended.reason = reason
+            self._desk.courier.take(ended, doubtful=self._trail.doubtful)
+
+    def _end(self) -> tuple[Outcome, str]:
+        """Of a request that got no answer."""
+        if self._error is None:
+            left = self.status == _CLIENT_LEFT
+            return (Outcome.CANCELLED, "caller_left") if left else (Outcome.FAILED, "front_ended")
+        outcome = Outcome.REJECTED if self._error.status < 500 else Outcome.FAILED
+        return outcome, self._error.reason or self._error.type
 
     async def _whole(self, caller: Caller, asked: Asked) -> None:
         async with while_connected(self._receive):
             answer, simulated = await self._desk.line.generate(
-                asked.message, caller, patient=self._desk.patient(caller)
+                asked.message, caller, self._trail, patient=self._desk.patient(caller)
             )
         self.status, self.source = 200, "gateway"
         headers = self._headers(JSON, *Facts.of(answer, simulated=simulated).headers())
@@ -98,7 +131,9 @@ class Exchange:
         emitted: list[GenerateResponse] = []
         try:
             async with while_connected(self._receive):
-                live = await self._desk.line.stream(asked.message, caller, patient=self._desk.patient(caller))
+                live = await self._desk.line.stream(
+                    asked.message, caller, self._trail, patient=self._desk.patient(caller)
+                )
                 try:
                     await self._begin("gateway", _FROM_GATEWAY)
                     last = await self._relay(live, chunks, emitted)

@@ -7,6 +7,7 @@ import gc
 from typing import TYPE_CHECKING
 
 from dreamseed_cli.api.completions import completions
+from dreamseed_cli.api.courier import Courier
 from dreamseed_cli.api.desk import Desk
 from dreamseed_cli.api.fallback.answers import Fallback
 from dreamseed_cli.api.fallback.keeper import Keeper
@@ -35,7 +36,10 @@ class Front:
         if settings.fallback_url is not None:
             self._keeper, self._fallback = self._build_fallback(settings)
             self._keeper.start()
-        self._completions = completions(Desk(settings, self._line, self._metrics, self._fallback))
+        self._courier = Courier(self._line, self._metrics)
+        self._courier.start()
+        desk = Desk(settings, self._line, self._courier, self._metrics, self._fallback)
+        self._completions = completions(desk)
         # FastAPI takes longer to import than all the rest: meanwhile health and completions are served.
         self._pages = asyncio.create_task(asyncio.to_thread(self._build_pages))
 
@@ -50,10 +54,12 @@ class Front:
             await pages(scope, receive, send)
 
     async def close(self) -> None:
-        """Give back the money that was not spent, and close the line."""
+        """Give back the money that was not spent, tell what was refused, and close the line."""
         await self._pages
+        ending = [self._courier.stop()]
         if self._keeper is not None:
-            await self._keeper.stop()
+            ending.append(self._keeper.stop())
+        await asyncio.gather(*ending)
         if self._fallback is not None:
             await self._fallback.provider.close()
         await self._line.close()

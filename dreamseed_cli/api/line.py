@@ -17,6 +17,7 @@ from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.api.presence import PROBE_TIMEOUT_S, Presence
 from dreamseed_cli.api.retry import RetryPolicy
 from dreamseed_cli.api.settings import ApiSettings
+from dreamseed_cli.api.trail import Trail
 from dreamseed_cli.core.dependency import DependencyDown
 from dreamseed_cli.gateway.front import POSTGRES_AWAY
 from dreamseed_cli.gateway.proto import GENERATE, GENERATE_STREAM, PROVENANCE_KEY, REASON_KEY
@@ -119,29 +120,33 @@ class Line:
         return shown if caller.traceparent is None else (*shown, (_TRACEPARENT, caller.traceparent))
 
     async def generate(
-        self, request: GenerateRequest, caller: Caller, *, patient: bool
+        self, request: GenerateRequest, caller: Caller, trail: Trail, *, patient: bool
     ) -> tuple[GenerateResponse, bool]:
         """A whole answer, and whether it is simulated."""
         metadata = self._metadata_of(caller)
 
         async def ask(timeout_s: float) -> tuple[GenerateResponse, bool]:
-            call = self._generate(request, timeout=timeout_s, metadata=metadata)
-            answer = await call
+            with trail.attempt() as named:
+                call = self._generate(request, timeout=timeout_s, metadata=(*metadata, named))
+                answer = await call
             return answer, _is_simulated(await call.trailing_metadata())
 
         return await self._persist(ask, patient=patient)
 
-    async def stream(self, request: GenerateRequest, caller: Caller, *, patient: bool) -> LiveAnswer:
+    async def stream(
+        self, request: GenerateRequest, caller: Caller, trail: Trail, *, patient: bool
+    ) -> LiveAnswer:
         """An answer whose first message has come."""
         metadata = self._metadata_of(caller)
 
         async def ask(timeout_s: float) -> LiveAnswer:
-            call = self._stream(request, timeout=timeout_s, metadata=metadata)
-            try:
-                first = await call.read()
-            except BaseException:
-                call.cancel()
-                raise
+            with trail.attempt() as named:
+                call = self._stream(request, timeout=timeout_s, metadata=(*metadata, named))
+                try:
+                    first = await call.read()
+                except BaseException:
+                    call.cancel()
+                    raise
             if not isinstance(first, GenerateResponse):
                 raise GatewayFailed(Failure(grpc.StatusCode.INTERNAL, "the gateway sent an empty answer"))
             return LiveAnswer(call, first)

@@ -79,6 +79,16 @@ class ApiMetrics:
             "Answers of the fallback that became no event: too many waited, or the gateway refused them",
             registry=registry,
         )
+        self.refusals_unsent = Gauge(
+            "dreamseed_api_refusals_unsent",
+            "Requests that got no answer from anybody else and that this front has not told the gateway of",
+            registry=registry,
+        )
+        self.refusals_lost = Counter(
+            "dreamseed_api_refusals_lost",
+            "Those of them that became no event: the gateway refused to record them",
+            registry=registry,
+        )
 
     def watch_breaker(self) -> Callable[[str], None]:
         """A callback for `Dependency.on_state`."""

@@ -106,6 +106,8 @@ def _cells(event: StoredEvent) -> tuple[str, ...]:
 
     told = json.loads(event.payload)
     outcome = f"{told['outcome']} ({told['reason']})" if told.get("reason") else told["outcome"]
+    if told.get("count", 1) > 1:
+        outcome += f" x {told['count']}"
     user = "".join(character if character.isprintable() else "�" for character in told["user_id"])
     return (
         f"{datetime.fromtimestamp(told['arrived_at'], UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3],

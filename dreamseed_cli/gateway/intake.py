@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -14,6 +16,7 @@ from dreamseed_cli.gateway.accounts.limits import estimate_tokens
 from dreamseed_cli.gateway.call import Call
 from dreamseed_cli.gateway.doorway import Doorway
 from dreamseed_cli.gateway.journey import Journey
+from dreamseed_cli.gateway.proto import EVENT_ID_KEY
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest, GenerateResponse
 from dreamseed_cli.gateway.security.caller import CallerCheck
 from dreamseed_cli.gateway.validation import InvalidArgument, Validator
@@ -56,6 +59,8 @@ class Intake:
         journey.traceparent = _traceparent(metadata)
         deadline = time.monotonic() + self._budget_s(context)
         credentials = self._callers.credentials(context, metadata)
+        if credentials.trusted:
+            journey.event_id = _event_id(metadata)
         wish = journey.wish = self._validator.check(_parsed(message))
         tokens = estimate_tokens(wish.request)
         grant = await self._gate.admit(credentials, wish.user_id, wish.priority, tokens=tokens)
@@ -98,3 +103,12 @@ def _traceparent(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
         if key == "traceparent":
             return value if isinstance(value, str) else None
     return None
+
+
+def _event_id(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The id that the caller chose for the request's event; empty if there is none, or it is no UUID."""
+    for key, value in metadata:
+        if key == EVENT_ID_KEY:
+            with suppress(ValueError):
+                return str(uuid.UUID(str(value)))
+    return ""

@@ -6,7 +6,7 @@ import time
 
 from dreamseed_cli.gateway.accounts.types import Grant
 from dreamseed_cli.gateway.call import Call, Delta
-from dreamseed_cli.gateway.events.record import Outcome, RequestRecord
+from dreamseed_cli.gateway.events.record import UNKNOWN_PRIORITY, Outcome, RequestRecord
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateResponse
 from dreamseed_cli.gateway.proto.llm_pb2 import Priority as WirePriority
 from dreamseed_cli.gateway.validation import Wish
@@ -48,6 +48,7 @@ class Journey:
         self.refused_user_id = ""
         """Whose it was, if it was not let in and that was known."""
         self.event_id = ""
+        """Its caller's choice, if that may choose; else its event gets one in time."""
         self.traceparent: str | None = None
         self.replica = ""
         self.simulated = False
@@ -74,6 +75,11 @@ class Journey:
         return self.call.user_id if self.call else self.refused_user_id
 
     @property
+    def nobodys(self) -> bool:
+        """Whether nobody had verified whose it was: anybody can send as many of these as he likes."""
+        return self.grant is None and not self.refused_user_id
+
+    @property
     def operation(self) -> str:
         """`gen_ai.operation.name`."""
         raw = self.wish is not None and self.wish.request.raw
@@ -84,7 +90,7 @@ class Journey:
         """The label of the class: as granted, else as asked."""
         if self.call is not None:
             return self.call.priority.label
-        return self.wish.priority.label if self.wish else "unknown"
+        return self.wish.priority.label if self.wish else UNKNOWN_PRIORITY
 
     def add(self, delta: Delta) -> None:
         """Take note of a piece of the answer."""

@@ -15,13 +15,25 @@ class Events(Protocol):
     """Where events go first; see `events.log`."""
 
     def begin(
-        self, *, request_id: str, user_id: str, priority: str, workload: str, model: str, arrived_at: float
+        self,
+        *,
+        request_id: str,
+        user_id: str,
+        priority: str,
+        workload: str,
+        model: str,
+        arrived_at: float,
+        event_id: str,
     ) -> str:
-        """A request was let in; its event's id."""
+        """A request was let in; its event's id: `event_id`, or a new one if that is empty."""
         ...
 
     def end(self, record: RequestRecord) -> None:
         """A request ended."""
+        ...
+
+    def refuse(self, record: RequestRecord) -> None:
+        """A request ended before it was known whose it is: there may be very many."""
         ...
 
     def new_id(self) -> str:
@@ -50,15 +62,16 @@ class Reporter:
                 workload=journey.wish.workload.value,
                 model=self._model,
                 arrived_at=journey.arrived_at,
+                event_id=journey.event_id,
             )
 
     def end(self, journey: Journey, outcome: Outcome, reason: str | None = None) -> None:
         """Once for every request, before its last message goes out."""
         self._observe(journey, outcome, reason)
-        # Nobody's request, and as many as an attacker likes: counted, not kept.
-        if self._events is not None and reason != "unauthenticated":
+        if self._events is not None:
             journey.event_id = journey.event_id or self._events.new_id()
-            self._events.end(journey.record(outcome, reason, self._model))
+            write = self._events.refuse if journey.nobodys else self._events.end
+            write(journey.record(outcome, reason, self._model))
         if self._tracing is not None:
             self._tracing.end(journey, outcome, reason)
 

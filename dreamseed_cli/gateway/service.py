@@ -119,6 +119,7 @@ class LLMService:
         except Exception:  # noqa: BLE001 - the last resort: a call never ends without a status
             _log.exception("request failed by a mistake of ours")
             self._reporter.end(journey, Outcome.FAILED, "internal")
+            context.set_trailing_metadata((*self._trailer(journey), (REASON_KEY, "internal")))
             _end_with(context, grpc.StatusCode.INTERNAL, "the gateway failed; its log says why")
         else:
             self._reporter.end(journey, Outcome.FINISHED)

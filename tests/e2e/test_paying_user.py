@@ -4,11 +4,15 @@ front; on the real PostgreSQL, a real Valkey cluster, and librdkafka's mock brok
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 
 DREAMSEED = (sys.executable, "-m", "dreamseed_cli")
 _BOUND_S = 120.0
+_FLOOD = 500
+_Event = tuple[bytes | str | None, dict[str, Any]]
 _PROFILE = """
 name = "paid"
 description = "TLS, accounts and events before one small emulated engine"
@@ -254,31 +260,84 @@ def test_every_request_becomes_an_event_of_its_user(paid: Paid) -> None:
     _ask(paid, paid.keys["ann"], request_id="event-1", prompt="a secret prompt")
     with pytest.raises(grpc.RpcError):
         _ask(paid, paid.keys["ann"], request_id="event-2", user_id="bob")
-    consumer = Consumer(
-        {"bootstrap.servers": paid.kafka.brokers, "group.id": "t", "auto.offset.reset": "earliest"}
+    found = _events(paid, lambda found: {"event-1", "event-2"} <= {event["request_id"] for _, event in found})
+    (key, event), (_, refused) = (
+        next(each for each in found if each[1]["request_id"] == name) for name in ("event-1", "event-2")
     )
-    consumer.subscribe(["dreamseed.requests"])
-    found: dict[str, tuple[bytes | str | None, dict[str, Any]]] = {}
-    deadline = time.monotonic() + _BOUND_S
-    try:
-        while not {"event-1", "event-2"} <= found.keys():
-            assert time.monotonic() < deadline, found.keys()
-            message = consumer.poll(0.5)
-            value = message.value() if message is not None and message.error() is None else None
-            if message is not None and value is not None:
-                assert b"secret" not in value
-                event = json.loads(value)
-                found[event["request_id"]] = message.key(), event
-    finally:
-        consumer.close()
-    key, event = found["event-1"]
     assert (key, event["user_id"], event["outcome"], event["priority"]) == (
         b"ann",
         "ann",
         "finished",
         "premium",
     )
-    assert found["event-2"][1]["reason"] == "not_permitted"
+    assert refused["reason"] == "not_permitted"
+
+
+def test_what_nobody_answered_becomes_events_too(paid: Paid) -> None:
+    """No key and no JSON at the front, a wrong key at the gateway. A flood of these is few events that stand
+    for all.
+    """
+    assert _status(paid, "no-key", {}, b"{}") == 401
+    assert _status(paid, "no-json", {"Authorization": f"Bearer {paid.keys['ann']}"}, b"{") == 400
+    body = json.dumps({"model": "test-model", "messages": [{"role": "user", "content": "?"}]}).encode()
+    wrong = {"Authorization": f"Bearer ds_{'x' * 43}"}
+    with concurrent.futures.ThreadPoolExecutor(16) as callers:
+        statuses = callers.map(lambda _: _status(paid, "flood", wrong, body), range(_FLOOD))
+        assert set(statuses) == {401}
+
+    def named(found: list[_Event], name: str) -> list[dict[str, Any]]:
+        return [event for _, event in found if event["request_id"] == name]
+
+    def all_there(found: list[_Event]) -> bool:
+        flood = sum(event["count"] for event in named(found, "flood"))
+        return flood >= _FLOOD and bool(named(found, "no-key") and named(found, "no-json"))
+
+    found = _events(paid, all_there)
+    (no_key,), (no_json,) = named(found, "no-key"), named(found, "no-json")
+    assert (no_key["reason"], no_key["source"], no_key["user_id"]) == ("unauthenticated", "front", "")
+    assert (no_json["reason"], no_json["source"], no_json["user_id"]) == ("invalid_json", "front", "ann")
+    flood = named(found, "flood")
+    assert sum(event["count"] for event in flood) == _FLOOD
+    assert len(flood) < _FLOOD / 2
+    assert {(event["reason"], event["source"], event["user_id"]) for event in flood} == {
+        ("unauthenticated", "gateway", "")
+    }
+
+
+def _status(paid: Paid, name: str, headers: dict[str, str], body: bytes) -> int:
+    """Of a request to the front that fails. name: its id."""
+    url, shown = f"{paid.front}/v1/chat/completions", headers | {"x-request-id": name}
+    request = urllib.request.Request(url, body, shown)  # noqa: S310 - http
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=60)  # noqa: S310 - http
+    with caught.value as error:
+        return error.code
+
+
+def _events(paid: Paid, enough: Callable[[list[_Event]], bool]) -> list[_Event]:
+    """The topic's events with their keys, from the beginning until these are enough; none has a prompt."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": paid.kafka.brokers,
+            # The mock brokers wait 45 s for a group's last member, though it has left.
+            "group.id": uuid.uuid4().hex,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    consumer.subscribe(["dreamseed.requests"])
+    found: list[_Event] = []
+    deadline = time.monotonic() + _BOUND_S
+    try:
+        while not enough(found):
+            assert time.monotonic() < deadline, [event["request_id"] for _, event in found]
+            message = consumer.poll(0.5)
+            value = message.value() if message is not None and message.error() is None else None
+            if message is not None and value is not None:
+                assert b"secret" not in value
+                found.append((message.key(), json.loads(value)))
+    finally:
+        consumer.close()
+    return found
 
 
 def test_events_tail_shows_the_last_requests(paid: Paid) -> None:

@@ -41,8 +41,8 @@ from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.api.settings import read_settings
 from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.accounts.keys import new_key
-from dreamseed_cli.gateway.front import MOST_ANSWERS
-from dreamseed_cli.gateway.proto.front_pb2 import FallbackAnswer
+from dreamseed_cli.gateway.front import MOST_AT_ONCE
+from dreamseed_cli.gateway.proto.front_pb2 import EndedRequest
 from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest
 
 _ASK: dict[str, Any] = {
@@ -174,6 +174,11 @@ async def test_the_money_ends_and_nothing_is_given_away(dsn: str, provider: str)
         assert await _metric(http, "dreamseed_api_fallback_spent_usd_total") <= 0.09
         await gateway.start()
         await until(lambda: _rows(dsn)[0][1] is not None)
+        # One event each: of the answers with the account, of the others as the front's refusals.
+        await until(lambda: len(_events(dsn)) == 12)
+    told = [(event["source"], event["reason"]) for event in _events(dsn)]
+    assert told.count(("fallback", None)) == statuses.count(200)
+    assert told.count(("front", "no_money")) == statuses.count(503)
     assert sum(spent if spent is not None else granted for granted, spent in _rows(dsn)) <= Decimal("0.09")
 
 
@@ -198,6 +203,11 @@ async def test_keys_that_the_gateway_never_accepted_get_nothing(dsn: str, provid
                 assert "cannot check this key" in (await reply.json())["error"]["message"]
         async with http.post("/v1/chat/completions", json=_ASK) as reply:
             assert reply.status == 200
+        await gateway.start()
+        await until(lambda: len(_events(dsn)) == 4)
+    told = sorted((event["source"], str(event["reason"])) for event in _events(dsn))
+    refused = [("front", "unauthenticated"), *[("front", "unknown_key")] * 2]
+    assert told == [("fallback", "None"), *refused]
     async with _stack(dsn, provider, fallback_for="any_key") as (gateway, _, http):
         await gateway.stop()
         async with http.post("/v1/chat/completions", json=_ASK, headers=stranger) as reply:
@@ -348,7 +358,7 @@ async def test_a_front_that_ends_says_so_in_the_fallbacks_answer(dsn: str) -> No
 
 
 @asynccontextmanager
-async def _keeper(dsn: str, *answers: FallbackAnswer) -> AsyncIterator[tuple[Keeper, Unsent, ApiMetrics]]:
+async def _keeper(dsn: str, *answers: EndedRequest) -> AsyncIterator[tuple[Keeper, Unsent, ApiMetrics]]:
     """A keeper that nobody started, with these answers of a lease it holds."""
     async with front_service(dsn) as service, scripted_gateway(front=service) as gateway:
         metrics, wallet = ApiMetrics(), Wallet()
@@ -368,19 +378,19 @@ async def _keeper(dsn: str, *answers: FallbackAnswer) -> AsyncIterator[tuple[Kee
             await line.close()
 
 
-def _answer(number: int, **fields: Any) -> FallbackAnswer:
+def _answer(number: int, **fields: Any) -> EndedRequest:
     given: dict[str, Any] = {
         "event_id": str(uuid.UUID(int=number)),
         "outcome": "finished",
         "priority": "premium",
         "arrived_at": 1.0,
     }
-    return FallbackAnswer(**given | fields)
+    return EndedRequest(**given | fields)
 
 
 async def test_a_front_that_ends_hands_over_what_it_has(dsn: str) -> None:
     """All of it, with as many calls as that takes."""
-    count = 2 * MOST_ANSWERS + 50
+    count = 2 * MOST_AT_ONCE + 50
     async with _keeper(dsn, *map(_answer, range(count))) as (keeper, unsent, _):
         await keeper.stop()
         assert len(unsent) == 0

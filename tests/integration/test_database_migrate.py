@@ -6,6 +6,7 @@ import concurrent.futures
 
 import psycopg
 import pytest
+from alembic import command
 from psycopg.conninfo import make_conninfo
 
 from dreamseed_cli.core.errors import FailedError, MissingError, UsageError
@@ -58,6 +59,31 @@ def test_steps_before_a_failed_one_are_kept(postgres_dsn: str) -> None:
         connection.execute("DROP TABLE outbox")
     assert migrate(postgres_dsn).current == "0001"
     assert schema_state(postgres_dsn).up_to_date
+
+
+def test_older_requests_get_the_source_that_their_events_tell(
+    postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fallback's as far as their events are still there; the others are the gateway's. One each."""
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0003"))
+    migrate(postgres_dsn)
+    monkeypatch.undo()
+    payloads = {"f": '{"source":"fallback"}', "g": r'{"user_id":"\"source\":\"fallback\""}'}
+    with psycopg.connect(postgres_dsn) as connection:
+        for event_id, payload in payloads.items():
+            connection.execute(
+                "INSERT INTO requests VALUES (%s, 'r', 'u', 'finished', NULL, 'batch', 'other', 'm', NULL,"
+                " false, NULL, NULL, NULL, now(), 1, NULL, NULL, false)",
+                (event_id,),
+            )
+            connection.execute(
+                "INSERT INTO outbox (event_id, key, payload) VALUES (%s, 'u', %s)", (event_id, payload)
+            )
+    assert migrate(postgres_dsn).current == "0003"
+    with psycopg.connect(postgres_dsn) as connection:
+        found = connection.execute("SELECT event_id, source, count FROM requests ORDER BY 1").fetchall()
+    assert found == [("f", "fallback", 1), ("g", "gateway", 1)]
 
 
 def test_a_database_that_cannot_hold_every_name_is_refused(postgres_dsn: str) -> None:

@@ -1,4 +1,4 @@
-"""FrontService on a real PostgreSQL, over real gRPC: questions, and money lent within a cap."""
+"""FrontService on a real PostgreSQL, over real gRPC: questions, money lent within a cap, refusals."""
 
 from __future__ import annotations
 
@@ -22,15 +22,23 @@ from api_harness import any_user, front_service, scripted_gateway
 
 from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.accounts.keys import new_key
-from dreamseed_cli.gateway.front import GET_QUESTION, LIST_MODELS, SETTLE_LEASE, TAKE_LEASE
+from dreamseed_cli.gateway.front import (
+    GET_QUESTION,
+    LIST_MODELS,
+    RECORD_REFUSALS,
+    SETTLE_LEASE,
+    TAKE_LEASE,
+)
 from dreamseed_cli.gateway.front.service import FrontService
 from dreamseed_cli.gateway.proto.front_pb2 import (
-    FallbackAnswer,
+    EndedRequest,
     GetQuestionRequest,
     Lease,
     ListModelsRequest,
     ListModelsResponse,
     Question,
+    RecordRefusalsRequest,
+    RecordRefusalsResponse,
     SettleLeaseRequest,
     TakeLeaseRequest,
 )
@@ -58,6 +66,9 @@ class _Client:
         self.take_lease = channel.unary_unary(
             TAKE_LEASE, TakeLeaseRequest.SerializeToString, Lease.FromString
         )
+        self._refusals = channel.unary_unary(
+            RECORD_REFUSALS, RecordRefusalsRequest.SerializeToString, RecordRefusalsResponse.FromString
+        )
 
     async def take(self, amount: int, **fields: Any) -> Lease:
         given: dict[str, Any] = {
@@ -67,6 +78,9 @@ class _Client:
             "cap_micro_usd": _CAP,
         }
         return await self.take_lease(TakeLeaseRequest(amount_micro_usd=amount, **(given | fields)))
+
+    async def record(self, *refusals: EndedRequest) -> None:
+        await self._refusals(RecordRefusalsRequest(refusals=refusals))
 
 
 @asynccontextmanager
@@ -140,7 +154,7 @@ async def test_asking_twice_lends_once_and_the_first_account_stands(client: _Cli
     assert await _refused(client.settle(unknown)) is _CODE.NOT_FOUND
 
 
-def _answer(**fields: Any) -> FallbackAnswer:
+def _answer(**fields: Any) -> EndedRequest:
     given: dict[str, Any] = {
         "event_id": str(uuid.uuid4()),
         "request_id": "r1",
@@ -153,7 +167,7 @@ def _answer(**fields: Any) -> FallbackAnswer:
         "arrived_at": _now().timestamp(),
         "duration_s": 0.5,
     }
-    return FallbackAnswer(**given | fields)
+    return EndedRequest(**given | fields)
 
 
 def _events(dsn: str) -> list[dict[str, Any]]:
@@ -223,6 +237,60 @@ async def test_an_answer_that_is_not_in_order_leaves_nothing_behind(client: _Cli
     assert settled.spent_micro_usd == 7
 
 
+def _refusal(**fields: Any) -> EndedRequest:
+    given: dict[str, Any] = {
+        "event_id": str(uuid.uuid4()),
+        "request_id": "r1",
+        "outcome": "rejected",
+        "reason": "invalid_json",
+        "priority": "unknown",
+        "arrived_at": _now().timestamp(),
+        "duration_s": 0.5,
+    }
+    return EndedRequest(**given | fields)
+
+
+async def test_refusals_of_a_front_become_events_once(client: _Client, dsn: str) -> None:
+    """The user is the key's and else nobody, the model is the gateway's; sent again, nothing is added."""
+    key = new_key()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("INSERT INTO users (id, tier) VALUES ('u1', 'paid')")
+        connection.execute("INSERT INTO api_keys (user_id, hash, prefix) VALUES ('u1', %s, '')", (key.hash,))
+    refusals = [
+        _refusal(key_hash=key.hash, count=7),
+        _refusal(key_hash=new_key().hash),
+        _refusal(user_id="u1"),
+    ]
+    for _ in range(2):
+        await client.record(*refusals)
+    events = _events(dsn)
+    assert [event["event_id"] for event in events] == [each.event_id for each in refusals]
+    assert [(event["user_id"], event["count"]) for event in events] == [("u1", 7), ("", 1), ("", 1)]
+    assert {
+        (event["source"], event["model"], event["workload"], event["schema_version"]) for event in events
+    } == {("front", "served", "other", 1)}
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT sum(count), min(source) FROM requests").fetchone() == (9, "front")
+
+
+async def test_refusals_that_are_not_in_order_leave_nothing_behind(client: _Client, dsn: str) -> None:
+    """Neither the others, whether we or PostgreSQL refuse it; the breaker stays closed."""
+    for wrong in [_refusal(outcome="finished"), *[_refusal(arrived_at=1e300)] * 6]:
+        assert await _refused(client.record(_refusal(), wrong)) is _CODE.INVALID_ARGUMENT
+    assert _events(dsn) == []
+    await client.record(_refusal())
+    assert len(_events(dsn)) == 1
+
+
+async def test_a_schema_that_is_too_old_for_refusals_holds_up_no_questions(client: _Client, dsn: str) -> None:
+    """They wait at the front until somebody runs `dreamseed db migrate`."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("ALTER TABLE requests DROP COLUMN count")
+    for _ in range(7):
+        assert await _refused(client.record(_refusal())) is _CODE.UNAVAILABLE
+    assert await _refused(client.question(GetQuestionRequest(id="q"))) is _CODE.NOT_FOUND
+
+
 async def test_where_no_events_are_kept_answers_are_recorded_all_the_same(dsn: str) -> None:
     """As the gateway's own requests are."""
     async with front_service(dsn, keep_events=False, now=_now) as service, _client(service) as client:
@@ -285,16 +353,20 @@ async def test_callers_that_are_not_trusted_get_nothing(dsn: str) -> None:
                 client.question(GetQuestionRequest(id="q")),
                 client.take(5),
                 client.settle(SettleLeaseRequest(lease_id=str(uuid.uuid4()))),
+                client.record(_refusal()),
             ):
                 assert await _refused(call) is _CODE.PERMISSION_DENIED
 
 
 async def test_without_postgres_models_are_still_told() -> None:
-    """A stack without a database says that it has none; the models' names need none."""
+    """A stack without a database says that it has none; the models' names need none. As of all requests,
+    nothing is kept of those that a front refused, which is no reason for it to come with them again.
+    """
     async with _client(FrontService(["a", "b"], lambda _: True, None, check_user=any_user)) as client:
         assert list((await client.models(ListModelsRequest())).names) == ["a", "b"]
         call = client.question(GetQuestionRequest(id="q"))
         assert await _refused(call) is _CODE.FAILED_PRECONDITION
+        await client.record(_refusal())
 
 
 async def test_a_postgres_that_hangs_is_unavailable_in_bounded_time() -> None:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from event_harness import record
@@ -137,8 +138,9 @@ async def test_a_request_becomes_a_row_and_an_event(dsn: str, tmp_path: Path) ->
     (request,), (event,) = rows(dsn, "requests"), rows(dsn, "outbox")
     payload = json.loads(event["payload"])
     assert request.pop("arrived_at").timestamp() == payload.pop("arrived_at") == 1_762_732_800.25
-    assert (payload.pop("schema_version"), payload.pop("source")) == (1, "gateway")
+    assert payload.pop("schema_version") == 1
     assert request == payload
+    assert (request["source"], request["count"]) == ("gateway", 1)
     assert request["user_id"] == event["key"] == "학생-1"
     assert (request["outcome"], request["reason"], request["cache_hit"]) == ("failed", "engine", False)
     assert event["published_at"] is None
@@ -151,6 +153,29 @@ async def test_a_rejected_request_is_recorded_without_having_begun(dsn: str, tmp
         log.end(record(event_id, outcome=Outcome.REJECTED, reason="queue_full"))
         await arrive(dsn, [event_id])
     assert [row["reason"] for row in rows(dsn, "requests")] == ["queue_full"]
+
+
+async def test_a_flood_of_refusals_is_recorded_as_few(dsn: str, tmp_path: Path) -> None:
+    """Their numbers add up, also where the gateway ends in the middle of it."""
+    async with opened(addresses(dsn, tmp_path)) as log:
+        for _ in range(500):
+            log.refuse(record(log.new_id(), outcome=Outcome.REJECTED, reason="unauthenticated"))
+    counts = [row["count"] for row in rows(dsn, "requests")]
+    assert sum(counts) == 500
+    assert len(counts) < 100
+    assert counts == [json.loads(row["payload"])["count"] for row in rows(dsn, "outbox")]
+
+
+async def test_a_journal_of_before_there_were_sources_is_recorded(dsn: str, tmp_path: Path) -> None:
+    """Its requests were one each, and the gateway's."""
+    async with opened(addresses(dsn, tmp_path)) as log:
+        event_id = log.new_id()
+        older = msgspec.to_builtins(record(event_id))
+        del older["source"], older["count"]
+        assert log._store is not None
+        await log._store.insert([msgspec.json.encode(older)])
+    (request,) = rows(dsn, "requests")
+    assert (request["event_id"], request["source"], request["count"]) == (event_id, "gateway", 1)
 
 
 async def test_events_can_be_off_while_requests_are_recorded(dsn: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ from dreamseed_cli.core.errors import DreamseedError, FailedError, MissingError,
 from dreamseed_cli.core.result import Result
 from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.events.lines import ended_line
-from dreamseed_cli.gateway.events.record import RequestRecord
+from dreamseed_cli.gateway.events.record import Outcome, RequestRecord
 from dreamseed_cli.gateway.events.store import RequestStore
 from dreamseed_cli.gateway.settings import ServiceAddresses
 
@@ -119,6 +120,20 @@ def test_control_characters_do_not_reach_the_terminal(
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert "[red]" in shown
+
+
+def test_an_event_that_stands_for_many_shows_how_many(state: Path, postgres_dsn: str) -> None:
+    """Behind what became of them."""
+    from rich.console import Console
+
+    migrate(postgres_dsn)
+    many = {"outcome": Outcome.REJECTED, "reason": "unauthenticated", "count": 480}
+    put_now(postgres_dsn, record("e1", outcome=Outcome.REJECTED, reason="queue_full"), record("e2", **many))
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(*run().view)
+    shown = console.export_text()
+    assert "rejected (unauthenticated) x 480" in shown
+    assert shown.count(" x ") == 1
 
 
 @pytest.mark.parametrize(

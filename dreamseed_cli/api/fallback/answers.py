@@ -162,7 +162,8 @@ class Fallback:
         reservation = self._wallet.reserve(amount, month(self._now()))
         if reservation is None:
             self._metrics.fallback.labels("no_money").inc()
-            raise _unavailable("the fallback has no money left that covers this request")
+            raise _unavailable("the fallback has no money left that covers this request", "no_money")
+        order.trail.told = True
         bill = _Bill(self._prices, amount)
         outcome = "cut"
         try:
@@ -173,7 +174,7 @@ class Fallback:
             if isinstance(failed, ProviderFailed) and not failed.billed:
                 bill.cancel()
             _log.warning("fallback failed", cause=str(failed))
-            raise _unavailable("the fallback failed as well") from failed
+            raise _unavailable("the fallback failed as well", "fallback_failed") from failed
         finally:
             self._wallet.settle(reservation, bill.cost)
             self._keep(reservation.lease.id, order, bill.course, _OUTCOMES[outcome])
@@ -206,10 +207,9 @@ async def _payloads(data: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     raise ProviderFailed("its answer broke off", billed=True)
 
 
-def _unavailable(why: str) -> ApiError:
-    return ApiError(
-        503, f"the service cannot reach its engines, and {why}", code="unavailable", retry_after_s=5
-    )
+def _unavailable(why: str, reason: str) -> ApiError:
+    said = f"the service cannot reach its engines, and {why}"
+    return ApiError(503, said, code="unavailable", retry_after_s=5, reason=reason)
 
 
 def _read(payload: bytes) -> _Told:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import msgspec
 
+from dreamseed_cli.api.ended import ended_request
+from dreamseed_cli.api.trail import Trail
 from dreamseed_cli.api.translate import Asked
-from dreamseed_cli.gateway.accounts.keys import key_hash
-from dreamseed_cli.gateway.call import PriorityClass
 from dreamseed_cli.gateway.events.ids import EventIds
 from dreamseed_cli.gateway.events.record import Outcome
 from dreamseed_cli.gateway.front.fields import LONGEST_NAME
-from dreamseed_cli.gateway.proto.front_pb2 import FallbackAnswer
+from dreamseed_cli.gateway.proto.front_pb2 import EndedRequest
 
 _MOST_TOKENS = 2**31 - 1
 # OpenAI's. Another word is the provider's own, and might be anything.
@@ -21,11 +21,14 @@ _FINISH_REASONS = frozenset({"stop", "length", "content_filter", "tool_calls", "
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A request for the fallback. key: what its caller showed, if anything. began: perf_counter seconds."""
+    """A request for the fallback. key: what its caller showed, if anything. began: perf_counter seconds.
+    trail: where it is noted that the account tells of it.
+    """
 
     asked: Asked
     key: str | None
     began: float
+    trail: Trail
 
     def __repr__(self) -> str:
         return "Order(...)"
@@ -61,25 +64,20 @@ class Course:
         if choices:
             self._choice = choices[-1]
 
-    def ended(self, order: Order, ids: EventIds, model: str, outcome: Outcome) -> FallbackAnswer:
-        """Its event, with an id of its own; the gateway adds the user, whom it alone knows."""
+    def ended(self, order: Order, ids: EventIds, model: str, outcome: Outcome) -> EndedRequest:
+        """Its event, with an id of its own."""
         elapsed_s = time.perf_counter() - order.began
         message = order.asked.message
-        answer = FallbackAnswer(
-            event_id=ids.next(),
-            request_id=message.request_id,
-            key_hash=key_hash(order.key) if order.key is not None else None,
-            user_id=_named(message.user_id),
-            outcome=outcome.value,
-            reason="fallback_failed" if outcome is Outcome.FAILED else None,
-            priority=PriorityClass(message.priority).label,
-            workload=message.workload[:LONGEST_NAME].replace("\0", ""),
-            model=model[:LONGEST_NAME],
-            finish_reason=self._finish_reason() if outcome is Outcome.FINISHED else None,
-            arrived_at=time.time() - elapsed_s,
-            duration_s=elapsed_s,
-            ttft_s=self._first - order.began if self._first is not None else None,
-        )
+        answer = ended_request(ids.next(), message.request_id, order.key, order.asked, elapsed_s, outcome)
+        answer.user_id = _named(message.user_id)
+        answer.model = model[:LONGEST_NAME]
+        if outcome is Outcome.FAILED:
+            answer.reason = "fallback_failed"
+        finish_reason = self._finish_reason() if outcome is Outcome.FINISHED else None
+        if finish_reason is not None:
+            answer.finish_reason = finish_reason
+        if self._first is not None:
+            answer.ttft_s = self._first - order.began
         if self.usage is not None:
             answer.prompt_tokens = _count(self.usage.prompt_tokens)
             answer.completion_tokens = _count(self.usage.completion_tokens)

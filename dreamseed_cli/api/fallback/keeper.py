@@ -17,7 +17,7 @@ from dreamseed_cli.api.fallback.wallet import HeldLease, Wallet
 from dreamseed_cli.api.line import Line
 from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.core.waiting import set_within
-from dreamseed_cli.gateway.front import MOST_ANSWERS, SETTLE_LEASE, TAKE_LEASE
+from dreamseed_cli.gateway.front import MOST_AT_ONCE, SETTLE_LEASE, TAKE_LEASE
 from dreamseed_cli.gateway.front.money import from_micro, to_micro
 from dreamseed_cli.gateway.proto.front_pb2 import Lease, SettleLeaseRequest, TakeLeaseRequest
 
@@ -123,7 +123,7 @@ class Keeper:
         """With as many calls as its answers take; the first that is taken settles, the others only add."""
         spent = to_micro(lease.spent + lease.reserved)
         settled = False
-        while (answers := self._unsent.of(lease.id, MOST_ANSWERS)) or not settled:
+        while (answers := self._unsent.of(lease.id, MOST_AT_ONCE)) or not settled:
             request = SettleLeaseRequest(lease_id=lease.id, spent_micro_usd=spent, answers=answers)
             try:
                 await self._settle(request, timeout=_CALL_TIMEOUT_S, metadata=self._line.metadata())

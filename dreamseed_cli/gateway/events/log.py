@@ -19,6 +19,7 @@ from dreamseed_cli.gateway.events.lines import Accepted
 from dreamseed_cli.gateway.events.outbox import Outbox
 from dreamseed_cli.gateway.events.pruning import Pruning
 from dreamseed_cli.gateway.events.record import RequestRecord
+from dreamseed_cli.gateway.events.refusals import Refusals
 from dreamseed_cli.gateway.events.refused import RefusedRecords
 from dreamseed_cli.gateway.events.retention import REQUESTS_AT_ONCE
 from dreamseed_cli.gateway.events.store import RequestStore
@@ -55,6 +56,7 @@ class EventLog:
         self._limit_bytes = limit_bytes
         self._segment_bytes = segment_bytes
         self._ids = EventIds()
+        self._refusals = Refusals(self.end)
         self._lock: int | None = None
         self._journal: Journal | None = None
         self._store: RequestStore | None = None
@@ -98,14 +100,23 @@ class EventLog:
         return self._ids.next()
 
     def begin(
-        self, *, request_id: str, user_id: str, priority: str, workload: str, model: str, arrived_at: float
+        self,
+        *,
+        request_id: str,
+        user_id: str,
+        priority: str,
+        workload: str,
+        model: str,
+        arrived_at: float,
+        event_id: str = "",
     ) -> str:
-        """Write that a request was let in; its event id. arrived_at: seconds since the epoch.
+        """Write that a request was let in; its event id. arrived_at: seconds since the epoch. event_id: the
+        one that its caller chose; empty: a new one.
 
         Costs microseconds and never raises; if the gateway dies from here on, the record says
         `failed`, `gateway_lost`.
         """
-        event_id = self._ids.next()
+        event_id = event_id or self._ids.next()
         if self._journal is not None:
             self._journal.accept(
                 Accepted(
@@ -120,6 +131,14 @@ class EventLog:
             self._journal.finish(record)
             self._drain.wake()
 
+    def refuse(self, record: RequestRecord) -> None:
+        """Write the end of a request that anybody can cause. Of a flood the first of each second are written
+        at once, the others as one with their number when it is over: a `kill -9` before that loses these.
+        Costs microseconds and never raises.
+        """
+        if self._journal is not None:
+            self._refusals.add(record)
+
     def backlog(self) -> int:
         """The bytes of the journal that PostgreSQL does not have yet; 0 where nothing is kept."""
         return self._drain.backlog() if self._drain is not None else 0
@@ -131,6 +150,7 @@ class EventLog:
         if self._backlog is not None and self._looking is not None:
             await self._backlog.end(self._looking)
         draining, syncing = self._tasks
+        self._refusals.end()
         self._drain.finish()
         await asyncio.wait({draining}, timeout=timeout_s)
         # A statement that hangs fails at once, and the drain, told to finish, returns over that.

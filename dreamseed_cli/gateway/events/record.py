@@ -7,6 +7,8 @@ from enum import StrEnum
 import msgspec
 
 SCHEMA_VERSION = 1
+UNKNOWN_PRIORITY = "unknown"
+"""Of a request that was refused before its priority was read, and of many that were told as one."""
 
 
 class Outcome(StrEnum):
@@ -24,6 +26,8 @@ class Source(StrEnum):
     GATEWAY = "gateway"
     FALLBACK = "fallback"
     """Somebody else's model, asked by the HTTP front while the gateway was out of its reach."""
+    FRONT = "front"
+    """Nobody: the HTTP front refused it before the gateway, or without it."""
 
 
 class RequestRecord(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +41,7 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     arrived_at: float
     duration_s: float
     priority: str
-    """batch, standard or premium, as granted."""
+    """batch, standard or premium, as granted; UNKNOWN_PRIORITY."""
     workload: str
     model: str
     schema_version: int = SCHEMA_VERSION
@@ -53,3 +57,7 @@ class RequestRecord(msgspec.Struct, frozen=True, gc=False):
     simulated: bool = False
     source: Source = Source.GATEWAY
     """Not in events that were written before there was a choice: those are the gateway's."""
+    count: int = 1
+    """How many requests it stands for: above 1 only where many alike were refused in a flood, and all but the
+    first few of a second are told as one. Not in events from before that: those are one each.
+    """

@@ -15,6 +15,7 @@ from dreamseed_cli.gateway.events.retention import prune_requests, prune_unrelay
 
 # The database takes the records as the JSON they are in the journal: this process only joins bytes.
 # What is there already is left alone, and brings no second event, even where the first was pruned since.
+# A journal may be older than `source` and `count`.
 _INSERT = """
 WITH input AS MATERIALIZED (
     SELECT position, value::text AS payload, record.*
@@ -23,17 +24,19 @@ WITH input AS MATERIALIZED (
         event_id text, request_id text, user_id text, outcome text, reason text, priority text,
         workload text, model text, replica text, cache_hit boolean, prompt_tokens integer,
         completion_tokens integer, finish_reason text, arrived_at double precision,
-        duration_s double precision, queue_s double precision, ttft_s double precision, simulated boolean
+        duration_s double precision, queue_s double precision, ttft_s double precision, simulated boolean,
+        source text, count integer
     )
 ), stored AS (
     INSERT INTO requests (
         event_id, request_id, user_id, outcome, reason, priority, workload, model, replica, cache_hit,
-        prompt_tokens, completion_tokens, finish_reason, arrived_at, duration_s, queue_s, ttft_s, simulated
+        prompt_tokens, completion_tokens, finish_reason, arrived_at, duration_s, queue_s, ttft_s, simulated,
+        source, count
     )
     SELECT
         event_id, request_id, user_id, outcome, reason, priority, workload, model, replica, cache_hit,
         prompt_tokens, completion_tokens, finish_reason, to_timestamp(arrived_at), duration_s, queue_s,
-        ttft_s, simulated
+        ttft_s, simulated, coalesce(source, 'gateway'), coalesce(count, 1)
     FROM input ORDER BY position
     ON CONFLICT (event_id) DO NOTHING
     RETURNING event_id

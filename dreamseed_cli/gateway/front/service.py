@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from dreamseed_cli.core.dependency import DependencyDown
 from dreamseed_cli.gateway.events.store import RecordsRefused
 from dreamseed_cli.gateway.front import FRONT_SERVICE, POSTGRES_AWAY
-from dreamseed_cli.gateway.front.answers import read_answers
+from dreamseed_cli.gateway.front.ended import read_answers, read_refusals
 from dreamseed_cli.gateway.front.fields import WrongField, read_uuid, require_amount, require_name
 from dreamseed_cli.gateway.front.money import from_micro, lendable_months, month_of, to_micro
 from dreamseed_cli.gateway.front.store import FrontStore, StoredLease
@@ -23,6 +23,8 @@ from dreamseed_cli.gateway.proto.front_pb2 import (
     ListModelsRequest,
     ListModelsResponse,
     Question,
+    RecordRefusalsRequest,
+    RecordRefusalsResponse,
     SettleLeaseRequest,
     TakeLeaseRequest,
 )
@@ -62,6 +64,7 @@ class FrontService:
             "GetQuestion": self._method(GetQuestionRequest, self._get_question),
             "TakeLease": self._method(TakeLeaseRequest, self._take_lease),
             "SettleLease": self._method(SettleLeaseRequest, self._settle_lease),
+            "RecordRefusals": self._method(RecordRefusalsRequest, self._record_refusals),
         }
         return grpc.method_handlers_generic_handler(FRONT_SERVICE, methods)
 
@@ -117,6 +120,17 @@ class FrontService:
         if settled is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no lease of this id")
         return _lease(settled)
+
+    async def _record_refusals(
+        self, request: RecordRefusalsRequest, context: Context
+    ) -> RecordRefusalsResponse:
+        refusals = read_refusals(request.refusals, self._models[0])
+        if self._store is not None:
+            try:
+                await self._store.record(refusals)
+            except RecordsRefused as error:
+                raise WrongField(f"refusals: {error.cause}") from error
+        return RecordRefusalsResponse()
 
     async def _postgres(self, context: Context) -> FrontStore:
         if self._store is None:

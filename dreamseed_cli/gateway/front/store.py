@@ -1,4 +1,4 @@
-"""Questions, and the fallback's leases and answers, in PostgreSQL. Every call ends within a bound."""
+"""Questions, the fallback's leases, and what ended at a front, in PostgreSQL. Every call ends in time."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from typing import Any, TypeVar
 
 import msgspec
 from psycopg import AsyncConnection
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import ReadOnlySqlTransaction, UndefinedColumn
 from psycopg_pool import AsyncConnectionPool
 
 from dreamseed_cli.core.dependency import Dependency, DependencyDown
 from dreamseed_cli.gateway.events.record import RequestRecord
 from dreamseed_cli.gateway.events.store import RecordsRefused, store_records
-from dreamseed_cli.gateway.front.answers import GivenAnswer
+from dreamseed_cli.gateway.front.ended import GivenRequest
 from dreamseed_cli.gateway.front.money import grant
 
 _Result = TypeVar("_Result")
 _Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
+_TakesNoWrites = ReadOnlySqlTransaction | UndefinedColumn
+"""A standby, or a schema that `dreamseed db migrate` has not brought up yet."""
 
 # Two fronts that ask at once must not both get the last dollar. The lock goes with the transaction.
 _LOCK_MONTH = "SELECT pg_advisory_xact_lock(hashtext('dreamseed fallback leases'), %s)"
@@ -58,8 +60,8 @@ class StoredLease:
 
 
 class FrontStore:
-    """Asks through `pool`, behind `dependency`'s breaker and within its time. keep_events: whether answers of
-    the fallback get an event in the outbox.
+    """Asks through `pool`, behind `dependency`'s breaker and within its time. keep_events: whether requests
+    that ended at a front get an event in the outbox.
 
     All methods raise DependencyDown when PostgreSQL does not answer.
     """
@@ -91,7 +93,7 @@ class FrontStore:
         return await self._written(lend)
 
     async def settle(
-        self, lease_id: uuid.UUID, spent: Decimal, answers: Sequence[GivenAnswer] = ()
+        self, lease_id: uuid.UUID, spent: Decimal, answers: Sequence[GivenRequest] = ()
     ) -> StoredLease | None:
         """Account for a lease, and record the answers that come with it: both or neither, and each once.
 
@@ -108,6 +110,15 @@ class FrontStore:
 
         return await self._written(settle)
 
+    async def record(self, refusals: Sequence[GivenRequest]) -> None:
+        """Record requests that a front refused: all or none, and each once. Raises RecordsRefused."""
+
+        async def record() -> None:
+            async with self._writing() as connection:
+                await self._record(connection, refusals)
+
+        await self._written(record)
+
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection[tuple[Any, ...]]]:
         """A transaction. A connection that turns out to lead to a read-only server is not used again: the
@@ -122,25 +133,25 @@ class FrontStore:
                 raise
 
     async def _record(
-        self, connection: AsyncConnection[tuple[Any, ...]], answers: Sequence[GivenAnswer]
+        self, connection: AsyncConnection[tuple[Any, ...]], ended: Sequence[GivenRequest]
     ) -> None:
-        hashes = list({answer.key_hash for answer in answers if answer.key_hash})
+        hashes = list({each.key_hash for each in ended if each.key_hash})
         cursor = await connection.execute(_OWNERS, (hashes,))
         owners: dict[bytes, str] = {row[0]: row[1] for row in await cursor.fetchall()}
-        records = [msgspec.json.encode(_of_owner(answer, owners)) for answer in answers]
+        records = [msgspec.json.encode(_of_owner(each, owners)) for each in ended]
         await store_records(connection, records, keep_events=self._keep_events)
 
     async def _written(self, work: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
         """A server that refuses a write is well: questions must not wait for the breaker because of it."""
 
-        async def write() -> _Result | ReadOnlySqlTransaction | RecordsRefused:
+        async def write() -> _Result | _TakesNoWrites | RecordsRefused:
             try:
                 return await work()
-            except (ReadOnlySqlTransaction, RecordsRefused) as error:
+            except (ReadOnlySqlTransaction, UndefinedColumn, RecordsRefused) as error:
                 return error
 
         done = await self._dependency.call(lambda: self._bounded(write()))
-        if isinstance(done, ReadOnlySqlTransaction):
+        if isinstance(done, _TakesNoWrites):
             raise DependencyDown("the database takes no writes for now", place="postgres-front") from done
         if isinstance(done, RecordsRefused):
             raise done
@@ -163,11 +174,11 @@ class FrontStore:
             task.exception()  # seen: whoever waited has left
 
 
-def _of_owner(answer: GivenAnswer, owners: Mapping[bytes, str]) -> RequestRecord:
+def _of_owner(ended: GivenRequest, owners: Mapping[bytes, str]) -> RequestRecord:
     """Nobody's key, or that of a user deleted since: no user is known, as for a call that names none."""
-    if not answer.key_hash:
-        return answer.record
-    return msgspec.structs.replace(answer.record, user_id=owners.get(answer.key_hash, ""))
+    if not ended.key_hash:
+        return ended.record
+    return msgspec.structs.replace(ended.record, user_id=owners.get(ended.key_hash, ""))
 
 
 async def _find(connection: AsyncConnection[tuple[Any, ...]], lease_id: uuid.UUID) -> StoredLease | None:

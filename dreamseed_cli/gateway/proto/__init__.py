@@ -10,3 +10,7 @@ REQUEST_ID_KEY = "x-request-id"
 """Trailing metadata of every accepted call: the request's own id, or the one the gateway made up."""
 REASON_KEY = "x-dreamseed-reason"
 """Trailing metadata of a call that was refused or failed: why, as a label, such as `cannot_verify`."""
+EVENT_ID_KEY = "x-dreamseed-event-id"
+"""Metadata of a trusted caller's call: the id of the request's event, a UUID. Who gets no word of the gateway
+may then tell of the request itself, and it is one event all the same.
+"""

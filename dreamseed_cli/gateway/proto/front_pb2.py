@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dreamseed_cli/gateway/proto/front.proto\x12\x0f\x64reamseed.front\"\x13\n\x11ListModelsRequest\"#\n\x12ListModelsResponse\x12\r\n\x05names\x18\x01 \x03(\t\" \n\x12GetQuestionRequest\x12\n\n\x02id\x18\x01 \x01(\t\">\n\x08Question\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x15\n\rupdated_at_us\x18\x03 \x01(\x03\"t\n\x10TakeLeaseRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05month\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x18\n\x10\x61mount_micro_usd\x18\x04 \x01(\x03\x12\x15\n\rcap_micro_usd\x18\x05 \x01(\x03\"q\n\x12SettleLeaseRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x17\n\x0fspent_micro_usd\x18\x02 \x01(\x03\x12\x30\n\x07\x61nswers\x18\x03 \x03(\x0b\x32\x1f.dreamseed.front.FallbackAnswer\"\x97\x03\n\x0e\x46\x61llbackAnswer\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08key_hash\x18\x03 \x01(\x0c\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0f\n\x07outcome\x18\x05 \x01(\t\x12\x13\n\x06reason\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08priority\x18\x07 \x01(\t\x12\x10\n\x08workload\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x1a\n\rprompt_tokens\x18\n \x01(\x05H\x01\x88\x01\x01\x12\x1e\n\x11\x63ompletion_tokens\x18\x0b \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rfinish_reason\x18\x0c \x01(\tH\x03\x88\x01\x01\x12\x12\n\narrived_at\x18\r \x01(\x01\x12\x12\n\nduration_s\x18\x0e \x01(\x01\x12\x13\n\x06ttft_s\x18\x0f \x01(\x01H\x04\x88\x01\x01\x42\t\n\x07_reasonB\x10\n\x0e_prompt_tokensB\x14\n\x12_completion_tokensB\x10\n\x0e_finish_reasonB\t\n\x07_ttft_s\"u\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05month\x18\x02 \x01(\t\x12\x19\n\x11granted_micro_usd\x18\x03 \x01(\x03\x12\x1c\n\x0fspent_micro_usd\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_spent_micro_usd2\xc8\x02\n\x0c\x46rontService\x12U\n\nListModels\x12\".dreamseed.front.ListModelsRequest\x1a#.dreamseed.front.ListModelsResponse\x12M\n\x0bGetQuestion\x12#.dreamseed.front.GetQuestionRequest\x1a\x19.dreamseed.front.Question\x12\x46\n\tTakeLease\x12!.dreamseed.front.TakeLeaseRequest\x1a\x16.dreamseed.front.Lease\x12J\n\x0bSettleLease\x12#.dreamseed.front.SettleLeaseRequest\x1a\x16.dreamseed.front.Leaseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dreamseed_cli/gateway/proto/front.proto\x12\x0f\x64reamseed.front\"\x13\n\x11ListModelsRequest\"#\n\x12ListModelsResponse\x12\r\n\x05names\x18\x01 \x03(\t\" \n\x12GetQuestionRequest\x12\n\n\x02id\x18\x01 \x01(\t\">\n\x08Question\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\x12\x15\n\rupdated_at_us\x18\x03 \x01(\x03\"t\n\x10TakeLeaseRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05month\x18\x02 \x01(\t\x12\x0e\n\x06holder\x18\x03 \x01(\t\x12\x18\n\x10\x61mount_micro_usd\x18\x04 \x01(\x03\x12\x15\n\rcap_micro_usd\x18\x05 \x01(\x03\"o\n\x12SettleLeaseRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x17\n\x0fspent_micro_usd\x18\x02 \x01(\x03\x12.\n\x07\x61nswers\x18\x03 \x03(\x0b\x32\x1d.dreamseed.front.EndedRequest\"H\n\x15RecordRefusalsRequest\x12/\n\x08refusals\x18\x01 \x03(\x0b\x32\x1d.dreamseed.front.EndedRequest\"\x18\n\x16RecordRefusalsResponse\"\xb3\x03\n\x0c\x45ndedRequest\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08key_hash\x18\x03 \x01(\x0c\x12\x0f\n\x07user_id\x18\x04 \x01(\t\x12\x0f\n\x07outcome\x18\x05 \x01(\t\x12\x13\n\x06reason\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08priority\x18\x07 \x01(\t\x12\x10\n\x08workload\x18\x08 \x01(\t\x12\r\n\x05model\x18\t \x01(\t\x12\x1a\n\rprompt_tokens\x18\n \x01(\x05H\x01\x88\x01\x01\x12\x1e\n\x11\x63ompletion_tokens\x18\x0b \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rfinish_reason\x18\x0c \x01(\tH\x03\x88\x01\x01\x12\x12\n\narrived_at\x18\r \x01(\x01\x12\x12\n\nduration_s\x18\x0e \x01(\x01\x12\x13\n\x06ttft_s\x18\x0f \x01(\x01H\x04\x88\x01\x01\x12\x12\n\x05\x63ount\x18\x10 \x01(\x05H\x05\x88\x01\x01\x42\t\n\x07_reasonB\x10\n\x0e_prompt_tokensB\x14\n\x12_completion_tokensB\x10\n\x0e_finish_reasonB\t\n\x07_ttft_sB\x08\n\x06_count\"u\n\x05Lease\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\r\n\x05month\x18\x02 \x01(\t\x12\x19\n\x11granted_micro_usd\x18\x03 \x01(\x03\x12\x1c\n\x0fspent_micro_usd\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_spent_micro_usd2\xab\x03\n\x0c\x46rontService\x12U\n\nListModels\x12\".dreamseed.front.ListModelsRequest\x1a#.dreamseed.front.ListModelsResponse\x12M\n\x0bGetQuestion\x12#.dreamseed.front.GetQuestionRequest\x1a\x19.dreamseed.front.Question\x12\x46\n\tTakeLease\x12!.dreamseed.front.TakeLeaseRequest\x1a\x16.dreamseed.front.Lease\x12J\n\x0bSettleLease\x12#.dreamseed.front.SettleLeaseRequest\x1a\x16.dreamseed.front.Lease\x12\x61\n\x0eRecordRefusals\x12&.dreamseed.front.RecordRefusalsRequest\x1a\'.dreamseed.front.RecordRefusalsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,11 +42,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TAKELEASEREQUEST']._serialized_start=216
   _globals['_TAKELEASEREQUEST']._serialized_end=332
   _globals['_SETTLELEASEREQUEST']._serialized_start=334
-  _globals['_SETTLELEASEREQUEST']._serialized_end=447
-  _globals['_FALLBACKANSWER']._serialized_start=450
-  _globals['_FALLBACKANSWER']._serialized_end=857
-  _globals['_LEASE']._serialized_start=859
-  _globals['_LEASE']._serialized_end=976
-  _globals['_FRONTSERVICE']._serialized_start=979
-  _globals['_FRONTSERVICE']._serialized_end=1307
+  _globals['_SETTLELEASEREQUEST']._serialized_end=445
+  _globals['_RECORDREFUSALSREQUEST']._serialized_start=447
+  _globals['_RECORDREFUSALSREQUEST']._serialized_end=519
+  _globals['_RECORDREFUSALSRESPONSE']._serialized_start=521
+  _globals['_RECORDREFUSALSRESPONSE']._serialized_end=545
+  _globals['_ENDEDREQUEST']._serialized_start=548
+  _globals['_ENDEDREQUEST']._serialized_end=983
+  _globals['_LEASE']._serialized_start=985
+  _globals['_LEASE']._serialized_end=1102
+  _globals['_FRONTSERVICE']._serialized_start=1105
+  _globals['_FRONTSERVICE']._serialized_end=1532
 # @@protoc_insertion_point(module_scope)

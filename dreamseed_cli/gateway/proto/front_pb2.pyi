@@ -53,11 +53,21 @@ class SettleLeaseRequest(_message.Message):
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     spent_micro_usd: int
-    answers: _containers.RepeatedCompositeFieldContainer[FallbackAnswer]
-    def __init__(self, lease_id: _Optional[str] = ..., spent_micro_usd: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[FallbackAnswer, _Mapping]]] = ...) -> None: ...
+    answers: _containers.RepeatedCompositeFieldContainer[EndedRequest]
+    def __init__(self, lease_id: _Optional[str] = ..., spent_micro_usd: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[EndedRequest, _Mapping]]] = ...) -> None: ...
 
-class FallbackAnswer(_message.Message):
-    __slots__ = ("event_id", "request_id", "key_hash", "user_id", "outcome", "reason", "priority", "workload", "model", "prompt_tokens", "completion_tokens", "finish_reason", "arrived_at", "duration_s", "ttft_s")
+class RecordRefusalsRequest(_message.Message):
+    __slots__ = ("refusals",)
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    refusals: _containers.RepeatedCompositeFieldContainer[EndedRequest]
+    def __init__(self, refusals: _Optional[_Iterable[_Union[EndedRequest, _Mapping]]] = ...) -> None: ...
+
+class RecordRefusalsResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EndedRequest(_message.Message):
+    __slots__ = ("event_id", "request_id", "key_hash", "user_id", "outcome", "reason", "priority", "workload", "model", "prompt_tokens", "completion_tokens", "finish_reason", "arrived_at", "duration_s", "ttft_s", "count")
     EVENT_ID_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_HASH_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +83,7 @@ class FallbackAnswer(_message.Message):
     ARRIVED_AT_FIELD_NUMBER: _ClassVar[int]
     DURATION_S_FIELD_NUMBER: _ClassVar[int]
     TTFT_S_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
     event_id: str
     request_id: str
     key_hash: bytes
@@ -88,7 +99,8 @@ class FallbackAnswer(_message.Message):
     arrived_at: float
     duration_s: float
     ttft_s: float
-    def __init__(self, event_id: _Optional[str] = ..., request_id: _Optional[str] = ..., key_hash: _Optional[bytes] = ..., user_id: _Optional[str] = ..., outcome: _Optional[str] = ..., reason: _Optional[str] = ..., priority: _Optional[str] = ..., workload: _Optional[str] = ..., model: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., finish_reason: _Optional[str] = ..., arrived_at: _Optional[float] = ..., duration_s: _Optional[float] = ..., ttft_s: _Optional[float] = ...) -> None: ...
+    count: int
+    def __init__(self, event_id: _Optional[str] = ..., request_id: _Optional[str] = ..., key_hash: _Optional[bytes] = ..., user_id: _Optional[str] = ..., outcome: _Optional[str] = ..., reason: _Optional[str] = ..., priority: _Optional[str] = ..., workload: _Optional[str] = ..., model: _Optional[str] = ..., prompt_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., finish_reason: _Optional[str] = ..., arrived_at: _Optional[float] = ..., duration_s: _Optional[float] = ..., ttft_s: _Optional[float] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Lease(_message.Message):
     __slots__ = ("lease_id", "month", "granted_micro_usd", "spent_micro_usd")

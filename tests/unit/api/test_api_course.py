@@ -10,20 +10,21 @@ import pytest
 
 from dreamseed_cli.api.fallback.course import Course, Order, Usage
 from dreamseed_cli.api.protocol import TextRequest
+from dreamseed_cli.api.trail import Trail
 from dreamseed_cli.api.translate import ask_text
 from dreamseed_cli.gateway.accounts.keys import new_key
 from dreamseed_cli.gateway.events.ids import EventIds
 from dreamseed_cli.gateway.events.record import Outcome
-from dreamseed_cli.gateway.proto.front_pb2 import FallbackAnswer
+from dreamseed_cli.gateway.proto.front_pb2 import EndedRequest
 
 
 def _order(key: str | None = None, **fields: Any) -> Order:
     asked = ask_text(TextRequest(model="m", prompt="a secret prompt", **fields))
     asked.message.request_id = "r1"
-    return Order(asked, key, time.perf_counter())
+    return Order(asked, key, time.perf_counter(), Trail(EventIds()))
 
 
-def _ended(course: Course, order: Order, outcome: Outcome = Outcome.FINISHED) -> FallbackAnswer:
+def _ended(course: Course, order: Order, outcome: Outcome = Outcome.FINISHED) -> EndedRequest:
     return course.ended(order, EventIds(), "other", outcome)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dreamseed_cli.api.fallback.unsent import Unsent
-from dreamseed_cli.gateway.proto.front_pb2 import FallbackAnswer
+from dreamseed_cli.gateway.proto.front_pb2 import EndedRequest
 
 
-def _answer(number: int) -> FallbackAnswer:
-    return FallbackAnswer(event_id=f"e{number}")
+def _answer(number: int) -> EndedRequest:
+    return EndedRequest(event_id=f"e{number}")
 
 
-def _ids(answers: list[FallbackAnswer]) -> list[str]:
+def _ids(answers: list[EndedRequest]) -> list[str]:
     return [answer.event_id for answer in answers]
 
 

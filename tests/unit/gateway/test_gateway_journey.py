@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dreamseed_cli.gateway.call import Delta
+from dreamseed_cli.gateway.accounts.types import Grant, Tier
+from dreamseed_cli.gateway.call import Delta, PriorityClass
 from dreamseed_cli.gateway.events.record import Outcome
 from dreamseed_cli.gateway.journey import Journey
 
@@ -23,3 +24,11 @@ def test_a_refused_request_has_its_user_in_the_event() -> None:
     assert journey.record(Outcome.REJECTED, "invalid_argument", "m").user_id == ""
     journey.refused_user_id = "u1"
     assert journey.record(Outcome.REJECTED, "over_limit", "m").user_id == "u1"
+
+
+def test_a_request_is_nobodys_until_the_gate_knows_whose() -> None:
+    """Let in, even without a name, or refused by its user's own limits, it is somebody's."""
+    journey, granted, refused = Journey(), Journey(), Journey()
+    granted.grant = Grant("", Tier.FREE, PriorityClass.BATCH, clamped=False, reserved_tokens=0)
+    refused.refused_user_id = "u1"
+    assert [each.nobodys for each in (journey, granted, refused)] == [True, False, False]
