@@ -16,6 +16,7 @@ from dreamseed_cli.commands.backup_choice import (
 )
 from dreamseed_cli.commands.database_choice import DsnEnvOption
 from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.result import Result
 
@@ -220,6 +221,8 @@ def _physical(
     quick: bool,
     look: bool,
 ) -> Result:
+    from dreamseed_cli.backup.logical.proof import tables_text
+
     if into is None:
         raise UsageError(
             "a physical backup needs a data folder", place="--into", remedy="Give a new or empty folder."
@@ -248,7 +251,7 @@ def _physical(
     said = [
         f"Restored {recovery.entry.id} into {into}: {done.verified} of all files compared, and a server "
         "recovered from it.",
-        f"The contents of {done.content.tables} tables ({done.content.rows} rows) are equal to the backup's."
+        f"The contents of {tables_text(done.content.tables, done.content.rows)} are equal to the backup's."
         if done.content
         else "What its tables hold was not compared.",
         *([f"{done.checked}."] if done.checked else []),
@@ -259,6 +262,8 @@ def _physical(
 
 
 def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace: frozenset[str]) -> Result:
+    from dreamseed_cli.backup.logical.proof import tables_text
+
     done = recovery.logical_into(dsn, names, replace, _say)
     data = {
         **_chosen(recovery),
@@ -272,7 +277,7 @@ def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace
     }
     said = [
         f"Restored {recovery.entry.id}: {', '.join(new for _, new in done.databases)}.",
-        f"The contents of {done.tables} tables ({done.rows} rows) are equal to the backup's.",
+        f"The contents of {tables_text(done.tables, done.rows)} are equal to the backup's.",
     ]
     return Result(data, said)
 
@@ -280,7 +285,7 @@ def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace
 def _folders(recovery: Recovery, to: Path) -> Result:
     done = recovery.folders_into(to, _say)
     said = [
-        f"Restored {to / name}: {files} files, each proven by its SHA-256."
+        f"Restored {to / name}: {counted(files, 'file')}, each proven by its SHA-256."
         for name, files in done.files.items()
     ]
     data = {

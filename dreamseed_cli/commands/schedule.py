@@ -13,6 +13,7 @@ import typer
 from dreamseed_cli.commands.backup_choice import StoreOption, chosen_database, chosen_settings
 from dreamseed_cli.commands.database_choice import DsnEnvOption
 from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption, profile_argv
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def show(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
         f"Newest backup made here: {record.backup_id or 'none'}{' (late)' if is_late else ''}.",
     ]
     if record.last_failed:
-        said.append(f"Failed {record.failures_in_a_row} times since: {record.error}")
+        said.append(f"Failed {counted(record.failures_in_a_row, 'time')} since: {record.error}")
     said += [f"Alarms: {', '.join(record.alarms)} (docs/runbooks/schedule.md)."] if record.alarms else []
     if there:
         said.append(_looked_text(record, asleep))

@@ -14,6 +14,7 @@ from dreamseed_cli.backup.schedule.tick import daily_of, history_of, zone_of
 from dreamseed_cli.backup.schedule.units import LOOK, NAME
 from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.store.base import LIFECYCLE_REMEDY
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.deploy.catalog import COMMAND
 from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
@@ -103,7 +104,10 @@ def schedule(profile: Profile) -> Iterator[Finding]:
         yield problem(_AREA, "schedule", f"none; {newest}", _begin(system))
     elif record.last_failed:
         yield problem(
-            _AREA, "schedule", f"failed {record.failures_in_a_row} times: {record.error}", "dreamseed backup."
+            _AREA,
+            "schedule",
+            f"failed {counted(record.failures_in_a_row, 'time')}: {record.error}",
+            "dreamseed backup.",
         )
     elif record == RunRecord() and _of_another(profile):
         user = profile.deploy.host.user

@@ -51,7 +51,7 @@ def _with_heartbeats(stage: Stage, dsn: str) -> Known:
         stage.mark(Step.HEARTBEAT, f"one every {wish.pace.beat_s:g} s, in the live database")
         content = read_content(dsn)
         stage.database_bytes = _number(dsn, _SIZE)
-        stage.mark(Step.PREPARED, f"{len(content.tables)} tables, {content.rows:,} rows noted")
+        stage.mark(Step.PREPARED, f"{content.size} noted")
         if not _archives(dsn):
             stage.notes.append("The database archives no WAL: only what the newest backup has can come back.")
         elif not _archived(stage, content.lsn, _number(dsn, _SEGMENT)):

@@ -305,7 +305,7 @@ def test_an_answer_of_another_shape_is_no_verified_one(live: Site, tmp_path: Pat
     one_more = {**content.schema, "school": (*content.schema["school"], "column public.learner.lost")}
     known = Known(replace(content, schema=one_more), "school", lambda: content)
     stage = Stage("a-test", live.wish(), tmp_path)
-    with pytest.raises(FailedError, match=r"1 lines are missing, 0 are new: column public\.learner\.lost"):
+    with pytest.raises(FailedError, match=r"1 line missing, 0 new: column public\.learner\.lost"):
         first_answer(stage, live.dsn, known, complete=True)
     assert stage.events == []
     first_answer(stage, live.dsn, known, complete=False)
