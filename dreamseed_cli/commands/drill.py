@@ -38,7 +38,8 @@ _HELP = {
 }
 _LONG = """
 
-Needs a backup and the private key. The live database, if one runs, gets heartbeat rows and nothing else.
+Needs a backup and the private key. The live database, if one runs, gets heartbeat rows and nothing else (with
+--surprise 0 also a new WAL segment, so that nothing is waited for).
 Exit code 1: a target was missed. 4: the database did not come back as it was. 5: another drill is at work."""
 
 
