@@ -221,6 +221,8 @@ def _physical(
     quick: bool,
     look: bool,
 ) -> Result:
+    from rich.text import Text
+
     from dreamseed_cli.backup.logical.proof import tables_text
 
     if into is None:
@@ -246,6 +248,7 @@ def _physical(
         "rows": done.content.rows if done.content else None,
         "proof": done.proven.value,
         "checked": done.checked or None,
+        "doubt": done.doubt or None,
         "done": True,
     }
     said = [
@@ -255,6 +258,7 @@ def _physical(
         if done.content
         else "What its tables hold was not compared.",
         *([f"{done.checked}."] if done.checked else []),
+        *([Text(done.doubt, style="yellow")] if done.doubt else []),
         f"It reached {done.reached.lsn} on timeline {done.reached.timeline}. Lost: {done.lost}",
         "Point postgres -D at it. Before it archives, give it a store of its own.",
     ]

@@ -62,6 +62,8 @@ def prove(stage: Stage, brought: Brought, known: Known, others: list[Heartbeat |
     prove_compared(stage, known, found)
     if brought.compared:
         stage.checks.append(_files(brought))
+    if brought.doubt:
+        stage.notes.append(brought.doubt)
     stage.mark(
         Step.COMPARED, f"{counted(sum(check.passed is True for check in stage.checks), 'check')} passed"
     )

@@ -69,7 +69,7 @@ class Restored:
     proven again. cleared: nothing of it could be kept. resumed: it went on where the same one had been
     interrupted, with everything unpacked and compared. seconds: of getting and unpacking, of comparing files,
     and of recovery with what it compares. content: the tables that were proven equal; None: they were not
-    compared. checked: what Wish.check said.
+    compared. checked: what Wish.check said. doubt: what goal.check_goal says of the archive's end.
     """
 
     reached: Reached
@@ -84,6 +84,7 @@ class Restored:
     verify_s: float
     recover_s: float
     checked: str = ""
+    doubt: str = ""
 
     @property
     def proven(self) -> Level:

@@ -85,4 +85,5 @@ def _brought(answer: dict[str, Any], data: Path, build: Build) -> Brought:
         last_commit=datetime.fromisoformat(commit) if commit else None,
         compared=answer["files"],
         tables=answer["tables"],
+        doubt=answer["doubt"] or "",
     )
