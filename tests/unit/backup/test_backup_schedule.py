@@ -212,7 +212,7 @@ def test_every_line_of_crons_log_tells_its_moment(tmp_path: Path) -> None:
     """Of what a command says on stdout and stderr alike, word by word, and after what is there already."""
     log = tmp_path / "a log"
     log.write_text("before\n")
-    script = r"echo 'Backup:  100% \n done'; echo But: >&2"
+    script = r"printf '%s\n' 'Backup:  100% \n done'; echo But: >&2"
     line = cron_block(["sh", "-c", script], {"A": "b"}, str(log)).splitlines()[1]
     assert "%" not in line.replace(r"\%", "")
     command = line.removeprefix("*/5 * * * * ").replace(r"\%", "%")  # as cron gives it to the shell

@@ -132,7 +132,7 @@ def test_status_with_a_folder_that_lost_content_exits_with_1(
     assert (code, answer["data"]["over_target"]) == (1, False)
     assert lost.name in answer["data"]["folders_lost"][0]["place"]
     shown = [str(line) for line in status_view(Doors(host, str).status(), "store")]
-    assert any("lacks 1 contents" in line for line in shown)
+    assert any("lacks 1 content," in line for line in shown)
     run_backup(host.open(), PlayedSource(), wish(Clock(utc_now())), take_folders=take)
     code, answer = run("backup", "status")
     assert (code, answer["data"]["folders_lost"], answer["data"]["damaged_folders"]) == (0, [], [first.id])
