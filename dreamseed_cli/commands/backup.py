@@ -302,7 +302,7 @@ def prune(
     settings = chosen_settings(profile, store)
     opened = settings.open("daily" if dry_run else "prune")
     with ends_in_order(), only_one(settings.home, "prune"):
-        failed = read_record(settings.home).last_failed
+        failed = read_record(settings.runs).last_failed
         pruning = plan_pruning(opened, settings.rules, utc_now(), last_run_failed=failed)
         pruned = None if dry_run else delete(opened, pruning)
     data = {**pruning_data(pruning, pruned), "done": not dry_run}

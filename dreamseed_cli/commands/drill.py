@@ -232,7 +232,7 @@ def _due(folder: Folder, profile: str | None) -> list[str]:
 
     with suppress(AlreadyRunning):  # that one is not over yet
         settle(folder)
-    since = read_record(chosen_settings(profile, None).home).since
+    since = read_record(chosen_settings(profile, None).scheduled().runs).since
     found = standings(folder, chosen_profile(profile).drill, since, utc_now())
     return [one.scenario for one in found if one.due]
 

@@ -71,7 +71,7 @@ def _not_begun(profile: Profile) -> Finding:
 
 def drills(profile: Profile, state: StateDir) -> Iterator[Finding]:
     """Rehearsals that failed, missed a target, or are overdue: a backup that was never restored is a hope."""
-    record = read_record(Settings(profile.backup).home)
+    record = read_record(Settings(profile.backup).scheduled().runs)
     if record.since is None and profile.backup.store is None:
         yield off(_AREA, "drills", "nothing is scheduled here, so none is due")
         return
@@ -89,8 +89,7 @@ def drills(profile: Profile, state: StateDir) -> Iterator[Finding]:
 
 def schedule(profile: Profile) -> Iterator[Finding]:
     """Whether backups run by themselves, and how the last ended."""
-    settings = Settings(profile.backup)
-    record = read_record(settings.home)
+    record = read_record(Settings(profile.backup).scheduled().runs)
     system = System.look()
     there = installed(system)
     if not there and profile.backup.store is None and not record.backup_id:

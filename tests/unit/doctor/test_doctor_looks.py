@@ -309,8 +309,8 @@ def backups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., di
         monkeypatch.setattr(Settings, "recipients", lambda _: ["age1x"] if key else _no_key())
         if rights is not None:
             monkeypatch.setattr(Settings, "open", lambda _: _Store(rights))
-        write_record(home, RunRecord(**record))
         profile = with_parts(backup={"store": "b2:bucket/x", "schedule": {"timezone": "UTC"}})
+        write_record(Settings(profile.backup).runs, RunRecord(**record))
         return levels_of(data.store(profile)) | levels_of(data.schedule(profile))
 
     return levels
