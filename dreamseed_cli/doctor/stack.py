@@ -41,7 +41,7 @@ def stack(profile: Profile, state: StateDir) -> Iterator[Finding]:
         said = f"the stack runs '{snapshot.profile}', all this is of '{profile.name}'"
         yield warning(_AREA, "profile", said, "Look again with the --profile that serve was given.")
     ready = snapshot.ready
-    said = f"{ready} of {len(snapshot.replicas)} engines are ready"
+    said = f"{ready} of {len(snapshot.replicas)} ready"
     if not snapshot.replicas:
         yield warning(_AREA, "engines", "the stack is starting", "Look again in a minute; dreamseed status.")
     elif ready < len(snapshot.replicas):
