@@ -336,6 +336,9 @@ def test_a_schedule_for_another_store_than_the_profiles_is_the_one_that_is_shown
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Until it is taken away, or put in place for the profile's again."""
+    cron = install_module.System(units=None, cron=True, user=True)
+    monkeypatch.setattr(install_module.System, "look", lambda: cron)
+    monkeypatch.setattr(install_module, "installed", lambda _: True)
     monkeypatch.setattr(install_module, "install", lambda *_: ["crontab"])
     monkeypatch.setattr(install_module, "remove", lambda _: ["crontab"])
     store = f"local:{tmp_path / 'disk'}"
