@@ -105,8 +105,9 @@ def test_a_named_point_comes_back_from_the_archive(tmp_path: Path, monkeypatch: 
             with psycopg.connect(server.server.dsn("postgres"), autocommit=True) as connection:
                 connection.execute("CREATE TABLE t AS SELECT 1 AS n")
                 connection.execute("SELECT pg_create_restore_point('before')")
-                connection.execute("INSERT INTO t VALUES (2)")
-                connection.execute("SELECT pg_switch_wal()")
+                for number in (2, 3):  # in a segment each
+                    connection.execute("INSERT INTO t VALUES (%s)", (number,))
+                    connection.execute("SELECT pg_switch_wal()")
             code, ticked = _run(home, "schedule", "run", "--dsn-env", "TEST_DSN")
             assert ticked["rpo_s"] is not None, ticked
             server.stop()
