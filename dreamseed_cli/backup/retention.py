@@ -146,7 +146,7 @@ def _keep(
     _keep_at_any_rate(of_one, pins, reasons)
     _keep_by_rules(of_one, moments, rules, now, reasons)
     base = _point_in_time_base(of_one, moments, rules, now)
-    if base is not None:
+    if base is not None and rules.point_in_time_days is not None:
         reasons.add(base, f"begins the {counted(rules.point_in_time_days, 'day')} of point-in-time recovery")
     return base
 

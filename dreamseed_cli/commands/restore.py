@@ -21,6 +21,8 @@ from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from dreamseed_cli.backup.physical.recovery import Goal
     from dreamseed_cli.backup.preview import Preview
     from dreamseed_cli.backup.recover import Recovery
@@ -251,7 +253,7 @@ def _physical(
         "doubt": done.doubt or None,
         "done": True,
     }
-    said = [
+    said: list[RenderableType] = [
         f"Restored {recovery.entry.id} into {into}: {done.verified} of all files compared, and a server "
         "recovered from it.",
         f"The contents of {tables_text(done.content.tables, done.content.rows)} are equal to the backup's."

@@ -109,7 +109,7 @@ class Watchdog:
             self._worked_at = now
         still_s = now - self._moved_at
         if still_s >= self.rules.hang_after_s:
-            requests = look.outstanding or look.running
+            requests = look.outstanding or look.running or 0
             return Stalled(
                 f"it has {counted(requests, 'request')} and has generated nothing for {still_s:.0f} s",
                 still_s,
