@@ -78,14 +78,14 @@ def settle(settings: Settings, judge: Judge, now: datetime) -> Settled:
         due.extend(Untold(kind=kind, text=text, at=now, way=way) for kind, text in new for way in hooks.ways)
         return record.model_copy(update={"alarms": still_known(before.alarms, found), "untold": ()})
 
-    record = change_record(settings.home, judged)
+    record = change_record(settings.runs, judged)
     untold, errors = _told(hooks, due)
     if untold:
 
         def keep(found: RunRecord) -> RunRecord:
             return found.model_copy(update={"untold": (*untold, *found.untold)[-_MOST_UNTOLD:]})
 
-        record = change_record(settings.home, keep)
+        record = change_record(settings.runs, keep)
     try:
         write_textfile(settings.textfile, record, read_state(settings.wal_state))
     except DreamseedError as error:

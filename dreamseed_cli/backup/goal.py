@@ -65,11 +65,19 @@ def _check_time(moment: datetime, archived: Archived, beats: Iterable[Heartbeat]
 
 def _check_end(archived: Archived, hole: SegmentRange, beats: Iterable[Heartbeat]) -> str:
     """Recovery to the archive's end asks for what is missing, and fails there; but for the segment in which
-    the backup ends, of which it has its own part, and takes that for the end.
+    the backup ends, of which it has its own part, and takes that for the end; and but for what an unfinished
+    push left, which is the end.
     """
     missing = archived.history.segment_at(hole.first, archived.segment_bytes).name
     if archived.lsn > hole.first * archived.segment_bytes:
         return f"{missing} is missing in the archive: only the backup's own end is reached."
+    if archived.unfinished:
+        last = archived.history.segment_at(archived.last, archived.segment_bytes).name
+        return (
+            f"{missing} is missing in the archive, which goes on to {last}: recovery ends before it, at "
+            f"{format_lsn(archived.lsn)}. A host that is lost in the middle of a push leaves it so, and what "
+            "lies behind was then never acknowledged. Whatever the reason, nothing behind it can be restored."
+        )
     passed = sorted({beat.lsn for beat in beats if _passes(archived, beat) and beat.lsn <= archived.lsn})
     # Behind all but the last of these there surely is WAL for recovery to stop at.
     such = f", such as --lsn {format_lsn(passed[-2])}" if len(passed) > 1 else ""

@@ -98,32 +98,30 @@ def write_rate(home: Path, kind: Kind, bytes_per_s: float) -> None:
     write_atomically(home / _RATES, rates.model_dump_json().encode() + b"\n")
 
 
-def read_record(home: Path) -> RunRecord:
-    """The record, or an empty one: a lost record makes a backup run once more, which harms nothing."""
+def read_record(file: Path) -> RunRecord:
+    """The record, or an empty one: a lost record makes a backup run once more, which harms nothing. file: one
+    for each store (Settings.runs), so that a backup into one is not taken for that of another's schedule.
+    """
     try:
-        return RunRecord.model_validate_json(_file(home).read_bytes())
+        return RunRecord.model_validate_json(file.read_bytes())
     except (OSError, ValidationError):
         return RunRecord()
 
 
-def write_record(home: Path, record: RunRecord) -> None:
+def write_record(file: Path, record: RunRecord) -> None:
     """Whole or not at all."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(_file(home), record.model_dump_json(indent=2).encode() + b"\n")
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(file, record.model_dump_json(indent=2).encode() + b"\n")
 
 
-def change_record(home: Path, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
+def change_record(file: Path, change: Callable[[RunRecord], RunRecord]) -> RunRecord:
     """Read, change and keep it while nobody else does: a look beside a run must not undo what that has kept.
 
     The new one. The lock is held for this alone, and so it is waited for.
     """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (home / "runs.lock").open("ab") as lock:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with file.with_suffix(".lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        record = change(read_record(home))
-        write_record(home, record)
+        record = change(read_record(file))
+        write_record(file, record)
     return record
-
-
-def _file(home: Path) -> Path:
-    return home / "runs.json"

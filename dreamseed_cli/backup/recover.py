@@ -147,9 +147,12 @@ class Recovery:
         manifest = self.entry.manifest
         listing = self._listing()
         goal = self.goal if listing.segments or self.goal.kind != "latest" else Goal("immediate")
-        command = restore_command(wal_fetch) if listing.segments else None
         archived = self._archived(listing)
-        if doubt := self._doubt(archived):
+        # What is pushed from now on comes side by side, too: only what is missing before the end is a gap.
+        end = ["--end", archived.end.name] if archived is not None and goal.kind == "latest" else []
+        command = restore_command([*wal_fetch, *end]) if listing.segments else None
+        doubt = self._doubt(archived)
+        if doubt:
             say(doubt)
         point_lsn = None if self.point is None else self.point.lsn
         compare_at = "it was to be quick" if quick else stop_to_compare(manifest, goal, archived, point_lsn)
@@ -175,7 +178,7 @@ class Recovery:
         if not quick and not done.resumed and not done.kept:
             self._note_rate(time.monotonic() - begun)
         self._record(done.proven, say)
-        return done
+        return replace(done, doubt=doubt) if goal.kind == "latest" else done
 
     def logical_into(
         self, dsn: str, names: dict[str, str] | None, replace: frozenset[str], say: Say
@@ -235,8 +238,8 @@ class Recovery:
         if not listing.segments or base.end_lsn is None:
             return None
         archive = archive_for(self.store, listing, base, self.identities, size)
-        lsn, holes = reach(base, base.end_lsn, archive)
-        return Archived(lsn, archive.history, next(iter(holes), None), size)
+        found = reach(base, base.end_lsn, archive)
+        return Archived(found.lsn, archive.history, next(iter(found.holes), None), size, found.last)
 
     @contextmanager
     def _fetching(self, size: int | None = None) -> Iterator[Downloader]:

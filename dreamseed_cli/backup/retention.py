@@ -19,6 +19,7 @@ from typing import Final
 from dreamseed_cli.backup.manifest import Level, oldest_first
 from dreamseed_cli.backup.names import Kind
 from dreamseed_cli.backup.wal_names import SegmentRange, WalFile, WalKind
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import UsageError
 
 CLOCK_SLACK: Final = timedelta(minutes=10)
@@ -64,9 +65,10 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.point_in_time_days is not None and self.point_in_time_days > self.days:
+            days = counted(self.point_in_time_days, "day")
             raise UsageError(
-                f"point-in-time recovery over {self.point_in_time_days} days needs backups as old, and they "
-                f"are deleted after {self.days}",
+                f"point-in-time recovery over {days} needs backups as old, "
+                f"and they are deleted after {self.days}",
                 place="backup.point_in_time_days",
                 remedy="Keep backups for as many days, or promise fewer.",
             )
@@ -144,8 +146,8 @@ def _keep(
     _keep_at_any_rate(of_one, pins, reasons)
     _keep_by_rules(of_one, moments, rules, now, reasons)
     base = _point_in_time_base(of_one, moments, rules, now)
-    if base is not None:
-        reasons.add(base, f"begins the {rules.point_in_time_days} days of point-in-time recovery")
+    if base is not None and rules.point_in_time_days is not None:
+        reasons.add(base, f"begins the {counted(rules.point_in_time_days, 'day')} of point-in-time recovery")
     return base
 
 
@@ -183,7 +185,7 @@ def _why_silent(moments: Sequence[datetime], silence: timedelta, now: datetime) 
     for before, after in pairwise(moments):
         if after - before > silence and now - after < silence:
             return (
-                f"no backup for {(after - before).days} days before {after:%Y-%m-%d %H:%M}: "
+                f"no backup for {counted((after - before).days, 'day')} before {after:%Y-%m-%d %H:%M}: "
                 "backups failed, or the clock jumped ahead"
             )
     return ""
@@ -230,7 +232,7 @@ def _keep_by_rules(
 ) -> None:
     for backup in ordered:
         if now - moments[backup.id] <= timedelta(days=rules.days):
-            reasons.add(backup, f"not older than {rules.days} days")
+            reasons.add(backup, f"not older than {counted(rules.days, 'day')}")
     periods: list[tuple[str, int, Callable[[datetime], object]]] = [
         ("day", rules.daily, lambda moment: moment.date()),
         ("week", rules.weekly, lambda moment: moment.isocalendar()[:2]),
@@ -276,7 +278,7 @@ def _decide(
     return Decision(
         keep={backup.id: tuple(reasons.by_id[backup.id]) for backup in kept},
         delete={
-            backup.id: f"{(now - moments[backup.id]).days} days old, and no rule keeps it"
+            backup.id: f"{counted((now - moments[backup.id]).days, 'day')} old, and no rule keeps it"
             for backup in ordered
             if backup.id not in reasons.by_id
         },

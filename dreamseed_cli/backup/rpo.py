@@ -10,7 +10,7 @@ is read, or it promises too much.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -27,6 +27,11 @@ from dreamseed_cli.core.errors import UsageError
 
 FUTURE_SLACK: Final = timedelta(seconds=5)
 """How far in the future a heartbeat may lie before it proves nothing."""
+
+SIDE_BY_SIDE: Final = 4
+"""How many segments a push stores at a time. It begins none before all but the newest of these are in: what
+is missing when it is cut off has less than so many behind it.
+"""
 
 SEGMENT_HEADER_BYTES: Final = 40
 """XLogLongPageHeaderData: an LSN this far into a segment has nothing of the segment behind it yet."""
@@ -53,7 +58,8 @@ class LiveRpo:
 
     rpo_s: seconds of work that would be lost; None: everything. restorable_until: the moment before which
     nothing is. restorable_lsn: the end of the WAL without a hole. gaps: missing segments, with archived ones
-    behind them. behind_bytes: WAL not yet durable, as of the newest heartbeat. note: why not to trust it.
+    behind them; not what a push that is not over leaves missing. behind_bytes: WAL not yet durable, as of the
+    newest heartbeat. note: why not to trust it.
     """
 
     rpo_s: float | None
@@ -86,17 +92,30 @@ def live_rpo(
         return LiveRpo(None, None, None, None, (), target_s, note="there is no good backup")
     if base.end_lsn is None:
         return _aged(base.moment, None, None, (), now, target_s)
-    lsn, holes = reach(base, base.end_lsn, archive)
+    reached = reach(base, base.end_lsn, archive)
+    lsn = reached.lsn
     # A heartbeat from a clock that ran ahead would promise an RPO of zero until then.
     past = [beat for beat in beats if beat.at <= now + FUTURE_SLACK]
     durable = [beat.at for beat in past if _is_durable(beat, lsn, archive)]
     newest = max(past, key=lambda beat: beat.at, default=None)
     behind = None if newest is None else max(newest.lsn - lsn, 0)
+    holes = () if is_unfinished(reached.holes, reached.last) else reached.holes
     return _aged(max([base.moment, *durable]), lsn, behind, holes, now, target_s)
 
 
-def reach(base: Base, end_lsn: int, archive: Archive) -> tuple[int, tuple[SegmentRange, ...]]:
-    """The LSN up to which recovery from the base finds WAL without a hole, and the holes. Pure."""
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far recovery finds WAL. lsn: up to there without a hole. last: the number of the last segment that
+    is there on its way; -1: none is, or none of use.
+    """
+
+    lsn: int
+    holes: tuple[SegmentRange, ...] = ()
+    last: int = -1
+
+
+def reach(base: Base, end_lsn: int, archive: Archive) -> Reach:
+    """From the base along the archive's history. Pure."""
     size = archive.segment_bytes
     present = {
         segment.number
@@ -106,10 +125,17 @@ def reach(base: Base, end_lsn: int, archive: Archive) -> tuple[int, tuple[Segmen
     first = base.archive_from_lsn // size
     last = max(present, default=-1)
     if last < first or not archive.history.covers(base.timeline, end_lsn):
-        return end_lsn, ()
+        return Reach(end_lsn)
     holes = tuple(gaps(present, first, last))
     reached = (holes[0].first if holes else last + 1) * size
-    return max(reached, end_lsn), holes
+    return Reach(max(reached, end_lsn), holes, last)
+
+
+def is_unfinished(holes: Sequence[SegmentRange], last: int) -> bool:
+    """Whether a push that was cut off, or is not over, leaves such holes before the last segment that is
+    there. PostgreSQL asks for segments in order: none of those behind such a hole was acknowledged.
+    """
+    return bool(holes) and last - holes[0].first < SIDE_BY_SIDE
 
 
 def _is_durable(beat: Heartbeat, lsn: int, archive: Archive) -> bool:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 from dreamseed_cli.backup.home import backup_home
@@ -20,6 +21,7 @@ from dreamseed_cli.backup.retention import Rules
 from dreamseed_cli.backup.store.base import Limits, Store
 from dreamseed_cli.backup.store.open import StoreSettings, Task, open_store
 from dreamseed_cli.core.errors import MissingError
+from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.profile.backup import Backup
 
 
@@ -33,6 +35,11 @@ class Settings:
     @property
     def store_url(self) -> str:
         return self.table.store or f"local:{self.home / 'store'}"
+
+    @property
+    def runs(self) -> Path:
+        """The record of what became of the runs into this store (records)."""
+        return self.home / "runs" / f"{sha256(self.store_url.encode()).hexdigest()[:16]}.json"
 
     @property
     def textfile(self) -> Path:
@@ -61,6 +68,25 @@ class Settings:
     def rules(self) -> Rules:
         kept = self.table.retention
         return Rules(kept.days, kept.daily, kept.weekly, kept.monthly, kept.point_in_time_days)
+
+    def schedule_for(self, store: str | None) -> None:
+        """Remember into which store backups run by themselves; None: into the profile's."""
+        self._scheduled.unlink(missing_ok=True)
+        if store is not None:
+            self._scheduled.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_atomically(self._scheduled, f"{store}\n".encode())
+
+    def scheduled(self) -> Settings:
+        """With the store into which backups run by themselves."""
+        try:
+            store = self._scheduled.read_text(encoding="utf-8").strip()
+        except OSError:
+            return self
+        return replace(self, table=self.table.model_copy(update={"store": store}))
+
+    @property
+    def _scheduled(self) -> Path:
+        return self.home / "runs" / "scheduled"
 
     def folders(self) -> dict[str, Path]:
         """What to take along, by name. MissingError if one is not there: left out, nobody would notice."""

@@ -19,6 +19,7 @@ from dreamseed_cli.backup.run import Report
 from dreamseed_cli.backup.status import Status
 from dreamseed_cli.backup.wal.outage import Alert, ArchiveState
 from dreamseed_cli.backup.wal_names import format_lsn
+from dreamseed_cli.core.counting import counted
 
 _MOST_SHOWN: Final = 5
 """Errors of one backup; all of them are in --json."""
@@ -50,7 +51,7 @@ def report_view(report: Report) -> list[RenderableType]:
         Text(
             f"{size_text(manifest.plain_bytes)} in {time_text(manifest.span.duration_s)}, "
             f"{size_text(report.bytes_per_s)}/s (measured); {size_text(manifest.stored_bytes)} stored in "
-            f"{len(manifest.parts)} parts"
+            f"{counted(len(manifest.parts), 'part')}"
         ),
         Text("  ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items()), style="dim"),
     ]
@@ -177,12 +178,12 @@ def manifest_view(entry: Entry) -> list[RenderableType]:
         "made": f"{manifest.span.started:%Y-%m-%d %H:%M:%S} UTC, in {time_text(manifest.span.duration_s)}",
         "on": f"{manifest.identity.host}, PostgreSQL {manifest.versions.server}",
         "proven": entry.proof.level.value,
-        "read": f"{size_text(manifest.plain_bytes)} in {len(manifest.parts)} parts",
+        "read": f"{size_text(manifest.plain_bytes)} in {counted(len(manifest.parts), 'part')}",
         "stored": size_text(manifest.stored_bytes),
         "databases": ", ".join(f"{one.name} ({size_text(one.size)})" for one in manifest.databases),
         "extensions": ", ".join(f"{one.name} {one.version} in {one.database}" for one in manifest.extensions),
         "roles": ", ".join(manifest.roles),
-        "folders": ", ".join(f"{one.name} ({one.files} files)" for one in manifest.folders),
+        "folders": ", ".join(f"{one.name} ({counted(one.files, 'file')})" for one in manifest.folders),
         "WAL": _wal_text(entry),
         "content": _content_text(entry),
         "keys": "\n".join(manifest.recipients),
@@ -241,7 +242,7 @@ def _locked_lines(pruned: Pruned | None) -> list[Text]:
     if pruned is None or not pruned.locked:
         return []
     first = next(iter(pruned.locked.values()))
-    said = f"Kept by the bucket's lock: {len(pruned.locked)} objects, the first by {first.until}"
+    said = f"Kept by the bucket's lock: {counted(len(pruned.locked), 'object')}, the first by {first.until}"
     return [Text(f"{said}. A later pruning deletes them.", style="yellow")]
 
 
@@ -334,7 +335,7 @@ def status_view(status: Status, store: str) -> list[RenderableType]:
     said += [Text(f"Damaged: {one.id}", style="red") for one in status.catalog.damaged]
     said += [Text(f"Damaged folders: {one.id}", style="red") for one in status.catalog.backups if one.lost]
     if status.folders_lost:
-        text = f"The newest copy of the folders lacks {len(status.folders_lost)} contents"
+        text = f"The newest copy of the folders lacks {counted(len(status.folders_lost), 'content')}"
         said.append(
             Text(f"{text}, which the next backup stores anew if the files are still there:", style="red")
         )

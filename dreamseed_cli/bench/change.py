@@ -28,7 +28,8 @@ class Metric:
 class Change(Part):
     """One figure before and after.
 
-    difference: in the metric's unit, percent: of the value before; a bound of None is not known.
+    difference: in the metric's unit, percent: of the value before; a bound of None is not known. Neither is
+    told of what is not alike: a change between a measured and a simulated figure is none.
     """
 
     metric: str
@@ -79,26 +80,17 @@ def change_of(metric: Metric, before: Interval | None, after: Interval | None, b
     """From one run to the other; None where neither gives it. blocked: why it cannot be compared."""
     if before is None and after is None:
         return None
-    both = before is not None and after is not None
-    gap = difference(before, after) if before is not None and after is not None else None
+    shown = Change(metric=metric.key, unit=metric.unit, before=before, after=after, verdict="not comparable")
+    if before is None or after is None or blocked:
+        why = blocked or f"not given {'before' if before is None else 'after'}"
+        return shown.model_copy(update={"why": why})
+    gap = difference(before, after)
     verdict, why = _verdict(gap, metric.more_is_better)
-    if blocked or not both:
-        verdict, why = "not comparable", blocked or f"not given {'before' if before is None else 'after'}"
-    return Change(
-        metric=metric.key,
-        unit=metric.unit,
-        before=before,
-        after=after,
-        difference=gap,
-        percent=_percent(gap, before.value) if gap is not None and before is not None else None,
-        verdict=verdict,
-        why=why,
-    )
+    told = {"difference": gap, "percent": _percent(gap, before.value), "verdict": verdict, "why": why}
+    return shown.model_copy(update=told)
 
 
-def _verdict(gap: Interval | None, more_is_better: bool) -> tuple[Verdict, str]:
-    if gap is None:
-        return "not comparable", ""
+def _verdict(gap: Interval, more_is_better: bool) -> tuple[Verdict, str]:
     if gap.low is not None and gap.low > 0:
         return ("better" if more_is_better else "worse"), ""
     if gap.high is not None and gap.high < 0:

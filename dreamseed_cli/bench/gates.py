@@ -114,12 +114,12 @@ def _absolute(gate: Gate, value: float, unit: str) -> str:
 def _relative(gate: Gate, change: Change) -> str | None:
     if change.before is None:
         return None
+    if change.verdict == "not comparable" and change.why != NO_INTERVAL:
+        return f"cannot be compared: {change.why}"
     if change.percent is None:
         return "was 0 before: use an absolute limit" if change.before != change.after else ""
     figure = known_metric(gate.metric)
     bare = figure is not None and not figure.has_interval
-    if change.verdict == "not comparable" and change.why != NO_INTERVAL:
-        return f"cannot be compared: {change.why}"
     if not gate.is_over(change.percent.value) or change.verdict == "no difference":
         return ""
     if change.verdict == "not comparable" and not bare:

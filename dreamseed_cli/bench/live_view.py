@@ -18,6 +18,7 @@ from rich.text import Text
 from dreamseed_cli.bench.outlook import Ahead
 from dreamseed_cli.bench.progress import Progress
 from dreamseed_cli.bench.shapes import Cell, Rate, Streams, Users
+from dreamseed_cli.core.counting import counted
 
 _REFRESH_S = 0.25
 _LINE_S = 10.0
@@ -143,9 +144,9 @@ def _asked(cell: Cell) -> str:
         case Rate(per_s=rate):
             return f" of {rate:g}"
         case Streams(count=count):
-            return f" ({count:,} streams)"
+            return f" ({counted(count, 'stream')})"
         case Users(count=count):
-            return f" ({count:,} users)"
+            return f" ({counted(count, 'user')})"
         case _:
             return ""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dreamseed_cli.commands.options import JsonFlag, StateDirOption
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.result import Figure, Provenance, Result
 
 if TYPE_CHECKING:
@@ -104,9 +105,8 @@ def _figures(answer: Answer) -> dict[str, Figure]:
 def _print_footer(answer: Answer) -> None:
     """On stderr, so that the answer alone can be piped on."""
     told = ", ".join(f"{name} {figure}" for name, figure in _figures(answer).items())
-    typer.secho(
-        f"{answer.tokens} tokens from {answer.replica} ({answer.finish_reason}); {told}", err=True, dim=True
-    )
+    tokens = counted(answer.tokens, "token")
+    typer.secho(f"{tokens} from {answer.replica} ({answer.finish_reason}); {told}", err=True, dim=True)
 
 
 def _data(answer: Answer) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dreamseed_cli.commands.backup_choice import (
 )
 from dreamseed_cli.commands.database_choice import DsnEnvOption
 from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.result import Result
 
@@ -244,7 +245,7 @@ def verify(
         "errors": [error.to_data() for error in done.errors],
     }
     how = "read and opened" if done.opened else "read (not opened: no private key here)"
-    said = [Text(f"{entry.id}: {done.objects} objects, {size_text(done.stored_bytes)}, {how}.")]
+    said = [Text(f"{entry.id}: {counted(done.objects, 'object')}, {size_text(done.stored_bytes)}, {how}.")]
     said += [Text(f"Damaged: {error}", style="red") for error in done.errors]
     said.append(Text("All are as they were made.") if done.good else Text(offer(catalog, entry.id)))
     return Result(data, said, target_met=done.good)
@@ -301,7 +302,7 @@ def prune(
     settings = chosen_settings(profile, store)
     opened = settings.open("daily" if dry_run else "prune")
     with ends_in_order(), only_one(settings.home, "prune"):
-        failed = read_record(settings.home).last_failed
+        failed = read_record(settings.runs).last_failed
         pruning = plan_pruning(opened, settings.rules, utc_now(), last_run_failed=failed)
         pruned = None if dry_run else delete(opened, pruning)
     data = {**pruning_data(pruning, pruned), "done": not dry_run}
@@ -349,9 +350,10 @@ def _rehearse(doors: Doors, kind: Kind) -> Result:
     from dreamseed_cli.backup.progress import size_text
 
     ready = doors.rehearse(kind)
+    keys = counted(len(ready.recipients), "key")
     said = [
         f"A {kind} backup of about {size_text(ready.expected_bytes)} would go to {doors.settings.store_url}.",
-        f"Encrypted to {len(ready.recipients)} keys; folders: {', '.join(ready.folders) or 'none'}.",
+        f"Encrypted to {keys}; folders: {', '.join(ready.folders) or 'none'}.",
         f"Nothing was stored. Good backups there: {ready.backups}.",
     ]
     data = {

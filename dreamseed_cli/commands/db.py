@@ -84,10 +84,11 @@ def status(
 def watch(profile: StandbyProfile, state_dir: StateDirOption = None, as_json: JsonFlag = False) -> Result:
     """Ask both servers again and again; when the primary is away, send clients to the read-only replica.
 
-    Runs until it is ended. It never promotes. Clients connect with `service=dreamseed` and $PGSERVICEFILE.
-    Those on other machines are not turned: each machine needs a watch of its own.
+    Runs until SIGTERM, or Ctrl-C (exit code 130). It never promotes. Clients connect with `service=dreamseed`
+    and $PGSERVICEFILE. Those on other machines are not turned: each machine needs a watch of its own.
     """
     import asyncio
+    import signal
 
     from dreamseed_cli.database.standby.doors import watch_until_signalled
 
@@ -98,10 +99,14 @@ def watch(profile: StandbyProfile, state_dir: StateDirOption = None, as_json: Js
         with suppress(OSError):  # a log that takes nothing ends no watch
             typer.echo(f"{turn.at:%H:%M:%S} {turn}", err=True)
 
-    ended = asyncio.run(watch_until_signalled(pair, file, settings, tell))
+    ended, signum = asyncio.run(watch_until_signalled(pair, file, settings, tell))
     mode = file.mode() or ended.mode  # a person's command may have come after the last look
+    said = f"Clients go to the {mode}."
+    if signum is signal.SIGINT:
+        typer.echo(said, err=True)
+        raise KeyboardInterrupt
     data = {"mode": mode.value, "split": ended.split, "service_file": str(file.path)}
-    return Result(data, [f"Clients go to the {mode}."], target_met=not ended.split)
+    return Result(data, [said], target_met=not ended.split)
 
 
 @db_app.command("promote")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dreamseed_cli.commands.options import JsonFlag, ProfileOption
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def render(
     if out is None:
         return _listed(targets, files)
     changed = write(out, files, force=force)
-    view: list[RenderableType] = [f"{len(files)} files in {out}, {len(changed)} new or different:"]
+    view: list[RenderableType] = [f"{counted(len(files), 'file')} in {out}, {len(changed)} new or different:"]
     view += [f"  {path}" for path in changed]
     data = {
         "folder": str(out),

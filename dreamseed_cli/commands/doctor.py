@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption
 from dreamseed_cli.core.result import Result
+
+if TYPE_CHECKING:
+    from dreamseed_cli.doctor.finding import Level
 
 
 def doctor(
@@ -33,6 +38,14 @@ def doctor(
         if one.remedy:
             view.append(Text(f"{'':8}-> {one.remedy}", style))
     counts = Counter(one.level for one in found)
-    said = ", ".join(f"{counts[level]} {level.value}" for level in Level if counts[level])
+    said = ", ".join(_count(counts[level], level) for level in Level if counts[level])
     data = {"profile": choice.profile.name, "findings": [one.to_data() for one in found]}
     return Result(data, view=[*view, Text(said)], target_met=not counts[Level.PROBLEM])
+
+
+def _count(number: int, level: Level) -> str:
+    """`14 ok`, `1 off`, `2 warnings`: of these words two are nouns."""
+    from dreamseed_cli.core.counting import counted
+    from dreamseed_cli.doctor.finding import Level
+
+    return counted(number, level, level if level in {Level.OK, Level.OFF} else "")

@@ -38,7 +38,8 @@ _HELP = {
 }
 _LONG = """
 
-Needs a backup and the private key. The live database, if one runs, gets heartbeat rows and nothing else.
+Needs a backup and the private key. The live database, if one runs, gets heartbeat rows and nothing else (with
+--surprise 0 also a new WAL segment, so that nothing is waited for).
 Exit code 1: a target was missed. 4: the database did not come back as it was. 5: another drill is at work."""
 
 
@@ -231,7 +232,7 @@ def _due(folder: Folder, profile: str | None) -> list[str]:
 
     with suppress(AlreadyRunning):  # that one is not over yet
         settle(folder)
-    since = read_record(chosen_settings(profile, None).home).since
+    since = read_record(chosen_settings(profile, None).scheduled().runs).since
     found = standings(folder, chosen_profile(profile).drill, since, utc_now())
     return [one.scenario for one in found if one.due]
 

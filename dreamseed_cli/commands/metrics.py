@@ -16,7 +16,7 @@ def metrics(
         typer.Option(
             min=1,
             max=65535,
-            help="Offer them at http://127.0.0.1:PORT/metrics until SIGTERM. Default: print them once.",
+            help="Offer them at http://127.0.0.1:PORT/metrics until it is ended. Default: print them once.",
             show_default=False,
         ),
     ] = None,
@@ -28,6 +28,7 @@ def metrics(
     `dreamseed_collector_up` says which of them could be asked; the stack need not run.
     """
     import asyncio
+    import signal
 
     from rich.text import Text
 
@@ -40,7 +41,9 @@ def metrics(
     configure_logging()
     parts = collectors(StateDir.locate(state_dir), CertificateFolder.locate(None))
     if listen is not None:
-        asyncio.run(serve(parts, listen))
-        return Result({"stopped_by": "signal"})
+        signum = asyncio.run(serve(parts, listen))
+        if signum is signal.SIGINT:
+            raise KeyboardInterrupt
+        return Result({"stopped_by": signum.name})
     text = asyncio.run(Exposition(parts).text()).decode()
     return Result({"metrics": text}, view=[Text(text.rstrip())])

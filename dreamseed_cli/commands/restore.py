@@ -16,10 +16,13 @@ from dreamseed_cli.commands.backup_choice import (
 )
 from dreamseed_cli.commands.database_choice import DsnEnvOption
 from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from dreamseed_cli.backup.physical.recovery import Goal
     from dreamseed_cli.backup.preview import Preview
     from dreamseed_cli.backup.recover import Recovery
@@ -220,6 +223,10 @@ def _physical(
     quick: bool,
     look: bool,
 ) -> Result:
+    from rich.text import Text
+
+    from dreamseed_cli.backup.logical.proof import tables_text
+
     if into is None:
         raise UsageError(
             "a physical backup needs a data folder", place="--into", remedy="Give a new or empty folder."
@@ -243,15 +250,17 @@ def _physical(
         "rows": done.content.rows if done.content else None,
         "proof": done.proven.value,
         "checked": done.checked or None,
+        "doubt": done.doubt or None,
         "done": True,
     }
-    said = [
+    said: list[RenderableType] = [
         f"Restored {recovery.entry.id} into {into}: {done.verified} of all files compared, and a server "
         "recovered from it.",
-        f"The contents of {done.content.tables} tables ({done.content.rows} rows) are equal to the backup's."
+        f"The contents of {tables_text(done.content.tables, done.content.rows)} are equal to the backup's."
         if done.content
         else "What its tables hold was not compared.",
         *([f"{done.checked}."] if done.checked else []),
+        *([Text(done.doubt, style="yellow")] if done.doubt else []),
         f"It reached {done.reached.lsn} on timeline {done.reached.timeline}. Lost: {done.lost}",
         "Point postgres -D at it. Before it archives, give it a store of its own.",
     ]
@@ -259,6 +268,8 @@ def _physical(
 
 
 def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace: frozenset[str]) -> Result:
+    from dreamseed_cli.backup.logical.proof import tables_text
+
     done = recovery.logical_into(dsn, names, replace, _say)
     data = {
         **_chosen(recovery),
@@ -272,7 +283,7 @@ def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace
     }
     said = [
         f"Restored {recovery.entry.id}: {', '.join(new for _, new in done.databases)}.",
-        f"The contents of {done.tables} tables ({done.rows} rows) are equal to the backup's.",
+        f"The contents of {tables_text(done.tables, done.rows)} are equal to the backup's.",
     ]
     return Result(data, said)
 
@@ -280,7 +291,7 @@ def _logical(recovery: Recovery, dsn: str, names: dict[str, str] | None, replace
 def _folders(recovery: Recovery, to: Path) -> Result:
     done = recovery.folders_into(to, _say)
     said = [
-        f"Restored {to / name}: {files} files, each proven by its SHA-256."
+        f"Restored {to / name}: {counted(files, 'file')}, each proven by its SHA-256."
         for name, files in done.files.items()
     ]
     data = {

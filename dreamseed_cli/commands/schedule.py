@@ -13,6 +13,7 @@ import typer
 from dreamseed_cli.commands.backup_choice import StoreOption, chosen_database, chosen_settings
 from dreamseed_cli.commands.database_choice import DsnEnvOption
 from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption, profile_argv
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def install(
     argv, drill = (_argv(verb, profile, store, dsn_env, state_dir) for verb in (_TICK, _DRILL))
     environment = {"DREAMSEED_BACKUP_DIR": str(settings.home.absolute())}
     written = put_in_place(system, argv, environment, settings.home / "schedule.log", drill)
-    if read_record(settings.home).since is None:
+    settings.schedule_for(store)
+    if read_record(settings.runs).since is None:
         now = utc_now()
-        change_record(settings.home, lambda record: record.model_copy(update={"since": now}))
+        change_record(settings.runs, lambda record: record.model_copy(update={"since": now}))
     next_due = daily.next_due(utc_now())
     asleep = system.sleeps_when_logged_out()
     data = {
@@ -76,8 +78,10 @@ def remove(as_json: JsonFlag = False) -> Result:
     """Take the schedule away. Backups stay."""
     from dreamseed_cli.backup.schedule.install import System
     from dreamseed_cli.backup.schedule.install import remove as take_away
+    from dreamseed_cli.backup.settings import Settings
 
     removed = take_away(System.look())
+    Settings().schedule_for(None)
     said = f"Removed: {', '.join(removed)}" if removed else "There was no schedule."
     return Result({"removed": removed}, [said])
 
@@ -94,8 +98,8 @@ def show(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
     from dreamseed_cli.backup.schedule.install import System, installed
     from dreamseed_cli.backup.schedule.tick import history_of
 
-    settings, now = chosen_settings(profile, None), utc_now()
-    daily, record, there = _daily(settings), read_record(settings.home), installed(System.look())
+    settings, now = chosen_settings(profile, None).scheduled(), utc_now()
+    daily, record, there = _daily(settings), read_record(settings.runs), installed(System.look())
     found, is_late = due(daily, history_of(record), now), late(daily, history_of(record), now)
     asleep = there and _asleep(record, now)
     data = {
@@ -112,7 +116,7 @@ def show(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
         f"Newest backup made here: {record.backup_id or 'none'}{' (late)' if is_late else ''}.",
     ]
     if record.last_failed:
-        said.append(f"Failed {record.failures_in_a_row} times since: {record.error}")
+        said.append(f"Failed {counted(record.failures_in_a_row, 'time')} since: {record.error}")
     said += [f"Alarms: {', '.join(record.alarms)} (docs/runbooks/schedule.md)."] if record.alarms else []
     if there:
         said.append(_looked_text(record, asleep))
@@ -150,7 +154,7 @@ def run(
 
     settings = chosen_settings(profile, store)
     doors = Doors(settings, lambda: chosen_database(profile, dsn_env, state_dir))
-    since = read_record(settings.home).since
+    since = read_record(settings.runs).since
     deeds = Deeds(
         lambda: doors.backup(Kind(settings.table.kind)),
         doors.look,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dreamseed_cli.commands.options import JsonFlag, StateDirOption
-from dreamseed_cli.core.errors import MissingError
 from dreamseed_cli.core.result import Result
 
 
@@ -16,7 +15,7 @@ def status(state_dir: StateDirOption = None, as_json: JsonFlag = False) -> Resul
 
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.supervisor.control import fetch_snapshot
-    from dreamseed_cli.supervisor.orphans import find_orphans
+    from dreamseed_cli.supervisor.orphans import left_by_killed
     from dreamseed_cli.supervisor.running import nothing_runs
     from dreamseed_cli.supervisor.state import read_supervisor
     from dreamseed_cli.supervisor.view import stack_view
@@ -27,12 +26,4 @@ def status(state_dir: StateDirOption = None, as_json: JsonFlag = False) -> Resul
         snapshot = fetch_snapshot(state)
         data = {**msgspec.to_builtins(snapshot), "uptime_s": round(snapshot.uptime_s, 3)}
         return Result(data=data, view=[stack_view(snapshot)])
-    orphans = find_orphans(state)
-    if record is not None and orphans:
-        left = ", ".join(str(orphan) for orphan in orphans)
-        raise MissingError(
-            f"the supervisor (pid {record.identity.pid}) was killed; still running: {left}",
-            place=str(state.root),
-            remedy="`dreamseed serve` goes on with those that are healthy, `dreamseed stop` ends them all.",
-        )
-    raise nothing_runs(state)
+    raise left_by_killed(state) or nothing_runs(state)

@@ -34,9 +34,11 @@ def watch(
 ) -> Result:
     """Watch the UPS in the foreground, and stop the box in order when it has to; JSON lines on stderr.
 
-    Ends with Ctrl-C, or when a shutdown has come to its end, with exit code 1 if a step of it failed. One
-    that is past its point of no return is finished first.
+    Ends with SIGTERM, with Ctrl-C (exit code 130), or when a shutdown has come to its end, with exit code 1
+    if a step of it failed. One that is past its point of no return is finished first.
     """
+    import signal
+
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.ups.best_effort import log_to_stderr
     from dreamseed_cli.ups.draw import box_draw_w
@@ -56,8 +58,10 @@ def watch(
     log_to_stderr()
     with folder.only_watcher():
         ended = run_watcher(lambda: Watcher(source, chosen.ups, steps, folder, sizes))
-    if ended is None:
+    if ended is signal.SIGINT:
         raise KeyboardInterrupt
+    if isinstance(ended, signal.Signals):
+        return Result({"stopped_by": ended.name})
     good = all(step.state is not StepState.FAILED for step in ended.steps)
     return Result(_shutdown_data(ended), [shutdown_view(ended)], target_met=good)
 

@@ -56,6 +56,15 @@ def fetch(
     profile: ProfileOption = None,
     store: StoreOption = None,
     key_file: KeyFileOption = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            "--end",
+            metavar="SEGMENT",
+            help="Where the archive ends, as restore saw it: what is missing from there on is no gap.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> Result:
     """Get one WAL file back (restore_command, as `wal settings` prints it).
@@ -69,7 +78,7 @@ def fetch(
     try:
         settings = chosen_settings(profile, store)
         identities = settings.identities(key_file)
-        source = Fetching(settings.open(), identities, settings.home / "wal-fetched")
+        source = Fetching(settings.open(), identities, settings.home / "wal-fetched", end=end)
     except DreamseedError as error:
         # No key or no such store proves no absence: recovery must stop.
         typer.echo(str(error), err=True)

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.spelling import no_such_key
 from dreamseed_cli.core.toml import read_toml
 
 T = TypeVar("T")
@@ -23,14 +24,16 @@ def read_data(path: Path, kind: type[T]) -> T:
 
 def validated(data: Mapping[str, Any], kind: type[T], path: Path) -> T:
     """The same of data that were read already; `path` names them in errors."""
+    adapter = TypeAdapter(kind)
     try:
         # TOML knows no tuples: JSON's rules of strictness take its arrays for them.
-        return TypeAdapter(kind).validate_json(json.dumps(data, default=str))
+        return adapter.validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise ErrorGroup([_explain(detail, path) for detail in error.errors()]) from error
+        raise ErrorGroup([_explain(detail, path, adapter) for detail in error.errors()]) from error
 
 
-def _explain(detail: ErrorDetails, path: Path) -> UsageError:
+def _explain(detail: ErrorDetails, path: Path, adapter: TypeAdapter[T]) -> UsageError:
     place = ": ".join([str(path), ".".join(map(str, detail["loc"]))]) if detail["loc"] else str(path)
-    remedy = "Remove it, or mind the spelling." if detail["type"] == "extra_forbidden" else ""
-    return UsageError(detail["msg"].removeprefix("Value error, "), place=place, remedy=remedy)
+    if detail["type"] == "extra_forbidden":
+        return no_such_key(str(detail["loc"][-1]), place=place, schema=adapter.json_schema())
+    return UsageError(detail["msg"].removeprefix("Value error, "), place=place)

@@ -14,6 +14,7 @@ from dreamseed_cli.backup.schedule.tick import daily_of, history_of, zone_of
 from dreamseed_cli.backup.schedule.units import LOOK, NAME
 from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.store.base import LIFECYCLE_REMEDY
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.deploy.catalog import COMMAND
 from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
@@ -70,7 +71,7 @@ def _not_begun(profile: Profile) -> Finding:
 
 def drills(profile: Profile, state: StateDir) -> Iterator[Finding]:
     """Rehearsals that failed, missed a target, or are overdue: a backup that was never restored is a hope."""
-    record = read_record(Settings(profile.backup).home)
+    record = read_record(Settings(profile.backup).scheduled().runs)
     if record.since is None and profile.backup.store is None:
         yield off(_AREA, "drills", "nothing is scheduled here, so none is due")
         return
@@ -88,8 +89,7 @@ def drills(profile: Profile, state: StateDir) -> Iterator[Finding]:
 
 def schedule(profile: Profile) -> Iterator[Finding]:
     """Whether backups run by themselves, and how the last ended."""
-    settings = Settings(profile.backup)
-    record = read_record(settings.home)
+    record = read_record(Settings(profile.backup).scheduled().runs)
     system = System.look()
     there = installed(system)
     if not there and profile.backup.store is None and not record.backup_id:
@@ -103,7 +103,10 @@ def schedule(profile: Profile) -> Iterator[Finding]:
         yield problem(_AREA, "schedule", f"none; {newest}", _begin(system))
     elif record.last_failed:
         yield problem(
-            _AREA, "schedule", f"failed {record.failures_in_a_row} times: {record.error}", "dreamseed backup."
+            _AREA,
+            "schedule",
+            f"failed {counted(record.failures_in_a_row, 'time')}: {record.error}",
+            "dreamseed backup.",
         )
     elif record == RunRecord() and _of_another(profile):
         user = profile.deploy.host.user

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import psycopg
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.database.address import resolve_dsn
@@ -45,7 +46,7 @@ def _connections(connection: psycopg.Connection) -> Finding:
         remedy = "See who holds them in pg_stat_activity; dreamseed db tune."
         return warning(_AREA, "PostgreSQL", said, remedy)
     if pending:
-        said = f"{said}; {pending} settings wait for a restart"
+        said = f"{said}; {counted(pending, 'setting waits', 'settings wait')} for a restart"
         return warning(_AREA, "PostgreSQL", said, "Restart it when it suits.")
     return ok(_AREA, "PostgreSQL", said)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.doctor import driver
 from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
@@ -13,8 +12,9 @@ from dreamseed_cli.plan.power import box_power
 from dreamseed_cli.plan.tables import shipped
 from dreamseed_cli.profile.schema import Profile, VllmEngine
 from dreamseed_cli.profile.select import visible_cards
+from dreamseed_cli.supervisor.orphans import find_orphans
 from dreamseed_cli.supervisor.preflight import machine_needs, require_port
-from dreamseed_cli.supervisor.running import require_running
+from dreamseed_cli.supervisor.state import read_supervisor
 
 _AREA = "engine"
 
@@ -105,12 +105,14 @@ def power(profile: Profile) -> Iterator[Finding]:
 
 
 def port(profile: Profile, state: StateDir) -> Iterator[Finding]:
-    """The gateway's: free, or held by this very stack."""
+    """The gateway's: free, or held by this very stack, also by what a killed supervisor left of it."""
     address = f"{profile.gateway.host}:{profile.gateway.port}"
-    try:
-        record = require_running(state)
-    except DreamseedError:
+    record = read_supervisor(state)
+    listens = record.gateway if record is not None and record.gateway else address
+    if record is not None and record.alive():
+        yield ok("stack", "port", f"the running stack listens on {listens}")
+    elif left := [one for one in find_orphans(state) if one.record.role == "gateway"]:
+        yield ok("stack", "port", f"{left[0]}, left by a killed supervisor, listens on {listens}")
+    else:
         require_port(profile.gateway)
         yield ok("stack", "port", f"{address} is free")
-    else:
-        yield ok("stack", "port", f"the running stack listens on {record.gateway or address}")

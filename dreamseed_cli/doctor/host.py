@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.paths import StateDir, cache_dir, nearest
 from dreamseed_cli.doctor.finding import Finding, ok, problem, warning
 from dreamseed_cli.doctor.program import told, told_units
@@ -102,7 +103,9 @@ def disk_health() -> Iterator[Finding]:
     if not disks:
         return
     if program is None:
-        yield warning(_AREA, "NVMe", f"{len(disks)} disks, nothing asks them", "Install smartmontools.")
+        yield warning(
+            _AREA, "NVMe", f"{counted(len(disks), 'disk')}, nothing asks them", "Install smartmontools."
+        )
         return
     for one in disks:
         yield _smart(program, one.name)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.doctor.finding import Finding, off, ok, warning
 from dreamseed_cli.engine.model_store import MANIFEST, PREPARED_MODELS, model_folder
 from dreamseed_cli.profile.schema import Profile, VllmEngine
@@ -100,7 +101,9 @@ def _lacks(folder: Path) -> str | None:
         if not weights:
             return "no weights"
         missing = {shard for name in weights for shard in _shards(name)} - there
-    return f"{len(missing)} files of weights are missing, {min(missing)} among them" if missing else None
+    return (
+        f"{counted(len(missing), 'file')} of weights missing, {min(missing)} among them" if missing else None
+    )
 
 
 def _named_by_index(folder: Path) -> set[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.doctor.finding import Finding, Level, off, ok, problem, warning
@@ -14,6 +15,7 @@ from dreamseed_cli.gateway.security.folder import CertificateFolder
 from dreamseed_cli.gateway.security.pem import WARN_DAYS, parse_certificates
 from dreamseed_cli.profile.schema import Profile, Tls
 from dreamseed_cli.supervisor.control import fetch_snapshot
+from dreamseed_cli.supervisor.orphans import left_by_killed
 from dreamseed_cli.supervisor.running import require_running
 
 _AREA = "stack"
@@ -22,18 +24,24 @@ _SERVICE_LEVELS = {"ready": Level.OK, "outbox": Level.OK, "off": Level.OFF}
 
 
 def stack(profile: Profile, state: StateDir) -> Iterator[Finding]:
-    """Engines and services. A stack that does not run is no fault: nobody may have started it."""
+    """Engines and services. A stack that does not run is no fault: nobody may have started it. One whose
+    supervisor was killed is: what it left serves, and nobody watches it.
+    """
     try:
         require_running(state)
     except DreamseedError:
-        yield off(_AREA, "stack", "does not run here (dreamseed serve starts it)")
+        left = left_by_killed(state)
+        if left is not None:
+            yield problem(_AREA, "stack", left.cause, left.remedy)
+        else:
+            yield off(_AREA, "stack", "does not run here (dreamseed serve starts it)")
         return
     snapshot = fetch_snapshot(state)
     if snapshot.profile != profile.name:
         said = f"the stack runs '{snapshot.profile}', all this is of '{profile.name}'"
         yield warning(_AREA, "profile", said, "Look again with the --profile that serve was given.")
     ready = snapshot.ready
-    said = f"{ready} of {len(snapshot.replicas)} engines are ready"
+    said = f"{ready} of {len(snapshot.replicas)} ready"
     if not snapshot.replicas:
         yield warning(_AREA, "engines", "the stack is starting", "Look again in a minute; dreamseed status.")
     elif ready < len(snapshot.replicas):
@@ -54,7 +62,8 @@ def certificates(profile: Profile) -> Iterator[Finding]:
         yield _served(tls, now)
     entries = survey(CertificateFolder.locate(None), now)
     for one in entries:
-        said = f"{one.condition.value}{f', {one.days_left} days left' if one.days_left is not None else ''}"
+        left = "" if one.days_left is None else f", {counted(one.days_left, 'day')} left"
+        said = f"{one.condition.value}{left}"
         if one.condition.alarming:
             yield problem("security", one.file.name, said, one.problem or _RENEW)
         else:
@@ -80,5 +89,5 @@ def _served(tls: Tls, now: datetime) -> Finding:
         authority = parse_certificates(bundle.client_ca, Path(tls.client_ca or ""))
         ends += [one.not_valid_after_utc for one in authority]
     days_left = (min(ends) - now) // timedelta(days=1)
-    said = f"{tls.certificate}, {days_left} days left until it or its client_ca ends"
+    said = f"{tls.certificate}, {counted(days_left, 'day')} left until it or its client_ca ends"
     return ok("security", name, said) if days_left >= WARN_DAYS else problem("security", name, said, _RENEW)

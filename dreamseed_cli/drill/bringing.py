@@ -23,7 +23,8 @@ class Brought:
     """A data folder that a server can be started on. lsn, timeline: where recovery ended; 0 for a dump.
 
     last_commit: of the newest transaction replayed. compared: how its files were compared; empty for a dump.
-    tables: whose digests the restore found equal to the backup's own; None: it compared none.
+    tables: whose digests the restore found equal to the backup's own; None: it compared none. doubt: what the
+    restore said of the archive's end.
     """
 
     data: Path
@@ -33,6 +34,7 @@ class Brought:
     last_commit: datetime | None = None
     compared: str = ""
     tables: int | None = None
+    doubt: str = ""
 
 
 def wal_fetch(settings: Settings, store_url: str, key_file: Path, profile_words: Sequence[str]) -> list[str]:
@@ -57,6 +59,7 @@ def bring(recovery: Recovery, data: Path, fetch: Sequence[str], say: Callable[[s
             last_commit=reached.last_commit,
             compared=done.verified.value,
             tables=done.content.tables if done.content else None,
+            doubt=done.doubt,
         )
     initdb(data, build)
     with running(data, build) as server:

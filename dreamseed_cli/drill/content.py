@@ -10,6 +10,7 @@ from dreamseed_cli.backup.logical.digests import LARGE_OBJECTS, digest_database
 from dreamseed_cli.backup.logical.server import Connection, connect, read_server, value
 from dreamseed_cli.backup.manifest import Table
 from dreamseed_cli.backup.wal_names import parse_lsn
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.drill.heartbeats import SCHEMA
 from dreamseed_cli.drill.timeline import Check
 
@@ -64,6 +65,11 @@ class Content:
     @property
     def rows(self) -> int:
         return sum(table.rows for table in self.tables.values())
+
+    @property
+    def size(self) -> str:
+        """For people."""
+        return f"{counted(len(self.tables), 'table')}, {counted(self.rows, 'row')}"
 
 
 def schema_lines(connection: Connection) -> tuple[str, ...]:
@@ -159,9 +165,9 @@ def checks_of(
             ROW_COUNTS,
             "counts",
             compared.wrong_count,
-            f"{still} of {tables} tables, {rows:,} rows, equal",
+            f"{still} of {counted(tables, 'table')}, {counted(rows, 'row')}, equal",
         ),
-        check(DIGESTS, "content", compared.wrong_content, f"{still} of {tables} tables equal"),
+        check(DIGESTS, "content", compared.wrong_content, f"{still} of {counted(tables, 'table')} equal"),
     ]
 
 
@@ -182,7 +188,7 @@ def schema_difference(
     if not lost and not more:
         return None
     first = "; ".join(line[:120] for line in [*sorted(lost), *sorted(more)][:_NAMED])
-    return f"{len(lost)} lines are missing, {len(more)} are new: {first}"
+    return f"{counted(len(lost), 'line')} missing, {len(more)} new: {first}"
 
 
 def _schema_check(before: Content, found: Content, *, complete: bool) -> Check:
@@ -190,7 +196,9 @@ def _schema_check(before: Content, found: Content, *, complete: bool) -> Check:
     if difference is not None:
         return Check("schema", False if complete else None, difference)
     lines = sum(len(one) for one in before.schema.values())
-    return Check("schema", True, f"{lines} definitions in {len(before.schema)} databases equal")
+    return Check(
+        "schema", True, f"{counted(lines, 'definition')} in {counted(len(before.schema), 'database')} equal"
+    )
 
 
 def _equal(one: Table | None, other: Table | None) -> bool:

@@ -86,6 +86,8 @@ def running_copy(stage: Stage) -> Iterator[Copy]:
     stage.database_bytes = recovery.entry.manifest.plain_bytes
     fetch = wal_fetch(wish.settings, wish.settings.store_url, wish.key_file, wish.profile_words)
     brought = bring(recovery, stage.scratch / "copy", fetch, stage.say)
+    if brought.doubt:
+        stage.notes.append(brought.doubt)
     settings = _own_store(stage.scratch / "home", stage.scratch / "store", wish.settings.table)
     push = ["env", f"DREAMSEED_BACKUP_DIR={settings.home}", sys.executable, "-m", "dreamseed_cli"]
     push += ["wal", "push", "--store", settings.store_url]

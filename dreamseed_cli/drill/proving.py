@@ -8,6 +8,7 @@ from typing import Final
 
 from dreamseed_cli.backup.logical.server import connect
 from dreamseed_cli.backup.physical.verify import Verified
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.drill.bringing import Brought
 from dreamseed_cli.drill.checks import amcheck, page_checksums
@@ -61,7 +62,11 @@ def prove(stage: Stage, brought: Brought, known: Known, others: list[Heartbeat |
     prove_compared(stage, known, found)
     if brought.compared:
         stage.checks.append(_files(brought))
-    stage.mark(Step.COMPARED, f"{sum(check.passed is True for check in stage.checks)} checks passed")
+    if brought.doubt:
+        stage.notes.append(brought.doubt)
+    stage.mark(
+        Step.COMPARED, f"{counted(sum(check.passed is True for check in stage.checks), 'check')} passed"
+    )
 
 
 def first_answer(stage: Stage, dsn: str, known: Known, *, complete: bool) -> Heartbeat | None:
@@ -74,7 +79,8 @@ def first_answer(stage: Stage, dsn: str, known: Known, *, complete: bool) -> Hea
     with connect(dsn, known.heartbeats if known.heartbeats in shape else None) as connection:
         row = newest_row(connection, stage.id)
     verified = _verified(shape, known, complete=complete)
-    stage.mark(Step.ANSWERED, f"{_definitions(shape)} definitions in {len(shape)} databases, {verified}")
+    found = f"{counted(_definitions(shape), 'definition')} in {counted(len(shape), 'database')}"
+    stage.mark(Step.ANSWERED, f"{found}, {verified}")
     return row
 
 
@@ -98,7 +104,7 @@ def compare(stage: Stage, dsn: str, known: Known, *, complete: bool) -> Content:
     """Everything that the source held against everything that is here, which is returned. See checks_of."""
     found = read_content(dsn)
     if known.content is None:
-        detail = f"{len(found.tables)} tables, {found.rows:,} rows read through; no source to compare with"
+        detail = f"{found.size} read through; no source to compare with"
         stage.check(DIGESTS, None, detail)
     else:
         stage.checks += checks_of(known.content, found, known.again, complete=complete)
@@ -120,7 +126,9 @@ def prove_compared(stage: Stage, known: Known, found: Content) -> None:
         stage.check(name, True, f"by {', '.join(compared)}")
     else:
         stage.check(
-            name, False, f"of {tables} tables, none: nobody knows whether the data is what it was. {_HELPS}"
+            name,
+            False,
+            f"of {counted(tables, 'table')}, none: nobody knows whether the data is what it was. {_HELPS}",
         )
 
 
@@ -143,7 +151,7 @@ def _own_digests(brought: Brought, found: Content) -> Check:
         return Check(OWN_DIGESTS, None, said)
     if not found.tables:
         return Check(OWN_DIGESTS, None, NO_TABLE)
-    said = f"{brought.tables} tables equal to what the backup noted when it was made"
+    said = f"{counted(brought.tables, 'table')} equal to what the backup noted when it was made"
     return Check(OWN_DIGESTS, True, said)
 
 

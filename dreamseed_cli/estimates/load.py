@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.spelling import no_such_key
 from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.estimates.instruments import every_key, instruments_of, unit_of
 from dreamseed_cli.estimates.rules import RULES
@@ -78,9 +79,11 @@ def _lost_key(one: Estimate, source: str) -> list[UsageError]:
 
 
 def _explain(path: str, detail: ErrorDetails, source: str) -> UsageError:
+    place = f"{source}: {path}"
+    if detail["type"] == "extra_forbidden":
+        return no_such_key(str(detail["loc"][-1]), place=place, schema=Book.model_json_schema())
     message = _MESSAGES.get(path.rpartition(".")[2], detail["msg"].removeprefix("Value error, "))
-    remedy = "Remove it, or mind the spelling." if detail["type"] == "extra_forbidden" else ""
-    return UsageError(message, place=f"{source}: {path}", remedy=remedy)
+    return UsageError(message, place=place)
 
 
 def _path(detail: ErrorDetails, data: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from math import ceil
 
 from pydantic import ValidationError
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.estimates.outcome import Outcome, agrees, expect, figure, say
 from dreamseed_cli.estimates.schema import Book, Estimate, NotComputable
 from dreamseed_cli.plan.fit import fit, weight_bytes
@@ -68,7 +69,7 @@ def throughput_bound(book: Book, estimate: Estimate) -> Outcome:
     sequences = estimate.fields.get("sequences")
     if sequences is None:
         needed = max(1, ceil(estimate.low / bound))
-        at_least = f"{needed} sequence{'s' if needed > 1 else ''} at a time"
+        at_least = f"{counted(needed, 'sequence')} at a time"
         return Outcome(
             True,
             bound,
@@ -108,7 +109,7 @@ def one_sequence(book: Book, estimate: Estimate) -> Outcome:
     verb = "holds" if enough else "is less than"
     sentence = (
         f"The model {engine.model} in {engine.dtype} has {say(weight_bytes(model, engine) / 1e9)} GB of "
-        f"weights; on {size} card{'s' if size > 1 else ''} that leaves a KV cache of "
+        f"weights; on {counted(size, 'card')} that leaves a KV cache of "
         f"{say(layout.kv_tokens)} tokens of "
         f"{say(layout.kv_per_token / 1e6)} MB on each, which {verb} one sequence of {figure(estimate)}."
     )

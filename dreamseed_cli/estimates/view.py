@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.render import wrapped
 from dreamseed_cli.estimates.outcome import figure, say
 from dreamseed_cli.estimates.results import Results
@@ -75,7 +76,7 @@ def counts_text(verdicts: Sequence[Verdict]) -> str:
     }
     aside = ", ".join(f"{name} {number}" for name, number in known.items() if number)
     aside = f" (of these {aside})" if aside else ""
-    return f"{len(verdicts)} figures: {', '.join(found) or 'none'}{aside}"
+    return f"{counted(len(verdicts), 'figure')}: {', '.join(found) or 'none'}{aside}"
 
 
 def newest_text(one: Verdict) -> str:
@@ -117,6 +118,6 @@ def _skipped(results: Results) -> list[RenderableType]:
     lines = [f"not counted: {name}: {reason}" for name, reason in results.skipped]
     if results.reports:
         number = len(results.reports)
-        files = "1 more file answers" if number == 1 else f"{number} more files answer"
+        files = counted(number, "more file answers", "more files answer")
         lines.append(f"{files} other questions (no `measurements`): --json names them")
     return [wrapped(Text(line, style="dim")) for line in lines]

@@ -14,6 +14,7 @@ from dreamseed_cli.backup.home import backup_home
 from dreamseed_cli.backup.settings import textfile_in
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.core.waiting import set_by_signals
 from dreamseed_cli.drill.history import Folder
 from dreamseed_cli.gateway.security.expiry import Entry, survey, survey_served
 from dreamseed_cli.gateway.security.folder import CertificateFolder
@@ -82,8 +83,8 @@ def _all_certificates(state: StateDir, folder: CertificateFolder) -> list[Entry]
     return [*served, *(one for one in survey(folder, now) if one.file not in known)]
 
 
-async def serve(parts: dict[str, Collector], port: int) -> None:
-    """Until SIGTERM or Ctrl-C. UsageError if the port is taken."""
+async def serve(parts: dict[str, Collector], port: int) -> signal.Signals:
+    """Until SIGTERM or Ctrl-C, whichever it was. UsageError if the port is taken."""
     exposition = Exposition(parts)
 
     async def tell(_: web.Request) -> web.Response:
@@ -94,12 +95,11 @@ async def serve(parts: dict[str, Collector], port: int) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, ended.set)
+    came = set_by_signals(ended)
     try:
         await web.TCPSite(runner, HOST, port).start()
         await ended.wait()
+        return came[0]
     except OSError as error:
         raise UsageError(
             f"metrics cannot be offered there: {error.strerror}",

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.spelling import no_such_key
 from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.plan.hf_config import is_model_folder, read_model
 from dreamseed_cli.plan.parts import Card, Model
@@ -92,9 +94,11 @@ def _validated(adapter: TypeAdapter[dict[str, _Line]], path: Path) -> dict[str, 
     try:
         return adapter.validate_json(json.dumps(read_toml(path), default=str))
     except ValidationError as error:
-        raise ErrorGroup(
-            [
-                UsageError(one["msg"], place=f"{path}: {'.'.join(map(str, one['loc'])) or 'table'}")
-                for one in error.errors()
-            ]
-        ) from error
+        raise ErrorGroup([_explain(one, path, adapter) for one in error.errors()]) from error
+
+
+def _explain(detail: ErrorDetails, path: Path, adapter: TypeAdapter[dict[str, _Line]]) -> UsageError:
+    place = f"{path}: {'.'.join(map(str, detail['loc'])) or 'table'}"
+    if detail["type"] == "extra_forbidden":
+        return no_such_key(str(detail["loc"][-1]), place=place, schema=adapter.json_schema())
+    return UsageError(detail["msg"], place=place)

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.render import wrapped
 from dreamseed_cli.plan.alternatives import Alternative
 from dreamseed_cli.plan.layouts import Layout, why_best
@@ -233,7 +234,7 @@ def _power(plan: Plan) -> Iterator[RenderableType]:
 
 def _power_rows(power: Power) -> Iterator[tuple[str, float]]:
     yield (
-        f"{power.gpus} card{'s' if power.gpus > 1 else ''} of {power.card_w:,.0f} W",
+        f"{counted(power.gpus, 'card')} of {power.card_w:,.0f} W",
         power.gpus * power.card_w,
     )
     yield "processor" if power.cpu_w else "processor (box.cpu_power_w is not set)", power.cpu_w

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
-from dreamseed_cli.core.spelling import did_you_mean
+from dreamseed_cli.core.spelling import no_such_key
 from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.profile.schema import Profile
 
@@ -97,18 +97,9 @@ def _explain(detail: ErrorDetails, source: str) -> UsageError:
     path = ".".join(steps) or "profile"
     place = f"{source}: {path}"
     if detail["type"] == "extra_forbidden":
-        meant = did_you_mean(steps[-1], _all_keys())
-        return UsageError(
-            "there is no such key", place=place, remedy=meant or "Remove it, or mind the spelling."
-        )
+        return no_such_key(steps[-1], place=place, schema=Profile.model_json_schema())
     message = detail["msg"].removeprefix("Value error, ")
     return UsageError(message, place=place, remedy=_remedy(detail["type"], whole))
-
-
-def _all_keys() -> set[str]:
-    """Of all tables of a profile: a key may stand in the wrong one as well as be misspelt."""
-    schema = Profile.model_json_schema()
-    return {key for table in (schema, *schema["$defs"].values()) for key in table.get("properties", {})}
 
 
 def _remedy(kind: str, whole: str) -> str:

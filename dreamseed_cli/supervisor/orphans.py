@@ -11,11 +11,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.processes import ProcessIdentity, end_all
 from dreamseed_cli.supervisor.family import living_family
-from dreamseed_cli.supervisor.state import ChildRecord, read_children
+from dreamseed_cli.supervisor.state import ChildRecord, read_children, read_supervisor
 
 _GRACE_S = 10.0
 _DOCKER_TIMEOUT_S = 30.0
@@ -40,6 +40,20 @@ def find_orphans(state: StateDir) -> list[Orphan]:
     """
     found = [Orphan(record, living_family(record.leader, record.members)) for record in read_children(state)]
     return [orphan for orphan in found if orphan.members or orphan.record.container]
+
+
+def left_by_killed(state: StateDir) -> MissingError | None:
+    """What to tell of a supervisor that was killed and left something running; None if there is no such."""
+    record = read_supervisor(state)
+    orphans = [] if record is None or record.alive() else find_orphans(state)
+    if record is None or not orphans:
+        return None
+    left = ", ".join(str(orphan) for orphan in orphans)
+    return MissingError(
+        f"the supervisor (pid {record.identity.pid}) was killed; still running: {left}",
+        place=str(state.root),
+        remedy="`dreamseed serve` goes on with those that are healthy, `dreamseed stop` ends them all.",
+    )
 
 
 def end_orphans(orphans: Sequence[Orphan], *, grace_s: float = _GRACE_S) -> None:

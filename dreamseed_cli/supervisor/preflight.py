@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
 from dreamseed_cli.core.extras import how_to_install
 from dreamseed_cli.core.paths import StateDir
@@ -139,7 +140,7 @@ def _card_needs(engine: VllmEngine) -> Iterator[DreamseedError]:
     needed, seen = engine.replicas * engine.tensor_parallel_size, len(visible_cards())
     if seen < needed:
         yield MissingError(
-            f"the profile needs {needed} cards, NVML sees {seen}",
+            f"the profile needs {counted(needed, 'card')}, NVML sees {seen}",
             place="engine.replicas",
             remedy="Check nvidia-smi, or use fewer with --gpus.",
         )

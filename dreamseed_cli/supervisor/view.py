@@ -28,10 +28,13 @@ _STYLES = {
     "ready": "green",
 }
 _NOTHING = "-"
+_WAY_OUT = "Ctrl-C drains and stops it, a second one kills"
 
 
 def stack_view(snapshot: StackSnapshot, *, spinner: Spinner | None = None) -> RenderableType:
-    """The whole stack. spinner: moves beside the activity while there is something to wait for."""
+    """The whole stack. spinner: of whoever runs it and looks on: it moves beside the activity while there is
+    something to wait for, and the way to end it stands below.
+    """
     simulated = snapshot.provenance is Provenance.SIMULATED
     title = f"dreamseed · {snapshot.profile}" + (" · SIMULATED" if simulated else "")
     parts: list[RenderableType] = [_headline(snapshot), _activity(snapshot, spinner)]
@@ -49,7 +52,12 @@ def stack_view(snapshot: StackSnapshot, *, spinner: Spinner | None = None) -> Re
     parts.extend(line for service in snapshot.services for line in _service_remarks(service))
     parts.extend(Text(note, style="yellow") for note in snapshot.notes)
     return Panel(
-        Group(*parts), title=title, title_align="left", border_style="magenta" if simulated else "blue"
+        Group(*parts),
+        title=title,
+        title_align="left",
+        subtitle=None if spinner is None else _WAY_OUT,
+        subtitle_align="right",
+        border_style="magenta" if simulated else "blue",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.profile.resilience import Supervision
 from dreamseed_cli.supervisor.replica import (
     CanaryFailed,
@@ -108,9 +109,10 @@ class Watchdog:
             self._worked_at = now
         still_s = now - self._moved_at
         if still_s >= self.rules.hang_after_s:
-            requests = look.outstanding or look.running
+            requests = look.outstanding or look.running or 0
             return Stalled(
-                f"it has {requests} requests and has generated nothing for {still_s:.0f} s", still_s
+                f"it has {counted(requests, 'request')} and has generated nothing for {still_s:.0f} s",
+                still_s,
             )
         if before is None:
             return None
@@ -153,7 +155,7 @@ class Watchdog:
             self._undelivered += max(0, look.undelivered - before.undelivered)
         if replica.state is ReplicaState.READY and self._undelivered >= _FAILURES:
             count, self._undelivered = self._undelivered, 0
-            return Failing(f"{count} requests in a row were not answered")
+            return Failing(f"{counted(count, 'request')} in a row not answered")
         return None
 
     def _judge_pace(self, before: Look, look: Look, replica: Replica, since: float) -> Event | None:

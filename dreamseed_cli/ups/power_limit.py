@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -91,15 +92,13 @@ def _lower(milliwatts: int, *, only_show: bool) -> dict[str, int]:
 
     before: dict[str, int] = {}
     try:
-        pynvml.nvmlInit()
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        for uuid, handle in _cards():
             limit = int(pynvml.nvmlDeviceGetPowerManagementLimit(handle))
             least = int(pynvml.nvmlDeviceGetPowerManagementLimitConstraints(handle)[0])
             if limit > max(milliwatts, least):
                 if not only_show:
                     pynvml.nvmlDeviceSetPowerManagementLimit(handle, max(milliwatts, least))
-                before[str(pynvml.nvmlDeviceGetUUID(handle))] = limit
+                before[uuid] = limit
     except pynvml.NVMLError as error:
         if before and not only_show:
             _restore(before)
@@ -111,14 +110,21 @@ def _restore(limits: Mapping[str, int]) -> None:
     import pynvml
 
     try:
-        pynvml.nvmlInit()
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            limit = limits.get(str(pynvml.nvmlDeviceGetUUID(handle)))
-            if limit is not None:
-                pynvml.nvmlDeviceSetPowerManagementLimit(handle, limit)
+        for uuid, handle in _cards():
+            if uuid in limits:
+                pynvml.nvmlDeviceSetPowerManagementLimit(handle, limits[uuid])
     except pynvml.NVMLError as error:
         raise _refused(error) from error
+
+
+def _cards() -> Iterator[tuple[str, Any]]:
+    """UUID and handle of each. Raises NVMLError."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        yield str(pynvml.nvmlDeviceGetUUID(handle)), handle
 
 
 def _refused(error: Exception) -> FailedError:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import DreamseedError, FailedError
 from dreamseed_cli.core.files import write_atomically
 from dreamseed_cli.core.paths import StateDir
@@ -163,7 +164,9 @@ class Steps:
             said = "the supervisor did not answer and was killed"
             return Outcome(StepState.FORCED, f"{said}; {left.detail}" if left.detail else said)
         if ended.survivors:
-            return Outcome(StepState.FAILED, f"{ended.survivors} processes outlived SIGKILL")
+            return Outcome(
+                StepState.FAILED, f"{counted(ended.survivors, 'process', 'processes')} outlived SIGKILL"
+            )
         return Outcome(StepState.FORCED, "killed: it did not end in its time") if ended.forced else Outcome()
 
     async def _wind_down(self, part: StackPart, box_s: float) -> PartEnded | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from dreamseed_cli.core.errors import DreamseedError
-from dreamseed_cli.core.waiting import set_within
+from dreamseed_cli.core.waiting import set_by_signals, set_within
 from dreamseed_cli.profile.ups import Ups
 from dreamseed_cli.ups.journal import Shutdown, UpsFolder
 from dreamseed_cli.ups.observation import Observation
@@ -261,15 +262,15 @@ class Watcher:
             await asyncio.wait({self._work})
 
 
-def run_watcher(make: Callable[[], Watcher]) -> Shutdown | None:
-    """Run one until SIGINT or SIGTERM, or the end of a shutdown. Not for use inside an event loop."""
-    import signal
+def run_watcher(make: Callable[[], Watcher]) -> Shutdown | signal.Signals:
+    """Run one until the end of a shutdown, or SIGINT or SIGTERM, whichever it was. Not for use inside an
+    event loop.
+    """
 
-    async def watch() -> Shutdown | None:
+    async def watch() -> Shutdown | signal.Signals:
         watcher = make()
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, watcher.stopped.set)
-        return await watcher.run()
+        came = set_by_signals(watcher.stopped)
+        ended = await watcher.run()
+        return came[0] if ended is None else ended
 
     return asyncio.run(watch())

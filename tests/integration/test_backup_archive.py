@@ -18,6 +18,9 @@ import psycopg
 import pytest
 import real_services
 
+from dreamseed_cli.backup.rpo import SIDE_BY_SIDE
+from dreamseed_cli.backup.wal_names import WalSegment, parse_lsn
+
 pytestmark = pytest.mark.usefixtures("untraced_children")
 
 
@@ -58,6 +61,29 @@ def _writing_until_it_is_copied(dsn: str) -> Iterator[None]:
     thread.join()
 
 
+def _cut_off(home: Path, folder: Path) -> None:
+    """As if the host had been lost while the last segment but one was still being pushed: the archive ends
+    before it, which is said and not called a gap; with one segment too many behind it, it is a gap.
+    """
+    (archive,) = home.rglob("wal/00000001")
+    missing, last = (
+        WalSegment.parse(one) for one in sorted({path.name[:24] for path in archive.iterdir()})[-2:]
+    )
+    (lost,) = archive.glob(f"{missing.name}.*")
+    lost.unlink()
+    code, cut = _run(home, "restore", "--into", f"{folder}/cut", "--yes")
+    assert (code, cut["proof"]) == (0, "restored-and-digests-equal"), cut
+    assert f"{missing.name} is missing in the archive, which goes on to {last.name}" in cut["doubt"]
+    assert parse_lsn(cut["reached_lsn"]) <= missing.start_lsn
+    assert _run(home, "backup", "status")[1]["wal_gaps"] == []
+    (there,) = archive.glob(f"{last.name}.*")
+    far = WalSegment(1, missing.number + SIDE_BY_SIDE)
+    there.rename(there.with_name(there.name.replace(last.name, far.name)))
+    code, errors = _run(home, "restore", "--into", f"{folder}/gap", "--yes")
+    assert (code, (folder / "gap").exists()) == (2, False)
+    assert f"{missing.name} is missing in the archive, which goes on behind it" in errors[0]["cause"]
+
+
 def test_a_named_point_comes_back_from_the_archive(tmp_path: Path, monkeypatch: Any) -> None:
     """Rows up to the point are there, later ones are not; `status` tells an RPO within its target."""
     home = tmp_path / "backup"
@@ -79,8 +105,9 @@ def test_a_named_point_comes_back_from_the_archive(tmp_path: Path, monkeypatch: 
             with psycopg.connect(server.server.dsn("postgres"), autocommit=True) as connection:
                 connection.execute("CREATE TABLE t AS SELECT 1 AS n")
                 connection.execute("SELECT pg_create_restore_point('before')")
-                connection.execute("INSERT INTO t VALUES (2)")
-                connection.execute("SELECT pg_switch_wal()")
+                for number in (2, 3):  # in a segment each
+                    connection.execute("INSERT INTO t VALUES (%s)", (number,))
+                    connection.execute("SELECT pg_switch_wal()")
             code, ticked = _run(home, "schedule", "run", "--dsn-env", "TEST_DSN")
             assert ticked["rpo_s"] is not None, ticked
             server.stop()
@@ -101,6 +128,7 @@ def test_a_named_point_comes_back_from_the_archive(tmp_path: Path, monkeypatch: 
         code, errors = _run(home, "restore", "--lsn", "F/0", "--into", f"{folder}/far", "--yes")
         assert (code, Path(folder, "far").exists()) == (2, False)
         assert "the archive ends at" in errors[0]["cause"]
+        _cut_off(home, Path(folder))
         back = real_services.RunningPostgres(
             type(server.server)(data=Path(folder) / "back", socket_dir=Path(folder)),
             Path(folder) / "back.log",

@@ -173,7 +173,7 @@ def test_a_program_that_dies_in_the_middle(
             site.back_up(site.source(kind, programs))
     assert caught.value.place == name
     assert ids(site) == before
-    assert read_record(site.host.home).last_failed
+    assert read_record(site.host.runs).last_failed
     site.prove(site.back_up(site.source(kind)).id)
 
 
@@ -227,7 +227,7 @@ def test_two_runs_at_once_on_one_host(site: Site) -> None:
             first.communicate(timeout=_BOUND_S)
             assert first.returncode == 0
     (made,) = ids(site) - before
-    assert read_record(site.host.home).backup_id == made
+    assert read_record(site.host.runs).backup_id == made
 
 
 def _until_waiting(site: Site) -> None:

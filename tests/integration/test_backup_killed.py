@@ -63,7 +63,7 @@ def test_a_run_that_is_ended_leaves_no_backup_and_the_next_one_works(
         running.wait(60)
     catalog = read_catalog(host.open())
     assert (catalog.backups, catalog.damaged) == ((), ())
-    assert read_record(host.home).last_failed is (how is not signal.SIGKILL)
+    assert read_record(host.runs).last_failed is (how is not signal.SIGKILL)
     clock = Clock()
     done = attended_run(host, lambda: run_backup(host.open(), PlayedSource(), wish(clock)), clock.moment)
     assert [entry.id for entry in read_catalog(host.open()).backups] == [done.report.id]

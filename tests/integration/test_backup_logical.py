@@ -627,3 +627,23 @@ def test_only_a_superuser_sees_everything(source: RunningPostgres, store: Store,
             backup_logical(dsn, uploader, folder)
         with pytest.raises(UsageError, match="no such database"):
             backup_logical(source.server.dsn("postgres"), uploader, folder, databases=["none"])
+
+
+def test_a_database_that_makes_the_superuser_somebody_else(
+    source: RunningPostgres, store: Store, folder: Path
+) -> None:
+    """It is named, with two ways out, before anything is dumped; the one that changes nothing there works."""
+    dsn = source.server.dsn("postgres")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {SMALL} SET role = 'Größe'")
+        try:
+            with new_uploader(store) as uploader, pytest.raises(UsageError) as refused:
+                backup_logical(dsn, uploader, folder, databases=[SMALL])
+            own = psycopg.conninfo.make_conninfo(dsn, options="-c role=none")
+            with new_uploader(store) as uploader:
+                facts = backup_logical(own, uploader, folder, databases=[SMALL])
+        finally:
+            connection.execute(f"ALTER DATABASE {SMALL} RESET role")
+    assert refused.value.place == f"database {SMALL}"
+    assert "options='-c role=none'" in refused.value.remedy
+    assert [database.name for database in facts.databases] == [SMALL]

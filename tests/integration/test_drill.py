@@ -163,23 +163,33 @@ def test_a_machine_without_the_database_and_a_missed_target_exit_with_1(
 def test_a_database_that_archives_nothing_is_not_waited_for(live: Site, drills: Path) -> None:
     """A quarter of an hour for nothing, until now. The backup's own end is what comes back."""
     patient = replace(live.wish(), pace=replace(PACE, archive_s=600.0))
-    with _archive_command(live, ""):
+    with _setting(live, "archive_command", ""):
         (played,) = play(["lost-host"], patient, live.company(drills))
     assert any("archives no WAL" in note for note in played.record.notes)
 
 
+def test_a_loss_at_once_waits_for_no_archive_timeout(live: Site, drills: Path) -> None:
+    """The drill ends the segment itself, which nobody else would here, and says so."""
+    hurried = replace(live.wish(), pace=replace(PACE, surprise_s=0.0, archive_s=60.0))
+    with _setting(live, "archive_timeout", "0"):
+        (played,) = play(["lost-host"], hurried, live.company(drills))
+    _passed(played.record)
+    assert any("ended itself" in note for note in played.record.notes)
+    assert not any("not archived in time" in note for note in played.record.notes)
+
+
 @contextmanager
-def _archive_command(live: Site, command: str) -> Iterator[None]:
-    """The live server archives with this one meanwhile."""
+def _setting(live: Site, name: str, text: str) -> Iterator[None]:
+    """The live server has this one meanwhile."""
     with psycopg.connect(live.dsn, autocommit=True) as connection:
-        connection.execute(f"ALTER SYSTEM SET archive_command = '{command}'".encode())
+        connection.execute(f"ALTER SYSTEM SET {name} = '{text}'".encode())
         connection.execute("SELECT pg_reload_conf()")
         try:
-            while connection.execute("SHOW archive_command").fetchone() != (command,):
+            while connection.execute(f"SHOW {name}".encode()).fetchone() != (text,):
                 time.sleep(0.05)
             yield
         finally:
-            connection.execute("ALTER SYSTEM RESET archive_command")
+            connection.execute(f"ALTER SYSTEM RESET {name}".encode())
             connection.execute("SELECT pg_reload_conf()")
 
 
@@ -305,7 +315,7 @@ def test_an_answer_of_another_shape_is_no_verified_one(live: Site, tmp_path: Pat
     one_more = {**content.schema, "school": (*content.schema["school"], "column public.learner.lost")}
     known = Known(replace(content, schema=one_more), "school", lambda: content)
     stage = Stage("a-test", live.wish(), tmp_path)
-    with pytest.raises(FailedError, match=r"1 lines are missing, 0 are new: column public\.learner\.lost"):
+    with pytest.raises(FailedError, match=r"1 line missing, 0 new: column public\.learner\.lost"):
         first_answer(stage, live.dsn, known, complete=True)
     assert stage.events == []
     first_answer(stage, live.dsn, known, complete=False)

@@ -34,7 +34,8 @@ def _got(port: int) -> str:
             time.sleep(0.1)
 
 
-def test_they_are_offered_until_the_process_is_told_to_end() -> None:
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_they_are_offered_until_the_process_is_told_to_end(signum: signal.Signals, code: int) -> None:
     """Also while no stack runs: its parts are told as down, the disk is told all the same."""
     port = free_port()
     with subprocess.Popen([*METRICS, "--listen", str(port)], stderr=subprocess.PIPE, text=True) as process:
@@ -47,8 +48,8 @@ def test_they_are_offered_until_the_process_is_told_to_end() -> None:
             [*METRICS, "--listen", str(port)], capture_output=True, text=True, check=False
         )
         assert (second.returncode, "--listen" in second.stderr) == (2, True)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(_BOUND_S) == 0
+        process.send_signal(signum)
+        assert process.wait(_BOUND_S) == code
         assert process.stderr is not None
         # Why a part cannot be asked is logged when it begins, not at every scrape.
         assert process.stderr.read().count('"part": "stack"') == 1

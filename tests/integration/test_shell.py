@@ -51,3 +51,17 @@ def test_the_man_page_is_read_without_a_warning() -> None:
     done = subprocess.run(groff, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert "$ dreamseed db tune --memory-gib 32 --cores 16 --storage nvme\n" in done.stdout
+
+
+def test_ctrl_c_while_the_program_is_still_being_read(tmp_path: Path) -> None:
+    """As in its first tenths of a second: 130, and not a word."""
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", "dreamseed_cli", "status"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": paths},
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

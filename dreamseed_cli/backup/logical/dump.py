@@ -25,6 +25,7 @@ from dreamseed_cli.backup.logical.server import (
     connect,
     read_extensions,
     read_server,
+    require_same_role,
     server_errors,
 )
 from dreamseed_cli.backup.logical.snapshot import exported_snapshot
@@ -91,7 +92,9 @@ def backup_logical(
     tables: list[Table] = []
     for database in chosen:
         with connect(dsn, database.name) as connection:
+            require_same_role(connection, database.name)
             extensions += read_extensions(connection)
+    for database in chosen:
         stream, content = _database(dsn, database.name, uploader, temp, programs, told)
         streams.append(stream)
         tables += content

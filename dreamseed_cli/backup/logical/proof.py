@@ -9,6 +9,7 @@ from typing import Final
 from dreamseed_cli.backup.logical.digests import list_relations
 from dreamseed_cli.backup.logical.server import Connection
 from dreamseed_cli.backup.manifest import Table
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import FailedError
 
 _NAMED: Final = 10
@@ -27,6 +28,11 @@ class Compared:
     tables: int
     rows: int
     refreshed: tuple[str, ...]
+
+
+def tables_text(tables: int, rows: int) -> str:
+    """So many, for people: `9 tables (1 row)`."""
+    return f"{counted(tables, 'table')} ({counted(rows, 'row')})"
 
 
 def compare(connection: Connection, saved: Sequence[Table], found: Sequence[Table]) -> Compared:
@@ -69,7 +75,7 @@ def _equal(before: Table, after: Table) -> bool:
 def _difference(before: Table, after: Table) -> str:
     name = _name((before.schema_name, before.name))
     if before.rows != after.rows:
-        return f"{name} has {after.rows} rows, {before.rows} in the backup"
+        return f"{name} has {counted(after.rows, 'row')}, {before.rows:,} in the backup"
     return f"{name} has other content"
 
 

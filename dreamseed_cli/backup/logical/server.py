@@ -143,7 +143,7 @@ def connect(dsn: str, database: str | None = None) -> Connection:
 
 def read_server(connection: Connection) -> Server:
     """What the server is. UsageError unless the role is a superuser: only one sees all there is to save."""
-    if value(connection, "SHOW is_superuser") != "on":
+    if not _is_superuser(connection):
         raise UsageError(
             "this role is no superuser, and could leave out what it may not see",
             place="PostgreSQL",
@@ -162,6 +162,22 @@ def read_server(connection: Connection) -> Server:
         databases=tuple(map(_database, connection.execute(f"{_DATABASES} AND {_OPEN} ORDER BY 1"))),
         closed=tuple(row[0] for row in connection.execute(f"{_DATABASES} AND NOT {_OPEN} ORDER BY 1")),
     )
+
+
+def require_same_role(connection: Connection, database: str) -> None:
+    """UsageError if a setting of the database has made the superuser somebody else there: pg_dump would fail
+    at the first thing that one may not read.
+    """
+    if not _is_superuser(connection):
+        raise UsageError(
+            "a setting of this database (ALTER DATABASE ... SET role) makes backups run as another role",
+            place=f"database {database}",
+            remedy="RESET it, or add options='-c role=none' to the connection string that backups get.",
+        )
+
+
+def _is_superuser(connection: Connection) -> bool:
+    return bool(value(connection, "SHOW is_superuser") == "on")
 
 
 def _database(row: TupleRow) -> Database:

@@ -26,10 +26,12 @@ from dreamseed_cli.backup.logical.server import Connection, connect, server_erro
 from dreamseed_cli.backup.logical.snapshot import DatabaseBusy, begin_locked
 from dreamseed_cli.backup.manifest import Content, Manifest, Table, WalSpan
 from dreamseed_cli.backup.physical.recovery import Goal, PrivateServer
+from dreamseed_cli.backup.rpo import is_unfinished
 from dreamseed_cli.backup.wal_names import (
     DEFAULT_SEGMENT_BYTES,
     SegmentRange,
     TimelineHistory,
+    WalSegment,
     parse_lsn,
 )
 
@@ -157,13 +159,25 @@ def _quiet(mine: int) -> str:
 @dataclass(frozen=True, slots=True)
 class Archived:
     """How far the archive reaches, without a hole, along the way that recovery takes. hole: what ends it, if
-    there is more behind; in segments of segment_bytes.
+    there is more behind; in segments of segment_bytes. last: the number of the last one that is there.
     """
 
     lsn: int
     history: TimelineHistory
     hole: SegmentRange | None = None
     segment_bytes: int = DEFAULT_SEGMENT_BYTES
+    last: int = -1
+
+    @property
+    def unfinished(self) -> bool:
+        """See rpo.is_unfinished."""
+        return self.hole is not None and is_unfinished([self.hole], self.last)
+
+    @property
+    def end(self) -> WalSegment:
+        """The first segment that is not there."""
+        behind = max(self.last + 1, self.lsn // self.segment_bytes)
+        return self.history.segment_at(behind if self.hole is None else self.hole.first, self.segment_bytes)
 
 
 def stop_to_compare(

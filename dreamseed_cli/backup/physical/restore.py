@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from dreamseed_cli.backup.goal import no_archive
-from dreamseed_cli.backup.logical.proof import Compared
+from dreamseed_cli.backup.logical.proof import Compared, tables_text
 from dreamseed_cli.backup.logical.server import Programs
 from dreamseed_cli.backup.manifest import Level, Manifest
 from dreamseed_cli.backup.names import Kind
@@ -69,7 +69,7 @@ class Restored:
     proven again. cleared: nothing of it could be kept. resumed: it went on where the same one had been
     interrupted, with everything unpacked and compared. seconds: of getting and unpacking, of comparing files,
     and of recovery with what it compares. content: the tables that were proven equal; None: they were not
-    compared. checked: what Wish.check said.
+    compared. checked: what Wish.check said. doubt: what goal.check_goal says of the archive's end.
     """
 
     reached: Reached
@@ -84,6 +84,7 @@ class Restored:
     verify_s: float
     recover_s: float
     checked: str = ""
+    doubt: str = ""
 
     @property
     def proven(self) -> Level:
@@ -258,7 +259,7 @@ def _recover_comparing(
         server.start()
         server.wait(stop, wish.limit_s)
         content = compare_content(server, manifest)
-        tell(f"The {content.tables} tables ({content.rows} rows) hold what they held; recovery goes on.")
+        tell(f"What {tables_text(content.tables, content.rows)} held they hold again; recovery goes on.")
         mark = mark.model_copy(update={"tables": content.tables, "rows": content.rows})
         with os_errors(str(wish.to)):
             write_mark(wish.to, mark)

@@ -8,6 +8,7 @@ from typing import Final
 import psycopg
 
 from dreamseed_cli.backup.logical.server import Connection, connect, read_server, server_errors, value
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import FailedError
 
 NO_AMCHECK: Final = "this PostgreSQL is built without amcheck"
@@ -44,7 +45,8 @@ class Sound:
     indexes: int
 
     def __str__(self) -> str:
-        return f"{self.tables} tables and {self.indexes} indexes of {self.databases} databases are sound"
+        indexes, databases = counted(self.indexes, "index", "indexes"), counted(self.databases, "database")
+        return f"{counted(self.tables, 'table')} and {indexes} of {databases} are sound"
 
 
 @server_errors

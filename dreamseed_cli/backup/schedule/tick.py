@@ -108,7 +108,7 @@ def tick(settings: Settings, daily: Daily, deeds: Deeds, *, run: bool = True, lo
     Raises what the run raises, after telling of it. Everything else is collected. Where another run is at
     work, AlreadyRunning comes last: whether that one hangs is seen by nobody but who looks.
     """
-    found = due(daily, history_of(read_record(settings.home)), deeds.now())
+    found = due(daily, history_of(read_record(settings.runs)), deeds.now())
     ran: Attended | None = None
     busy: AlreadyRunning | None = None
     if run and found is Due.NOW:

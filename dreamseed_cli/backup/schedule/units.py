@@ -22,6 +22,8 @@ DRILL: Final = "dreamseed-drill"
 BEGIN: Final = "# dreamseed backup: begin (written by dreamseed schedule install)"
 END: Final = "# dreamseed backup: end"
 EVERY_MIN: Final = 5
+_TIMED: Final = """while IFS= read -r line; do printf '%s %s\\n' "$(date -u +%FT%TZ)" "$line"; done"""
+"""Puts the moment before every line, as systemd's journal does by itself."""
 
 
 def service_unit(
@@ -79,8 +81,8 @@ def timer_unit(calendar: str = f"*:0/{EVERY_MIN}", what: str = "backup") -> str:
 def cron_block(
     argv: Sequence[str], environment: Mapping[str, str], log: str, drill: Sequence[str] = ()
 ) -> str:
-    """crontab(5): `%` ends a command there, so it is escaped. log: where output goes. drill: the rehearsal,
-    asked for at half past every hour.
+    """crontab(5): `%` ends a command there, so it is escaped. log: where output goes, each line with its
+    moment in UTC. drill: the rehearsal, asked for at half past every hour.
     """
     lines = [f"*/{EVERY_MIN} * * * * {_cron_command(argv, environment, log)}"]
     lines += [f"30 * * * * {_cron_command(drill, environment, log)}"] if drill else []
@@ -108,7 +110,7 @@ def with_block(crontab: str, block: str) -> str:
 def _cron_command(argv: Sequence[str], environment: Mapping[str, str], log: str) -> str:
     words = [*(f"{name}={shlex.quote(value)}" for name, value in sorted(environment.items()))]
     words += [shlex.quote(word) for word in argv]
-    return f"{' '.join(words)} >>{shlex.quote(log)} 2>&1".replace("%", r"\%")
+    return f"{' '.join(words)} 2>&1 | {_TIMED} >>{shlex.quote(log)}".replace("%", r"\%")
 
 
 def _quoted(word: str) -> str:

@@ -71,7 +71,9 @@ class Fetching:
     `ahead` of them.
 
     size: wal_segment_size; 0: as the segments that the backup brought along in `pg_wal` have it. system: the
-    identifier of the cluster that recovers; None: as `global/pg_control` beside `pg_wal` has it.
+    identifier of the cluster that recovers; None: as `global/pg_control` beside `pg_wal` has it. end: the
+    first segment behind the archive's end, as whoever began this recovery saw it: what is missing from there
+    on is no gap, whatever a push stored behind it; None: nobody looked.
     """
 
     store: Store
@@ -81,6 +83,7 @@ class Fetching:
     ahead: int = 4
     size: int = 0
     system: int | None = None
+    end: str | None = None
 
 
 def run_fetch(name: str, to: Path, source: Fetching, tell: Callable[[str], None]) -> int:
@@ -144,6 +147,8 @@ def _absence(file: WalFile, to: Path, source: Fetching) -> DreamseedError:
     place = f"{source.store.name}: {file.name}"
     if file.kind is WalKind.HISTORY and file.timeline == 1:
         return NotArchived("the first timeline has no history", place=place)
+    if _is_past_end(file, source):
+        return NotArchived("the archive ended before it when recovery began", place=place)
     behind = anything_behind(source.store, file)
     if behind is not None and not _have_ourselves(file, to, source):
         return WalGap(
@@ -158,6 +163,13 @@ def _absence(file: WalFile, to: Path, source: Fetching) -> DreamseedError:
             remedy="Check that this is the store of that cluster.",
         )
     return NotArchived("not archived", place=place)
+
+
+def _is_past_end(file: WalFile, source: Fetching) -> bool:
+    if source.end is None or file.segment is None:
+        return False
+    end = WalSegment.parse(source.end, source.size)
+    return file.timeline == end.timeline and file.segment.number >= end.number
 
 
 def _have_ourselves(file: WalFile, to: Path, source: Fetching) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from dreamseed_cli.backup.progress import size_text, time_text
 from dreamseed_cli.backup.rpo import LiveRpo
 from dreamseed_cli.backup.wal.index import write_json
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import DreamseedError
 
 ALERT_S: Final = 2 * 86_400.0
@@ -94,7 +95,8 @@ class ArchiveState:
         backlog, full = self.backlog, self.backlog.full_in_s
         when = "" if full is None else f"; at this rate the disk is full in {time_text(full)}"
         return (
-            f"WAL cannot be archived since {self.failing_since:%Y-%m-%d %H:%M} UTC ({self.failures} tries): "
+            f"WAL cannot be archived since {self.failing_since:%Y-%m-%d %H:%M} UTC "
+            f"({counted(self.failures, 'try', 'tries')}): "
             f"{size_text(backlog.bytes)} wait, {size_text(backlog.free_bytes)} are free{when}. {self.error}"
         )
 

@@ -1,7 +1,9 @@
 """`archive_command`: a WAL file is acknowledged only once it is proven to be in the store.
 
 PostgreSQL hands out one file at a time. Each call also pushes files that wait behind it, side by side, so
-that their own calls find them proven and return at once.
+that their own calls find them proven and return at once. A host that is lost meanwhile leaves a hole of a few
+segments at the archive's end, with nothing behind it that was ever acknowledged: restore tells such a hole
+from a deleted segment by its size.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +27,10 @@ from dreamseed_cli.backup import ending
 from dreamseed_cli.backup.names import wal_name
 from dreamseed_cli.backup.owner import claim
 from dreamseed_cli.backup.pool import Pool
+from dreamseed_cli.backup.rpo import SIDE_BY_SIDE
 from dreamseed_cli.backup.seal import seal, sha256
 from dreamseed_cli.backup.store.base import MIB, Store
-from dreamseed_cli.backup.store.errors import ObjectConflict, ObjectCorrupt, StoreUnreachable
+from dreamseed_cli.backup.store.errors import ObjectConflict, ObjectCorrupt
 from dreamseed_cli.backup.store.files import make_folder, os_errors
 from dreamseed_cli.backup.wal.archive import find
 from dreamseed_cli.backup.wal.index import ProvenIndex
@@ -54,7 +59,7 @@ class Archiving:
     store: Store
     recipients: Sequence[pyrage.x25519.Recipient]
     state: Path
-    threads: int = 4
+    threads: int = SIDE_BY_SIDE
     ahead: int = 16
     level: int = 3
 
@@ -117,12 +122,13 @@ def _push(path: Path, to: Archiving, index: ProvenIndex) -> Pushed:
         return Pushed(file.name, known=True)
     _check_owner(system_in(file, data), to.store, index)
     neighbours = _neighbours(path, to.ahead, size)
-    threads = max(1, min(to.threads, _MOST_HELD // size))
+    threads = max(1, min(to.threads, SIDE_BY_SIDE, _MOST_HELD // size))
     with Pool(threads, "wal-push") as pool:
         asked = pool.submit(_store, file, data, to, index)
-        others = {other.name: pool.submit(_store_path, path.parent, other, to, index) for other in neighbours}
+        others = ((one.name, pool.submit(_store_path, path.parent, one, to, index)) for one in neighbours)
+        begun = deque(islice(others, threads - 1))
         ending.result(asked)
-        return Pushed(file.name, known=False, ahead=_succeeded(others))
+        return Pushed(file.name, known=False, ahead=tuple(_in_order(begun, others)))
 
 
 def _check_owner(system: int | None, store: Store, index: ProvenIndex) -> None:
@@ -142,21 +148,19 @@ def _neighbours(path: Path, most: int, size: int) -> list[WalFile]:
     return found
 
 
-def _succeeded(others: Mapping[str, Future[None]]) -> tuple[str, ...]:
-    """A neighbour's failure is not this file's: PostgreSQL asks for it again, and it is told then.
+def _in_order(
+    begun: deque[tuple[str, Future[None]]], others: Iterator[tuple[str, Future[None]]]
+) -> Iterator[str]:
+    """The names of neighbours that are in. others: begins the next one each time it is asked.
 
-    Once the store cannot be reached, the rest is left: each would wait as long, and this file's answer too.
+    A neighbour's failure is not this file's: PostgreSQL asks for it again, and it is told then. But none is
+    begun behind it: the hole would grow, and where the store is away each would wait as long.
     """
-    succeeded = []
-    for name, future in others.items():
-        with suppress(Exception):
-            try:
-                ending.result(future)
-                succeeded.append(name)
-            except StoreUnreachable:
-                for other in others.values():
-                    other.cancel()
-    return tuple(succeeded)
+    with suppress(Exception):
+        while begun := deque([*begun, *islice(others, 1)]):
+            name, future = begun.popleft()
+            ending.result(future)
+            yield name
 
 
 def _store_path(folder: Path, file: WalFile, to: Archiving, index: ProvenIndex) -> None:

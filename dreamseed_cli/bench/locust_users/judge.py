@@ -21,6 +21,7 @@ from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
 from dreamseed_cli.bench.measure.validity import FEWEST_REQUESTS, allowed_delay_ms, own_limits, tokens_agree
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.result import Interval, Latency, Problem, Slo
+from dreamseed_cli.core.counting import counted
 
 ENOUGH: Final = 0.99
 """The share of users and of requests without which a run is not the one that was asked for."""
@@ -104,7 +105,7 @@ def judge_step(plan: LoadPlan, run: LoadRun, step: StepTimes, slo: Slo) -> StepF
 
 def remedy(plan: LoadPlan) -> str:
     """What a load needs that could not make the requests it was to make."""
-    processes = "1 process" if plan.processes == 1 else f"{plan.processes} processes"
+    processes = counted(plan.processes, "process", "processes")
     return (
         f"The load ran in {processes}, no more than there are cores, beside the server: give it more cores "
         f"(one for each {USERS_A_PROCESS:,} users), or a machine of its own, and measure with --target."

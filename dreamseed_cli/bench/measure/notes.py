@@ -12,6 +12,7 @@ from dreamseed_cli.bench.measure.tokens import Gaps, ttft_ms
 from dreamseed_cli.bench.measure.validity import repeats
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.shapes import Streams
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.quantiles import SHARES, minimum_samples
 
 UNFORCED = (
@@ -45,14 +46,14 @@ def _interrupted(run: CellRun, inside: Columns) -> str:
     if not run.interrupted:
         return ""
     open_then = inside.count(Ending.ABANDONED)
-    return f"interrupted: {open_then:,} requests were under way and count as not answered"
+    return f"interrupted: {counted(open_then, 'request')} under way, taken as not answered"
 
 
 def _few(inside: Columns) -> str:
     least = minimum_samples(SHARES["p50"])
     if len(inside) >= least:
         return ""
-    return f"{len(inside)} requests in the window: below {least} there are no quantiles"
+    return f"{counted(len(inside), 'request')} in the window: below {least} there are no quantiles"
 
 
 def _unforced(inside: Columns) -> str:
@@ -75,7 +76,7 @@ def _silent(inside: Columns) -> str:
 
 def _outside(cols: Columns, inside: Columns) -> str:
     failed = int((~cols.complete).sum() - (~inside.complete).sum())
-    return f"{failed:,} requests outside the window failed, too" if failed else ""
+    return f"{counted(failed, 'request')} outside the window failed, too" if failed else ""
 
 
 def _untold(found: Gaps) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import MissingError, UsageError
 from dreamseed_cli.core.extras import how_to_install
 from dreamseed_cli.services.postgres import program
@@ -46,7 +47,7 @@ class PgCell:
 
     @property
     def name(self) -> str:
-        return f"{self.workload.name}, {self.clients} client{'s' if self.clients > 1 else ''}"
+        return f"{self.workload.name}, {counted(self.clients, 'client')}"
 
 
 @dataclass(frozen=True, slots=True)

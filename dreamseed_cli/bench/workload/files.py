@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dreamseed_cli.bench.workload.jobs import Workload
 from dreamseed_cli.bench.workload.kind import Kind
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.spelling import no_such_key
 from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.estimates.load import shipped_dir
 
@@ -67,14 +69,14 @@ def _load_kind(name: str) -> Kind:
     try:
         return Kind.model_validate(read_toml(path))
     except ValidationError as error:
-        mistakes = [
-            UsageError(
-                detail["msg"].removeprefix("Value error, "),
-                place=f"{path}: {'.'.join(map(str, detail['loc'])) or 'workload'}",
-            )
-            for detail in error.errors()
-        ]
-        raise ErrorGroup(mistakes) from error
+        raise ErrorGroup([_explain(detail, path) for detail in error.errors()]) from error
+
+
+def _explain(detail: ErrorDetails, path: Path) -> UsageError:
+    place = f"{path}: {'.'.join(map(str, detail['loc'])) or 'workload'}"
+    if detail["type"] == "extra_forbidden":
+        return no_such_key(str(detail["loc"][-1]), place=place, schema=Kind.model_json_schema())
+    return UsageError(detail["msg"].removeprefix("Value error, "), place=place)
 
 
 def _shipped() -> Path:

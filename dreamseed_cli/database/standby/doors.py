@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.core.waiting import set_by_signals
 from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.database.standby.keep import Turn, keep
 from dreamseed_cli.database.standby.pair import Pair
@@ -39,10 +40,8 @@ def open_standby(postgres: Postgres, state: StateDir) -> tuple[Standby, Pair, Se
 
 async def watch_until_signalled(
     pair: Pair, file: ServiceFile, settings: Standby, tell: Callable[[Turn], None]
-) -> Watch:
-    """Watch until SIGINT or SIGTERM. What clients use stays as it is then."""
+) -> tuple[Watch, signal.Signals]:
+    """Watch until SIGINT or SIGTERM, whichever it was. What clients use stays as it is then."""
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, stopping.set)
-    return await keep(pair, file, settings, stopping, tell)
+    came = set_by_signals(stopping)
+    return await keep(pair, file, settings, stopping, tell), came[0]

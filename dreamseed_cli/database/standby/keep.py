@@ -74,16 +74,17 @@ async def keep(
     """
     probers = [Prober(dsn, settings.probe_s, pair.look) for dsn in (pair.primary, pair.replica)]
     patience = patience_of(settings)
-    watch = Watch(patience, file.mode() or Mode.PRIMARY, file.system())
+    written = file.read()
+    watch = Watch(patience, written.mode or Mode.PRIMARY, written.system)
     told: tuple[Mode, bool, bool, str, str] | None = None
     while True:
         primary, replica = await asyncio.gather(*(prober.look() for prober in probers))
-        written, unwritten = file.mode(), ""
+        written, unwritten = file.read(), ""
         sight, now = Sight(primary, replica), datetime.now(UTC)
-        if written is not None and written is not watch.mode:
+        if written.mode is not None and written.mode is not watch.mode:
             # A person's command: what was just seen may be from before it.
-            watch = Watch(patience, written, watch.system)
-        elif watch.see(sight, clock()) is not written or watch.system != file.system():
+            watch = Watch(patience, written.mode, watch.system)
+        elif watch.see(sight, clock()) is not written.mode or watch.system != written.system:
             unwritten = _point(file, watch, pair, now)
         found = (watch.mode, watch.split, watch.broken_off, watch.stranded, unwritten)
         if found != told:

@@ -83,7 +83,7 @@ def promote(pair: Pair, fence: Fence, file: ServiceFile, now: datetime) -> Promo
             place="primary",
             remedy="Stop one of them; what was written to it since they parted is on no other server.",
         )
-    known = primary.system or file.system()
+    known = primary.system or file.read().system
     if known and replica.system != known:
         raise SplitBrain(
             f"they are not of one cluster: it is of {replica.system}, the primary of {known}",

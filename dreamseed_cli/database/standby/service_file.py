@@ -25,22 +25,36 @@ _LONGEST: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Pointed:
+    """mode: where clients are sent; None: nowhere, or by a file that somebody else wrote. system: the
+    identifier of their cluster, as the primary told it once; empty: it never did.
+    """
+
+    mode: Mode | None
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceFile:
     """path: holds what the connection strings hold, passwords too: only its owner may read it."""
 
     path: Path
     service: str
 
-    def mode(self) -> Mode | None:
-        """Where it sends clients; None: there is none, or somebody else wrote it."""
+    def read(self) -> Pointed:
+        """Where it sends clients, and of which cluster they are, from one look: a person's command may write
+        it at any moment.
+        """
+        found = self._marked()
         try:
-            return Mode(self._marked()["mode"])
+            mode = Mode(found["mode"])
         except (ValueError, KeyError):
-            return None
+            mode = None
+        return Pointed(mode, str(found.get("system", "")))
 
-    def system(self) -> str:
-        """The identifier of its clients' cluster, as the primary told it once; empty: it never did."""
-        return str(self._marked().get("system", ""))
+    def mode(self) -> Mode | None:
+        """Where it sends clients."""
+        return self.read().mode
 
     def point(self, mode: Mode, dsn: str, now: datetime, system: str = "") -> None:
         """Send clients to `dsn`. system: the cluster's identifier; what is remembered stays without one.
@@ -48,7 +62,7 @@ class ServiceFile:
         UsageError if the string holds what a service file cannot.
         """
         about = {"mode": mode.value, "at": now.isoformat(timespec="seconds")}
-        mark = json.dumps({**about, "system": system or self.system()})
+        mark = json.dumps({**about, "system": system or self.read().system})
         lines = [f"{_MARK}{mark}", f"[{self.service}]", *_lines(dsn)]
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(self.path, "".join(f"{line}\n" for line in lines).encode())

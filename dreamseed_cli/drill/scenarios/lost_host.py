@@ -12,6 +12,7 @@ from dreamseed_cli.backup.manifest import Manifest
 from dreamseed_cli.backup.names import Kind
 from dreamseed_cli.backup.verify import choose
 from dreamseed_cli.backup.wal_names import parse_lsn
+from dreamseed_cli.core.counting import counted
 from dreamseed_cli.drill.bringing import Brought
 from dreamseed_cli.drill.clean_place import CleanPlace
 from dreamseed_cli.drill.cluster import Build
@@ -56,9 +57,8 @@ def _bring_back(stage: Stage, before: Known) -> None:
     stage.sizes = Sizes(manifest.stored_bytes, manifest.plain_bytes, restored_s, rest_s, wal_bytes)
     stage.notes.append(f"The clean place was given: {', '.join(place.given)}, and this program.")
     stage.notes.append(place.hidden.words)
-    stage.notes.append(
-        f"It was given the {len(held.sizes)} objects that the store held at the loss, and none since."
-    )
+    objects = counted(len(held.sizes), "object")
+    stage.notes.append(f"It was given the {objects} that the store held at the loss, and none since.")
 
 
 def _newest(stage: Stage) -> Manifest:
@@ -85,4 +85,5 @@ def _brought(answer: dict[str, Any], data: Path, build: Build) -> Brought:
         last_commit=datetime.fromisoformat(commit) if commit else None,
         compared=answer["files"],
         tables=answer["tables"],
+        doubt=answer["doubt"] or "",
     )

@@ -101,10 +101,23 @@ def test_failures_are_told_once_and_so_is_recovery(host: Settings, told: Callabl
         with pytest.raises(FailedError):
             attended_run(host, failing, clock.moment)
     assert told() == ["failed"]
-    assert read_record(host.home).failures_in_a_row == 2
+    assert read_record(host.runs).failures_in_a_row == 2
     attended_run(host, making(host, clock), clock.moment)
     assert told() == ["failed", "failed-over"]
-    assert not read_record(host.home).last_failed
+    assert not read_record(host.runs).last_failed
+
+
+def test_a_backup_into_another_store_is_none_of_the_schedules(host: Settings, tmp_path: Path) -> None:
+    """One by hand onto a disk, at five past three: the night's own is made all the same."""
+    clock = Clock(START + timedelta(minutes=5))
+    disk = replace(host, table=host.table.model_copy(update={"store": f"local:{tmp_path / 'disk'}"}))
+    disk.open(create=True).close()
+    attended_run(disk, making(disk, clock), clock.moment)
+    assert read_record(disk.runs).backup_id
+    assert read_record(host.runs) == RunRecord()
+    daily = daily_of(host.table.schedule, zone_of("UTC"))
+    done = tick(host, daily, Deeds(making(host, clock), lambda: None, clock.moment))
+    assert done.ran is not None
 
 
 def test_an_interrupted_run_is_recorded_as_failed(host: Settings) -> None:
@@ -115,7 +128,7 @@ def test_an_interrupted_run_is_recorded_as_failed(host: Settings) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         attended_run(host, interrupted, Clock().moment)
-    assert read_record(host.home).last_failed
+    assert read_record(host.runs).last_failed
 
 
 def test_a_tick_runs_what_is_due_and_tells_of_lateness_and_of_the_rpo(
@@ -192,7 +205,7 @@ def test_a_look_undoes_nothing_that_a_run_keeps_meanwhile(host: Settings) -> Non
 
     def judge(record: RunRecord) -> tuple[RunRecord, Mapping[Alarm, str | None]]:
         made = {"backup_id": "made meanwhile"}
-        run = threading.Thread(target=change_record, args=(host.home, lambda it: it.model_copy(update=made)))
+        run = threading.Thread(target=change_record, args=(host.runs, lambda it: it.model_copy(update=made)))
         run.start()
         run.join(0.3)  # long enough to have written, were it let
         runs.append(run)
@@ -200,7 +213,7 @@ def test_a_look_undoes_nothing_that_a_run_keeps_meanwhile(host: Settings) -> Non
 
     settle(host, judge, START)
     runs[0].join()
-    kept = read_record(host.home)
+    kept = read_record(host.runs)
     assert (kept.backup_id, kept.alarms) == ("made meanwhile", ("late",))
 
 
@@ -243,7 +256,7 @@ def test_looks_that_fail_for_longer_than_the_target_are_an_alarm(
     assert 'dreamseed_backup_alarm{alarm="blind"} 1.0' in (tmp_path / "backup.prom").read_text()
     refused[0] = False
     tick(host, daily, deeds)
-    assert (told(), read_record(host.home).blind_since) == (["blind", "blind-over"], None)
+    assert (told(), read_record(host.runs).blind_since) == (["blind", "blind-over"], None)
 
 
 def test_what_fails_with_one_look_hides_no_other(host: Settings, told: Callable[[], list[str]]) -> None:
@@ -416,13 +429,13 @@ def test_what_a_hook_failed_to_take_is_told_again(tmp_path: Path, monkeypatch: p
     assert [error.place for error in settle(host, late, START).errors] == ["backup.notify.command"]
     fine: Mapping[Alarm, str | None] = {Alarm.LATE: None}
     settle(host, lambda record: (record, fine), START + timedelta(hours=1))
-    assert [one.kind for one in read_record(host.home).untold] == ["late", "late-over"]
+    assert [one.kind for one in read_record(host.runs).untold] == ["late", "late-over"]
     works.touch()
     for hour in (2, 3):
         assert settle(host, lambda record: (record, {}), START + timedelta(hours=hour)).errors == ()
     assert told.read_text().split() == ["late", "late-over"]
     assert [message.kind for message in posted] == ["late", "late-over"]
-    assert read_record(host.home).untold == ()
+    assert read_record(host.runs).untold == ()
 
 
 def test_the_webhook_gets_json_and_its_address_is_never_shown() -> None:
@@ -461,4 +474,4 @@ def test_a_textfile_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     host = settings(tmp_path / "home", Backup(textfile=str(tmp_path / "none" / "x.prom")))
     (error,) = settle(host, late, START).errors
     assert "cannot be written" in error.cause
-    assert read_record(host.home).alarms == ("late",)
+    assert read_record(host.runs).alarms == ("late",)

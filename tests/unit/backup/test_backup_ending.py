@@ -147,7 +147,7 @@ def test_a_program_that_is_waited_for_ends_with_us(tmp_path: Path) -> None:
         with pytest.raises(KeyboardInterrupt), ends_in_order():
             attended_run(host, lambda: run_backup(host.open(), Deaf(), wish()), utc_now)
     assert not Path(f"/proc/{mark.read_text().strip()}").exists()
-    assert read_record(host.home).error == "interrupted"
+    assert read_record(host.runs).error == "interrupted"
 
 
 @pytest.mark.usefixtures("handlers")

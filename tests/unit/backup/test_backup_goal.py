@@ -15,7 +15,7 @@ from dreamseed_cli.backup.wal_names import MIB, SegmentRange, TimelineHistory
 from dreamseed_cli.core.errors import UsageError
 
 NOW = datetime(2025, 11, 10, 3, tzinfo=UTC)
-ENDS = Archived(5 * MIB, TimelineHistory(1), SegmentRange(5, 6), MIB)
+ENDS = Archived(5 * MIB, TimelineHistory(1), SegmentRange(5, 6), MIB, last=9)
 
 
 def ago(minutes: float) -> datetime:
@@ -67,6 +67,27 @@ def test_the_end_of_an_archive_with_a_hole_is_refused() -> None:
     own = replace(ENDS, lsn=5 * MIB + 100)
     assert "only the backup's own end is reached" in checked(Goal(), *beats, archived=own)
     assert checked(Goal(), *beats, archived=replace(ENDS, hole=None)) == ""
+
+
+def test_what_an_unfinished_push_left_is_the_end_of_the_archive() -> None:
+    """It is told loudly, and no reason to refuse; one segment more behind it is."""
+    told = checked(Goal(), archived=replace(ENDS, last=8))
+    assert "000000010000000000000005 is missing" in told
+    assert "goes on to 000000010000000000000008" in told
+    assert "recovery ends before it, at 0/500000" in told
+    with pytest.raises(UsageError, match="is missing"):
+        checked(Goal(), archived=ENDS)
+    with pytest.raises(UsageError, match="ends at 0/500000"):
+        checked(Goal("lsn", "0/500001"), archived=replace(ENDS, last=8))
+
+
+@pytest.mark.parametrize(
+    ("archived", "end"),
+    [(ENDS, 5), (replace(ENDS, hole=None), 10), (Archived(3 * MIB + 9, TimelineHistory(1), None, MIB), 3)],
+)
+def test_where_recovery_is_to_take_what_is_missing_for_the_end(archived: Archived, end: int) -> None:
+    """At the hole, behind the last segment, or in the one in which the backup ends where none is archived."""
+    assert archived.end.number == end
 
 
 @pytest.mark.parametrize("goal", [Goal("immediate"), Goal("name", "x")])

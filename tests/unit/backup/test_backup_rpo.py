@@ -65,11 +65,14 @@ def test_an_idle_server_keeps_its_rpo_by_heartbeats_alone() -> None:
 
 
 def test_a_gap_ends_what_can_be_restored() -> None:
-    """Segments behind a hole are worth nothing until it is filled; the hole is named."""
+    """Segments behind a hole are worth nothing until it is filled; the hole is named, unless a push that is
+    under way leaves such a one.
+    """
     beats = [ago(30, 11 * SIZE), ago(1, 15 * SIZE)]
-    found = status([10, 13, 14], beats)
-    assert found.gaps == (SegmentRange(11, 12),)
-    assert (found.rpo_s, found.restorable_lsn, found.over_target) == (1800, 11 * SIZE, True)
+    for behind, gaps in (([13, 14], ()), ([13, 14, 15], (SegmentRange(11, 12),)), ([12, 19], None)):
+        found = status([10, *behind], beats)
+        assert found.gaps == ((SegmentRange(11, 11), SegmentRange(13, 18)) if gaps is None else gaps)
+        assert (found.rpo_s, found.restorable_lsn, found.over_target) == (1800, 11 * SIZE, True)
 
 
 def test_without_archived_wal_the_backup_alone_counts() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import shlex
+import subprocess
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from zoneinfo import TZPATH, ZoneInfo
@@ -201,11 +202,26 @@ def test_the_rehearsal_has_a_timer_of_its_own() -> None:
     """It takes long, and no look at the RPO waits for it."""
     assert "OnCalendar=*:30" in timer_unit("*:30", "rehearsal")
     block = cron_block(["python", "schedule"], {}, "/var/log/x", ["python", "drill"])
-    assert block.splitlines()[1:3] == [
-        "*/5 * * * * python schedule >>/var/log/x 2>&1",
-        "30 * * * * python drill >>/var/log/x 2>&1",
-    ]
+    each, hourly = block.splitlines()[1:3]
+    assert each.startswith("*/5 * * * * python schedule 2>&1 | ")
+    assert hourly.startswith("30 * * * * python drill 2>&1 | ")
     assert with_block(block, "") == ""
+
+
+def test_every_line_of_crons_log_tells_its_moment(tmp_path: Path) -> None:
+    """Of what a command says on stdout and stderr alike, word by word, and after what is there already."""
+    log = tmp_path / "a log"
+    log.write_text("before\n")
+    script = r"printf '%s\n' 'Backup:  100% \n done'; echo But: >&2"
+    line = cron_block(["sh", "-c", script], {"A": "b"}, str(log)).splitlines()[1]
+    assert "%" not in line.replace(r"\%", "")
+    command = line.removeprefix("*/5 * * * * ").replace(r"\%", "%")  # as cron gives it to the shell
+    subprocess.run(["/bin/sh", "-c", command], check=True, timeout=30)
+    first, *told = log.read_text().splitlines()
+    assert first == "before"
+    assert [text.partition(" ")[2] for text in told] == [r"Backup:  100% \n done", "But:"]
+    for text in told:
+        assert datetime.fromisoformat(text.partition(" ")[0]).tzinfo == UTC
 
 
 def test_the_crontab_keeps_what_is_not_ours() -> None:

@@ -51,9 +51,9 @@ def _put_segments(store: Store, *numbers: int, timeline: int = 1) -> None:
         _put(store, segment(number, timeline).name, content(segment(number, timeline)))
 
 
-def _fetch(store: Store, name: str, to: Path, ahead: int = 0) -> tuple[int, str]:
+def _fetch(store: Store, name: str, to: Path, ahead: int = 0, end: str | None = None) -> tuple[int, str]:
     said: list[str] = []
-    source = Fetching(store, [KEY], to.parents[1] / "spool", ahead=ahead, size=SIZE)
+    source = Fetching(store, [KEY], to.parents[1] / "spool", ahead=ahead, size=SIZE, end=end)
     return run_fetch(name, to, source, said.append), " ".join(said)
 
 
@@ -78,6 +78,23 @@ def test_a_gap_is_no_end(store: Store, to: Path) -> None:
     code, said = _fetch(store, segment(6).name, to)
     assert code == STOP_EXIT
     assert segment(7).name in said
+
+
+def test_behind_the_end_that_restore_saw_nothing_is_a_gap(store: Store, to: Path) -> None:
+    """What a push stored side by side proves nothing there; before it, on another timeline, and where the end
+    is no segment, all is as ever.
+    """
+    _put_segments(store, 4, 6, 8)
+    _put_segments(store, 8, timeline=2)
+    for name, end, code in (
+        (segment(7).name, segment(7).name, ABSENT_EXIT),
+        (segment(7).name, segment(5).name, ABSENT_EXIT),
+        (segment(8).name, segment(5).name, 0),
+        (segment(5).name, segment(7).name, STOP_EXIT),
+        (segment(7, 2).name, segment(5).name, STOP_EXIT),
+        (segment(7).name, "5", STOP_EXIT),
+    ):
+        assert _fetch(store, name, to, end=end)[0] == code
 
 
 def test_a_gap_that_the_backup_fills(store: Store, to: Path) -> None:

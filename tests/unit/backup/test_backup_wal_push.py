@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from wal_files import SIZE, SYSTEM, PgWal, content, segment
 from dreamseed_cli.backup.keys import Identity
 from dreamseed_cli.backup.names import CLUSTERS, wal_name
 from dreamseed_cli.backup.owner import claim, owners
-from dreamseed_cli.backup.rpo import LiveRpo
+from dreamseed_cli.backup.rpo import SIDE_BY_SIDE, LiveRpo
 from dreamseed_cli.backup.seal import sha256
 from dreamseed_cli.backup.store.base import Limits, Store, Stored
 from dreamseed_cli.backup.store.errors import (
@@ -455,6 +456,33 @@ def test_a_slow_line_gets_longer_with_every_failure() -> None:
     assert {round(limits.call_s) for limits in calls} == {23}
     assert push_limits(900, 100_000).total_s == 600
     assert push_limits(1).total_s == 6
+
+
+@pytest.mark.parametrize("failing", [5, 6, 8])
+def test_what_a_cut_off_push_leaves_missing_is_told_from_a_gap(
+    pg_wal: PgWal, to: Archiving, failing: int
+) -> None:
+    """However long one of them takes or whatever refuses it: less than SIDE_BY_SIDE lie behind it."""
+    paths = [pg_wal.ready_segment(number) for number in range(5, 20)]
+    others_are_done = threading.Event()
+
+    class Slow(FaultyStore):
+        """One of the segments is refused, after everything else that was begun is in."""
+
+        def put(self, name: str, data: bytes) -> Stored:
+            if segment(failing).name in name:
+                others_are_done.wait(0.5)
+                raise StoreUnreachable("gone", place="store")
+            return super().put(name, data)
+
+    for _ in range(2):
+        with suppress(StoreUnreachable):
+            push(paths[0], replace(to, store=Slow(to.store), ahead=16))
+        there = {found.number for found in read_listing(to.store, SIZE).segments}
+        assert there <= set(range(5, failing + SIDE_BY_SIDE)) - {failing}
+        assert there >= set(range(5, failing))
+    push(paths[failing - 5], replace(to, ahead=16))
+    assert {found.number for found in read_listing(to.store, SIZE).segments} >= set(range(5, failing + 1))
 
 
 def test_neighbours_are_left_once_the_store_is_away(pg_wal: PgWal, to: Archiving) -> None:

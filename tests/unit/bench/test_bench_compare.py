@@ -142,9 +142,11 @@ def test_a_figure_that_one_run_lacks_is_shown_and_not_judged() -> None:
     ],
 )
 def test_unlike_is_not_compared(b: BenchResult, why: str) -> None:
-    """Simulated with measured, another load, or a run that must not be believed."""
+    """Simulated with measured, another load, or a run that must not be believed: both figures, no change."""
     changes = only_cell(compare(a_run(), b)).changes
     assert {one.verdict for one in changes} == {"not comparable"}
+    assert {(one.difference, one.percent) for one in changes} == {(None, None)}
+    assert all(one.before and one.after for one in changes)
     assert all(one.why.startswith(why) for one in changes)
 
 

@@ -187,7 +187,7 @@ def test_an_interrupted_run_is_partial_and_not_invalid() -> None:
     found = summarise(run, SLO)
     assert found.partial
     assert found.valid
-    assert found.notes[0] == "interrupted: 5 requests were under way and count as not answered"
+    assert found.notes[0] == "interrupted: 5 requests under way, taken as not answered"
 
 
 def test_a_cell_of_nothing_is_a_result_all_the_same() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def test_status_with_a_folder_that_lost_content_exits_with_1(
     assert (code, answer["data"]["over_target"]) == (1, False)
     assert lost.name in answer["data"]["folders_lost"][0]["place"]
     shown = [str(line) for line in status_view(Doors(host, str).status(), "store")]
-    assert any("lacks 1 contents" in line for line in shown)
+    assert any("lacks 1 content," in line for line in shown)
     run_backup(host.open(), PlayedSource(), wish(Clock(utc_now())), take_folders=take)
     code, answer = run("backup", "status")
     assert (code, answer["data"]["folders_lost"], answer["data"]["damaged_folders"]) == (0, [], [first.id])
@@ -300,7 +301,7 @@ def test_a_tick_beside_a_run_that_hangs_looks_and_exits_with_5(host: Settings, r
     with only_one(host.home, "backup"):
         code, answer = run("schedule", "run")
         assert (code, answer["errors"][0]["kind"], len(answer["errors"])) == (5, "already_running", 2)
-        assert "late" in read_record(host.home).alarms
+        assert "late" in read_record(host.runs).alarms
         code, answer = run("schedule", "run", "--only", "look")
     assert (code, answer["data"]["late"], answer["data"]["ran"]) == (1, True, None)
 
@@ -322,6 +323,39 @@ def test_a_schedule_that_nothing_runs_is_told(
         "began": now,
         "blind_since": now if blind else None,
     }
-    change_record(host.home, lambda record: record.model_copy(update={**known, "alarms": ("rpo",)}))
+    change_record(host.runs, lambda record: record.model_copy(update={**known, "alarms": ("rpo",)}))
     found, answer = run("schedule", "show")
     assert (found, answer["data"]["asleep"]) == (code, code == 1)
+
+
+def test_a_schedule_for_another_store_than_the_profiles_is_the_one_that_is_shown(
+    host: Settings,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Until it is taken away, or put in place for the profile's again."""
+    cron = install_module.System(units=None, cron=True, user=True)
+    monkeypatch.setattr(install_module.System, "look", lambda: cron)
+    monkeypatch.setattr(install_module, "installed", lambda _: True)
+    monkeypatch.setattr(install_module, "install", lambda *_: ["crontab"])
+    monkeypatch.setattr(install_module, "remove", lambda _: ["crontab"])
+    store = f"local:{tmp_path / 'disk'}"
+    disk = replace(host, table=host.table.model_copy(update={"store": store}))
+
+    def shown() -> str:
+        return str(run("schedule", "show")[1]["data"]["last"]["backup_id"])
+
+    assert run("schedule", "install", "--store", store)[0] == 0
+    assert read_record(disk.runs).since is not None
+    assert read_record(host.runs).since is None
+    change_record(disk.runs, lambda record: record.model_copy(update={"backup_id": "on-the-disk"}))
+    assert shown() == "on-the-disk"
+    assert run("schedule", "install")[0] == 0
+    assert shown() == ""
+    assert run("schedule", "install", "--store", store)[0] == 0
+    with pytest.raises(SystemExit):
+        main(["schedule", "remove"])
+    capsys.readouterr()
+    assert shown() == ""

@@ -45,7 +45,7 @@ def test_the_service_file_says_where_and_in_which_mode(tmp_path: Path) -> None:
     assert sorted(lines[2:]) == ["dbname=db", "host=10.0.0.6", "password=s ecret", "user=me"]
     assert file.path.stat().st_mode & 0o777 == 0o600
     file.path.write_text("[dreamseed]\nhost=somebody's own\n")
-    assert (file.mode(), file.system()) == (None, "")
+    assert (file.mode(), file.read().system) == (None, "")
 
 
 def test_the_service_file_remembers_the_cluster(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_the_service_file_remembers_the_cluster(tmp_path: Path) -> None:
     file = ServiceFile(tmp_path / "service", "dreamseed")
     file.point(Mode.PRIMARY, "host=a", _AT, "7")
     file.point(Mode.REPLICA, "host=b", _AT)
-    assert file.system() == "7"
+    assert file.read().system == "7"
 
 
 async def test_a_watch_that_starts_without_the_primary_remembers_its_cluster(tmp_path: Path) -> None:
@@ -75,10 +75,10 @@ async def test_a_watch_that_starts_without_the_primary_remembers_its_cluster(tmp
     await watch_until(lambda turn: turn.mode is Mode.PRIMARY)
     seen["host=a"] = _AWAY
     await watch_until(lambda turn: "CLIENTS HAVE NO DATABASE: the replica is of another cluster" in str(turn))
-    assert (file.mode(), file.system()) == (Mode.PRIMARY, "7")
+    assert (file.mode(), file.read().system) == (Mode.PRIMARY, "7")
     seen["host=b"] = _STANDBY
     await watch_until(lambda turn: turn.mode is Mode.REPLICA)
-    assert (file.mode(), file.system()) == (Mode.REPLICA, "7")
+    assert (file.mode(), file.read().system) == (Mode.REPLICA, "7")
 
 
 @pytest.mark.parametrize("dsn", ["service=other", "host='a '", "password='a\nb'"])

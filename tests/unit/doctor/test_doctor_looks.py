@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import resource
 import shutil
 from collections import namedtuple
@@ -26,6 +27,7 @@ from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.store.base import Rights
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.core.processes import ProcessIdentity, boot_id
 from dreamseed_cli.deploy.catalog import target
 from dreamseed_cli.deploy.installed import install
 from dreamseed_cli.deploy.render import render
@@ -39,6 +41,7 @@ from dreamseed_cli.gateway.security.authority import make_authority
 from dreamseed_cli.profile.load import load_profile
 from dreamseed_cli.profile.schema import Profile
 from dreamseed_cli.supervisor.snapshot import ReplicaSnapshot, ServiceSnapshot, StackSnapshot
+from dreamseed_cli.supervisor.state import ChildRecord, SupervisorRecord, write_children, write_supervisor
 from dreamseed_cli.ups.observation import Observation
 
 
@@ -64,6 +67,8 @@ def test_a_box_that_lacks_its_cards_has_a_problem(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert ended.value.code == 1
     assert "problem engine: driver" in said
+    problems = said.count("\nproblem ")
+    assert said.rstrip().endswith(f"{problems} problem{'' if problems == 1 else 's'}")
     assert "-> Install it" in said
 
 
@@ -276,6 +281,23 @@ def test_a_stack_of_another_profile_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert levels_of(found) == {"profile": "warning", "engines": "ok"}
 
 
+def test_what_a_killed_supervisor_left_is_ours_and_watched_by_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its gateway holds the port by right: no other process is to be stopped, and serve goes on with it."""
+    monkeypatch.setattr(engine, "require_port", lambda _: pytest.fail("it is known who holds the port"))
+    gateway = ProcessIdentity.of(os.getpid())
+    assert gateway is not None
+    state, killed = StateDir(tmp_path), replace(gateway, started=gateway.started - 1)
+    write_supervisor(state, SupervisorRecord(killed, boot_id(), 0.0, "laptop", "0.1.0", "127.0.0.1:50051"))
+    assert levels_of(stack.stack(with_parts(), state)) == {"stack": "off"}
+    write_children(state, [ChildRecord("gateway", "gateway", "", gateway, (gateway,))])
+    (port,), (told,) = engine.port(with_parts(), state), stack.stack(with_parts(), state)
+    assert (port.level, "left by a killed supervisor" in port.said) == (Level.OK, True)
+    assert (told.level, f"gateway (pid {gateway.pid})" in told.said) == (Level.PROBLEM, True)
+    assert "dreamseed serve" in told.remedy
+
+
 @pytest.fixture
 def backups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., dict[str, str]]:
     """A home of backups with a key, and the looks at it."""
@@ -287,8 +309,8 @@ def backups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., di
         monkeypatch.setattr(Settings, "recipients", lambda _: ["age1x"] if key else _no_key())
         if rights is not None:
             monkeypatch.setattr(Settings, "open", lambda _: _Store(rights))
-        write_record(home, RunRecord(**record))
         profile = with_parts(backup={"store": "b2:bucket/x", "schedule": {"timezone": "UTC"}})
+        write_record(Settings(profile.backup).runs, RunRecord(**record))
         return levels_of(data.store(profile)) | levels_of(data.schedule(profile))
 
     return levels

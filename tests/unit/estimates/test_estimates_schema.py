@@ -66,7 +66,8 @@ def test_a_figure_is_a_number_a_range_or_words() -> None:
     ("given", "place", "message"),
     [
         ({"unit": 3}, "x-y.unit", "string"),
-        ({"colour": "red"}, "x-y.colour", "not permitted"),
+        ({"colour": "red"}, "x-y.colour", "no such key"),
+        ({"vlaue": 2}, "x-y.vlaue", "Did you mean value?"),
         ({"value": [3, 1]}, "x-y", "low end is above"),
         ({"value": [1, 2, 3]}, "x-y.value", "a range [low, high]"),
         ({"check": "guessed"}, "x-y.check", "should be setting"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from rich.spinner import Spinner
 
 from dreamseed_cli.core.result import Provenance
 from dreamseed_cli.supervisor.snapshot import GatewaySnapshot, ReplicaSnapshot, ServiceSnapshot, StackSnapshot
@@ -28,11 +29,17 @@ _STACK = StackSnapshot(
 )
 
 
-def _text(stack: StackSnapshot) -> str:
+def _text(stack: StackSnapshot, spinner: Spinner | None = None) -> str:
     console = Console(width=120)
     with console.capture() as shown:
-        console.print(stack_view(stack))
+        console.print(stack_view(stack, spinner=spinner))
     return shown.get()
+
+
+def test_who_runs_the_stack_sees_how_it_ends() -> None:
+    """At the foot of the live view; `status`, which ends nothing, does not say so."""
+    assert "Ctrl-C drains and stops it" in _text(_STACK, Spinner("dots")).splitlines()[-1]
+    assert "Ctrl-C" not in _text(_STACK)
 
 
 def test_a_serving_stack_shows_where_and_how_it_does() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,21 @@ def test_a_watch_stops_the_box_and_tells_how(profile: str, ups: NisServer) -> No
     data = _apart("watch", "-p", profile)
     assert (data["reason"], data["committed"], data["cancelled"]) == ("low_charge", True, False)
     assert data["steps"][-1]["detail"] == "dry run: systemctl poweroff"
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_watch_that_is_ended_tells_an_interruption(profile: str, signum: signal.Signals, code: int) -> None:
+    """systemd's way to end it is no failure; Ctrl-C is as everywhere."""
+    looked = UpsFolder.of(StateDir.locate()).textfile
+    looked.unlink(missing_ok=True)
+    argv = [sys.executable, "-m", "dreamseed_cli", "ups", "watch", "-p", profile]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        while not looked.exists():
+            assert watch.poll() is None
+            time.sleep(0.05)
+        watch.send_signal(signum)
+        _, said = watch.communicate(timeout=60)
+    assert watch.returncode == code, said
 
 
 def test_a_stack_does_not_start_into_a_shutdown_of_its_box(
