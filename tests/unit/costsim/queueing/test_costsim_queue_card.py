@@ -246,10 +246,10 @@ def test_lengths_that_differ_by_chance_do_not_straighten_the_steps() -> None:
         cell["tpot"]["mean"]["value"] *= bend
     found = card_of_bench({"suites": [{"cells": cells}]}, max_num_seqs=64, kv_cache_tokens=1_000_000)
     assert found.card.decode_step_ms_per_kv_token == 0
-    for cell, (_, step_ms) in zip(read_cells({"suites": [{"cells": cells}]}), found.curve, strict=True):
-        of_others = cell.requests_per_s * (1 - 1 / (cell.streams or 1))
-        share = of_others * cell.prompt_tokens / found.card.prefill_tokens_per_s
-        assert step_ms == pytest.approx(cell.tpot_ms * (1 - share))
+    for read, (_, step_ms) in zip(read_cells({"suites": [{"cells": cells}]}), found.curve, strict=True):
+        of_others = read.requests_per_s * (1 - 1 / (read.streams or 1))
+        share = of_others * read.prompt_tokens / found.card.prefill_tokens_per_s
+        assert step_ms == pytest.approx(read.tpot_ms * (1 - share))
 
 
 def test_steps_between_measured_ones_lie_on_a_straight_line() -> None:
