@@ -35,7 +35,7 @@ _APART = 1.5
 would give what a sequence takes to its tokens, or the other way round."""
 _LONGEST_SHARE = 0.95
 """Of a card's time, the most that prefills can take while it still decodes."""
-_SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.17, 0.12, 0.08, 0.05, 0.03)
+_SHARES = (1.0, 0.85, 0.7, 0.6, 0.5, 0.42, 0.35, 0.3, 0.25, 0.17, 0.12, 0.08, 0.05, 0.03)
 """Of the time to the first token, those tried for the prefill's."""
 _BLURRED = 0.05
 """Times to the first token are not sharper than this: of shares that do as well, the largest is taken."""
