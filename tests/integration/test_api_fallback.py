@@ -94,9 +94,11 @@ async def _stack(
 
 
 def _rows(dsn: str) -> list[tuple[Decimal, Decimal | None]]:
+    """Leases of the present month: in its last two hours there are the next one's, too."""
     with psycopg.connect(dsn) as connection:
         return connection.execute(
-            "SELECT granted_usd, spent_usd FROM fallback_leases ORDER BY granted_at"
+            "SELECT granted_usd, spent_usd FROM fallback_leases"
+            " WHERE month = (SELECT min(month) FROM fallback_leases) ORDER BY granted_at"
         ).fetchall()
 
 
