@@ -68,20 +68,13 @@ class Courier:
             await self._there.wait()
             await asyncio.sleep(_EVERY_S)
             self._untold.ripen(time.monotonic())
-            if not await self._reach():
+            if not (await self._line.ready_within(_CALL_TIMEOUT_S) and await self._hand_over()):
                 await asyncio.sleep(_AGAIN_S)
             elif not self._untold:
                 self._there.clear()
 
-    async def _reach(self) -> bool:
-        """Whether the gateway is there and took all that is due."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CALL_TIMEOUT_S):
-                await self._line.channel.channel_ready()
-            return await self._hand_over()
-        return False
-
     async def _hand_over(self) -> bool:
+        """Whether the gateway took all that is due."""
         while due := self._untold.oldest(MOST_AT_ONCE):
             request = RecordRefusalsRequest(refusals=due)
             try:

@@ -170,6 +170,17 @@ class Line:
 
         return await self._persist(ask, patient=patient)
 
+    async def ready_within(self, seconds: float) -> bool:
+        """Wait until the gateway can be reached, for so long at most; whether it can."""
+        # Not asyncio.wait_for: in Python 3.11 it swallows a cancellation that comes together with what is
+        # waited for.
+        try:
+            async with asyncio.timeout(seconds):
+                await self.channel.channel_ready()
+        except TimeoutError:
+            return False
+        return True
+
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
         self._presence.close()

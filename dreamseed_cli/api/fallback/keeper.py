@@ -110,11 +110,7 @@ class Keeper:
 
     async def _run(self) -> None:
         while True:
-            # Not asyncio.wait_for: in Python 3.11 it swallows the end's cancellation when it comes together
-            # with what is waited for, and an answer that ends then sets `_changed`.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_CALL_TIMEOUT_S):
-                    await self._line.channel.channel_ready()
+            if await self._line.ready_within(_CALL_TIMEOUT_S):
                 await self.tend()
             await set_within(self._changed, _EVERY_S)
             self._changed.clear()
