@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
-
-from dreamseed_cli.core.errors import ErrorGroup, UsageError
-from dreamseed_cli.core.spelling import no_such_key
-from dreamseed_cli.core.toml import read_toml
+from dreamseed_cli.core.data_file import read_data
+from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.plan.hf_config import is_model_folder, read_model
 from dreamseed_cli.plan.parts import Card, Model
 
 __all__ = ["Card", "Model", "Tables", "cards", "extended", "find_model", "models", "require_model", "shipped"]
 
-_Line = TypeVar("_Line", Card, Model)
 _HERE = Path(__file__).resolve().parent
 
 
@@ -82,23 +75,8 @@ def require_model(tables: Tables, name: str) -> Model:
 
 
 def _read_cards(path: Path) -> dict[str, Card]:
-    return _validated(TypeAdapter(dict[str, Card]), path)
+    return read_data(path, dict[str, Card])
 
 
 def _read_models(path: Path) -> dict[str, Model]:
-    return _validated(TypeAdapter(dict[str, Model]), path)
-
-
-def _validated(adapter: TypeAdapter[dict[str, _Line]], path: Path) -> dict[str, _Line]:
-    """A table from its file. Raises UsageError or ErrorGroup with every mistake in it."""
-    try:
-        return adapter.validate_json(json.dumps(read_toml(path), default=str))
-    except ValidationError as error:
-        raise ErrorGroup([_explain(one, path, adapter) for one in error.errors()]) from error
-
-
-def _explain(detail: ErrorDetails, path: Path, adapter: TypeAdapter[dict[str, _Line]]) -> UsageError:
-    place = f"{path}: {'.'.join(map(str, detail['loc'])) or 'table'}"
-    if detail["type"] == "extra_forbidden":
-        return no_such_key(str(detail["loc"][-1]), place=place, schema=adapter.json_schema())
-    return UsageError(detail["msg"], place=place)
+    return read_data(path, dict[str, Model])

@@ -11,8 +11,8 @@ from pydantic_core import ErrorDetails
 
 from dreamseed_cli.bench.workload.jobs import Workload
 from dreamseed_cli.bench.workload.kind import Kind
+from dreamseed_cli.core.data_file import mistake
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
-from dreamseed_cli.core.spelling import no_such_key
 from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.estimates.load import shipped_dir
 
@@ -74,9 +74,7 @@ def _load_kind(name: str) -> Kind:
 
 def _explain(detail: ErrorDetails, path: Path) -> UsageError:
     place = f"{path}: {'.'.join(map(str, detail['loc'])) or 'workload'}"
-    if detail["type"] == "extra_forbidden":
-        return no_such_key(str(detail["loc"][-1]), place=place, schema=Kind.model_json_schema())
-    return UsageError(detail["msg"].removeprefix("Value error, "), place=place)
+    return mistake(detail, place, Kind.model_json_schema)
 
 
 def _shipped() -> Path:

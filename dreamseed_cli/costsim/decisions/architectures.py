@@ -19,8 +19,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from dreamseed_cli.core.data_file import read_data
 from dreamseed_cli.costsim.billing.bill import Bill
-from dreamseed_cli.costsim.data_file import read_data
 from dreamseed_cli.costsim.money import decimal
 from dreamseed_cli.profile.part import Part
 

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from dreamseed_cli.core.data_file import read_data
 from dreamseed_cli.core.errors import MissingError
-from dreamseed_cli.costsim.data_file import read_data
 from dreamseed_cli.costsim.decisions.capacity import BUSY_SHARE
 from dreamseed_cli.costsim.scenario import Scenario
 from dreamseed_cli.costsim.usage.box import wall_w

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dreamseed_cli.costsim.data_file import read_data
+from dreamseed_cli.core.data_file import read_data
 from dreamseed_cli.costsim.decisions.investment import Wear
 from dreamseed_cli.costsim.prices.schema import PriceBook
 from dreamseed_cli.profile.part import Part

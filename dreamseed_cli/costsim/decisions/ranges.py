@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dreamseed_cli.costsim.data_file import read_data
+from dreamseed_cli.core.data_file import read_data
 from dreamseed_cli.costsim.scenario import FRACTIONS, FROM_ONE, SHARES, Scenario
 from dreamseed_cli.profile.part import Part, Positive
 

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dreamseed_cli.core.data_file import validated
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, UsageError
 from dreamseed_cli.core.spelling import did_you_mean
 from dreamseed_cli.core.toml import read_toml
-from dreamseed_cli.costsim.data_file import validated
 from dreamseed_cli.costsim.money import amount
 from dreamseed_cli.costsim.prices.schema import RATE, PriceBook, Tables
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dreamseed_cli.bench.workload.files import load as load_workload
+from dreamseed_cli.core.data_file import read_data
 from dreamseed_cli.core.errors import ErrorGroup
 from dreamseed_cli.core.spelling import no_such_key
-from dreamseed_cli.costsim.data_file import read_data
 from dreamseed_cli.costsim.decisions.ranges import Ranges
 from dreamseed_cli.estimates.load import load_book
 from dreamseed_cli.plan.tables import extended
