@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 import socket
 import sys
 import time
@@ -36,6 +35,7 @@ from dreamseed_cli.bench.shapes import Rate, Replay
 from dreamseed_cli.bench.target.opening import open_target
 from dreamseed_cli.bench.workload import load as load_workload
 from dreamseed_cli.core.errors import DreamseedError
+from dreamseed_cli.core.waiting import set_by_signals
 
 _TICK_S = 0.5
 _BATCH = 500
@@ -49,9 +49,7 @@ def main() -> int:
 
 async def _serve(connection: socket.socket) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+    set_by_signals(stop)
     reader, writer = await asyncio.open_connection(sock=connection)
     order = await read_message(reader)
     if not isinstance(order, Order):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from dreamseed_cli.core.errors import DreamseedError, UsageError
 from dreamseed_cli.core.log import configure_logging
+from dreamseed_cli.core.waiting import set_by_signals
 from dreamseed_cli.gateway.admin import AdminServer
 from dreamseed_cli.gateway.server import GatewayServer
 from dreamseed_cli.gateway.settings import GatewaySettings
@@ -46,9 +46,7 @@ def _load(config_file: Path) -> GatewaySettings:
 
 async def _serve(settings: GatewaySettings) -> None:
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
+    set_by_signals(stopping)
     gateway = GatewayServer(settings)
     admin = AdminServer(gateway, Path(settings.admin_socket), settings.gateway.metrics_port)
     try:

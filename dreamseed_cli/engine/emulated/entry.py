@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import signal
 import socket
 import stat
 import sys
@@ -21,6 +20,7 @@ from pydantic import ValidationError
 from dreamseed_cli.core.errors import DreamseedError, UsageError
 from dreamseed_cli.core.log import configure_logging
 from dreamseed_cli.core.result import Provenance
+from dreamseed_cli.core.waiting import set_by_signals
 from dreamseed_cli.engine.emulated.server import EmulatedServer
 from dreamseed_cli.profile.schema import EmulatedEngine
 
@@ -91,8 +91,7 @@ def read_engine(path: Path) -> EmulatedEngine:
 async def serve(engine: EmulatedEngine, address: Address) -> None:
     """Load (pretended), listen, and drain when told to stop."""
     stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    set_by_signals(stop)
     log.info("starting", provenance=Provenance.SIMULATED, model=engine.served_name, card=engine.card.source)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), engine.start_delay_s)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 
 from dreamseed_cli.core.errors import DreamseedError, UsageError
 from dreamseed_cli.core.log import configure_logging
-from dreamseed_cli.core.waiting import set_within
+from dreamseed_cli.core.waiting import set_by_signals, set_within
 from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.gateway.events.backoff import Backoff
 from dreamseed_cli.gateway.events.connection import PostgresAway
@@ -140,9 +139,7 @@ async def _relay(settings: RelaySettings) -> None:
     if dsn is None:
         raise UsageError("there is no PostgreSQL to relay from", place="services.postgres")
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
+    set_by_signals(stopping)
     outbox, sender = Outbox(dsn), Sender(settings.kafka)
     _log.info("relay runs", brokers=settings.kafka.brokers, topic=settings.kafka.topic)
     try:
