@@ -71,10 +71,11 @@ class Settings:
 
     def schedule_for(self, store: str | None) -> None:
         """Remember into which store backups run by themselves; None: into the profile's."""
-        self._scheduled.unlink(missing_ok=True)
-        if store is not None:
-            self._scheduled.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_atomically(self._scheduled, f"{store}\n".encode())
+        if store is None:
+            self._scheduled.unlink(missing_ok=True)
+            return
+        self._scheduled.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(self._scheduled, f"{store}\n".encode())
 
     def scheduled(self) -> Settings:
         """With the store into which backups run by themselves."""

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption
 from dreamseed_cli.core.result import Result
-
-if TYPE_CHECKING:
-    from dreamseed_cli.doctor.finding import Level
 
 
 def doctor(
@@ -22,6 +17,7 @@ def doctor(
 
     from rich.text import Text
 
+    from dreamseed_cli.core.counting import counted
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.doctor.examine import examine
     from dreamseed_cli.doctor.finding import Level
@@ -38,14 +34,7 @@ def doctor(
         if one.remedy:
             view.append(Text(f"{'':8}-> {one.remedy}", style))
     counts = Counter(one.level for one in found)
-    said = ", ".join(_count(counts[level], level) for level in Level if counts[level])
+    uncounted = {Level.OK: "ok", Level.OFF: "off"}  # no nouns: they have no plural
+    said = ", ".join(counted(counts[one], one, uncounted.get(one, "")) for one in Level if counts[one])
     data = {"profile": choice.profile.name, "findings": [one.to_data() for one in found]}
     return Result(data, view=[*view, Text(said)], target_met=not counts[Level.PROBLEM])
-
-
-def _count(number: int, level: Level) -> str:
-    """`14 ok`, `1 off`, `2 warnings`: of these words two are nouns."""
-    from dreamseed_cli.core.counting import counted
-    from dreamseed_cli.doctor.finding import Level
-
-    return counted(number, level, level if level in {Level.OK, Level.OFF} else "")
