@@ -25,7 +25,7 @@ from dreamseed_cli.bench.workload import load
 from dreamseed_cli.bench.workload.trace import read
 from dreamseed_cli.core.errors import DreamseedError, UsageError
 from dreamseed_cli.core.paths import StateDir
-from dreamseed_cli.profile.select import choose_profile, visible_cards
+from dreamseed_cli.profile.select import choose_profile
 
 Outcome = tuple[BenchResult, Mapping[tuple[str, str], Sequence[Record]]]
 
@@ -128,7 +128,7 @@ class Run:
         if stack is not None:
             self.live.say(f"Measuring the running stack behind {stack.gateway}.")
             return uvloop.run(self._of_running(stack))
-        choice = choose_profile(profile, gpus, visible_cards())
+        choice = choose_profile(profile, gpus)
         self.live.say(f"Starting a stack of profile '{choice.profile.name}' ({choice.why}).")
         own = StateDir(self._folder)
         services = not NEED_SERVICES.isdisjoint(self.wish.suites)

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dreamseed_cli.core import nvml
 from dreamseed_cli.estimates.results import Stamp
 from dreamseed_cli.profile.schema import Profile, VllmEngine
-from dreamseed_cli.profile.select import visible_cards
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -23,7 +23,7 @@ def this_device(profile: Profile | None) -> str:
     """
     engine = profile.engine if profile else None
     if profile is not None and isinstance(engine, VllmEngine) and engine.device == "cuda":
-        return device(visible_cards()[: profile.box.gpus])
+        return device(nvml.look().names[: profile.box.gpus])
     return device()
 
 

@@ -36,9 +36,9 @@ IdArgument = Annotated[
 
 def chosen_profile(profile: str | None) -> Profile:
     """The profile asked for, else the one that fits this machine."""
-    from dreamseed_cli.profile.select import choose_profile, visible_cards
+    from dreamseed_cli.profile.select import choose_profile
 
-    return choose_profile(profile, None, [] if profile else visible_cards()).profile
+    return choose_profile(profile).profile
 
 
 def chosen_settings(profile: str | None, store: str | None) -> Settings:

@@ -23,10 +23,10 @@ def demo(
     """
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.demo.tour import Tour, console_for_people
-    from dreamseed_cli.profile.select import choose_profile, visible_cards
+    from dreamseed_cli.profile.select import choose_profile
     from dreamseed_cli.supervisor.visit import with_own_stack
 
-    choice = choose_profile(profile, gpus, visible_cards())
+    choice = choose_profile(profile, gpus)
     state = StateDir(StateDir.locate(state_dir).root / "demo")
     console = console_for_people(as_json=as_json)
     report = with_own_stack(choice, state, Tour(console), console)

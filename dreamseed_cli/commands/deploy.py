@@ -128,9 +128,9 @@ def check(profile: ProfileOption = None, as_json: JsonFlag = False) -> Result:
 
 
 def _profile(name: str | None) -> Profile:
-    from dreamseed_cli.profile.select import choose_profile, visible_cards
+    from dreamseed_cli.profile.select import choose_profile
 
-    return choose_profile(name, None, visible_cards()).profile
+    return choose_profile(name).profile
 
 
 def _targets(name: str) -> tuple[Target, ...]:

@@ -22,9 +22,9 @@ def doctor(
     from dreamseed_cli.doctor.examine import examine
     from dreamseed_cli.doctor.finding import Level
     from dreamseed_cli.doctor.looks import looks
-    from dreamseed_cli.profile.select import choose_profile, visible_cards
+    from dreamseed_cli.profile.select import choose_profile
 
-    choice = choose_profile(profile, None, visible_cards())
+    choice = choose_profile(profile)
     found = examine(looks(choice.profile, StateDir.locate(state_dir)))
     styles = {Level.OK: "green", Level.OFF: "dim", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
     view = [Text(f"profile {choice.profile.name}: {choice.why}", "dim")]

@@ -57,12 +57,10 @@ def plan(
     from dreamseed_cli.plan.tables import extended
     from dreamseed_cli.plan.view import view
     from dreamseed_cli.plan.wishes import Wishes, base_profile
-    from dreamseed_cli.profile.select import choose_profile, visible_cards
+    from dreamseed_cli.profile.select import choose_profile
 
     wishes = Wishes(model, card, gpus)
-    if profile is None and card is not None:
-        base = base_profile(wishes)
-    else:
-        base = choose_profile(profile, None, visible_cards()).profile
+    as_wished = profile is None and card is not None
+    base = base_profile(wishes) if as_wished else choose_profile(profile).profile
     outcome = make_plan(base, wishes, extended(cards_file, models_file), context=context)
     return Result(figures(outcome), view=view(outcome), target_met=outcome.can_start)

@@ -26,11 +26,11 @@ def serve(
     import sys
 
     from dreamseed_cli.core.paths import StateDir
-    from dreamseed_cli.profile.select import choose_profile, visible_cards
+    from dreamseed_cli.profile.select import choose_profile
     from dreamseed_cli.supervisor.live import log_summaries, log_to, show_live
     from dreamseed_cli.supervisor.session import Session
 
-    choice = choose_profile(profile, gpus, visible_cards())
+    choice = choose_profile(profile, gpus)
     state = StateDir.locate(state_dir)
     state.create()
     _no_shutdown_under_way(state)

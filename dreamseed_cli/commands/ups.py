@@ -188,9 +188,9 @@ def plan(
 
 
 def _profile(name: str | None) -> Profile:
-    from dreamseed_cli.profile.select import choose_profile, visible_cards
+    from dreamseed_cli.profile.select import choose_profile
 
-    return choose_profile(name, None, visible_cards()).profile
+    return choose_profile(name).profile
 
 
 def _shutdown_data(shutdown: Shutdown) -> dict[str, Any]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from dreamseed_cli.doctor.finding import Finding, ok, problem, warning
 from dreamseed_cli.profile.schema import VllmEngine
@@ -16,15 +15,15 @@ _MIN_BRANCH = 570
 """The first driver branch with CUDA 12.8, which the Blackwell cards and vLLM 0.32 ask for."""
 _TORCH_CUDA = re.compile(r"^cuda\b[^=]*= '(\d+)\.(\d+)'$", re.MULTILINE)
 Cuda = tuple[int, int]
-T = TypeVar("T")
 
 
-def look(engine: VllmEngine) -> Iterator[Finding]:
-    """Nothing where none is loaded. In a container (launcher `docker`) torch is the image's."""
-    loaded = version()
-    if loaded is None:
-        return
-    given, built_for = cuda_of_driver(), cuda_of_torch() if engine.launcher == "process" else None
+def look(engine: VllmEngine, loaded: str, told: int | None) -> Iterator[Finding]:
+    """loaded: its version; told: its CUDA as NVML tells it, if it does: 12080 is 12.8.
+
+    In a container (launcher `docker`) torch is the image's.
+    """
+    given = None if told is None else (told // 1000, told % 1000 // 10)
+    built_for = cuda_of_torch() if engine.launcher == "process" else None
     said = loaded if given is None else f"{loaded}, CUDA {given[0]}.{given[1]}"
     if built_for is not None:
         said = f"{said}; torch is built for CUDA {built_for[0]}.{built_for[1]}"
@@ -44,41 +43,6 @@ def version() -> str | None:
     except OSError:
         return None
     return next((word for word in words if word.partition(".")[0].isdigit() and "." in word), "0")
-
-
-def cuda_of_driver() -> Cuda | None:
-    """The newest CUDA that the driver runs, as NVML tells it: 12080 is 12.8. None: it does not tell."""
-    import pynvml
-
-    told = _of_nvml(pynvml.nvmlSystemGetCudaDriverVersion_v2)
-    return None if told is None else (told // 1000, told % 1000 // 10)
-
-
-def power_limits_w() -> list[float]:
-    """What each card may draw now, as NVML tells it; empty where it does not."""
-    import pynvml
-
-    def limits() -> list[float]:
-        cards = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return [pynvml.nvmlDeviceGetPowerManagementLimit(card) / 1000 for card in cards]
-
-    return _of_nvml(limits) or []
-
-
-def _of_nvml(ask: Callable[[], T]) -> T | None:
-    """What NVML answers, opened and closed for it; None: there is none, or it does not tell."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        return ask()
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def cuda_of_torch() -> Cuda | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from dreamseed_cli.core import nvml
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.doctor import driver
 from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
@@ -11,7 +12,6 @@ from dreamseed_cli.plan.check import check_profile, start_errors
 from dreamseed_cli.plan.power import box_power
 from dreamseed_cli.plan.tables import shipped
 from dreamseed_cli.profile.schema import Profile, VllmEngine
-from dreamseed_cli.profile.select import visible_cards
 from dreamseed_cli.supervisor.orphans import find_orphans
 from dreamseed_cli.supervisor.preflight import machine_needs, require_port
 from dreamseed_cli.supervisor.state import read_supervisor
@@ -34,16 +34,21 @@ def cards(profile: Profile) -> Iterator[Finding]:
     if not isinstance(engine, VllmEngine) or engine.device != "cuda":
         yield off(_AREA, "cards", "the engines of this profile use none here")
         return
-    if driver.version() is None:
+    loaded = driver.version()
+    if loaded is None:
         remedy = "Install it, then restart the machine."
         yield problem(_AREA, "driver", "NVIDIA's driver is not loaded", remedy)
         return
-    yield from driver.look(engine)
-    yield _cards(profile, visible_cards())
-    yield from _limits(profile, driver.power_limits_w())
+    seen = nvml.look()
+    yield from driver.look(engine, loaded, seen.cuda)
+    if seen.fault:
+        yield problem(_AREA, "cards", seen.fault, "nvidia-smi; a driver that hangs: docs/runbooks/gpu.md.")
+        return
+    yield _cards(profile, seen.names)
+    yield from _limits(profile, seen.limits_w)
 
 
-def _cards(profile: Profile, seen: list[str]) -> Finding:
+def _cards(profile: Profile, seen: Sequence[str]) -> Finding:
     """Their number, then their model. A model that the table of cards does not know is not compared."""
     wanted, name = profile.box.gpus, profile.box.gpu_model
     if len(seen) < wanted:
@@ -60,7 +65,7 @@ def _cards(profile: Profile, seen: list[str]) -> Finding:
     return ok(_AREA, "cards", f"{', '.join(seen)} (profile: {wanted} x {name})")
 
 
-def _limits(profile: Profile, seen_w: list[float]) -> Iterator[Finding]:
+def _limits(profile: Profile, seen_w: Sequence[float]) -> Iterator[Finding]:
     """The cards' power limits against the profile's, which plan, power and bill reckon with."""
     wanted_w = profile.box.gpu_power_limit_w
     over = [limit_w for limit_w in seen_w[: profile.box.gpus] if wanted_w is not None and limit_w > wanted_w]

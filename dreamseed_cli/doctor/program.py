@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from shutil import which
+
+from dreamseed_cli.core.bounded import output_within
 
 WITHIN_S = 3.0
 
@@ -15,12 +16,10 @@ def told(*argv: str) -> str:
     if program is None:
         return ""
     try:
-        done = subprocess.run(
-            [program, *argv[1:]], capture_output=True, text=True, timeout=WITHIN_S, check=False
-        )
-    except subprocess.TimeoutExpired:
+        done = output_within([program, *argv[1:]], WITHIN_S)
+    except OSError:
         return ""
-    return done.stdout.strip()
+    return done.stdout.strip() if done else ""
 
 
 def told_units(names: Sequence[str], *wanted: str) -> Iterator[Mapping[str, str]]:

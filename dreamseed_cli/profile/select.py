@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from dreamseed_cli.core import nvml
+from dreamseed_cli.core.errors import FailedError
 from dreamseed_cli.profile.load import EMBEDDED_DEFAULT, load_profile, with_gpus
 from dreamseed_cli.profile.schema import Profile
 
@@ -27,32 +29,32 @@ class Choice:
         return profile if self.gpus is None else with_gpus(profile, self.gpus)
 
 
-def visible_cards() -> list[str]:
-    """The names of the NVIDIA cards NVML sees; empty without a card or a driver."""
-    import pynvml
+def visible_cards() -> tuple[str, ...]:
+    """The names of the NVIDIA cards that NVML sees; empty without a card or a driver.
 
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return [str(pynvml.nvmlDeviceGetName(handle)) for handle in handles]
-    except pynvml.NVMLError:
-        return []
-    finally:
-        pynvml.nvmlShutdown()
+    Raises FailedError where there is a driver that fails or hangs: what cards there are is not known then.
+    """
+    seen = nvml.look()
+    if seen.fault:
+        remedy = "Try nvidia-smi, see docs/runbooks/gpu.md. With --profile the driver is not asked."
+        raise FailedError(seen.fault, place="NVML", remedy=remedy)
+    return seen.names
 
 
-def choose_profile(requested: str | None, gpus: int | None, cards: Sequence[str]) -> Choice:
-    """The profile to run: what was asked for, else $DREAMSEED_PROFILE, else what fits the `cards` here."""
+def choose_profile(
+    requested: str | None, gpus: int | None = None, cards: Callable[[], Sequence[str]] = visible_cards
+) -> Choice:
+    """The profile to run: what was asked for, else $DREAMSEED_PROFILE, else what fits the `cards` here.
+
+    Only the last asks for them. Raises FailedError where that fails.
+    """
     named = os.environ.get("DREAMSEED_PROFILE")
     if requested:
         choice = Choice(load_profile(requested), "asked for with --profile", requested)
     elif named:
         choice = Choice(load_profile(named), "named by $DREAMSEED_PROFILE", named)
     else:
-        choice = _fitting(cards)
+        choice = _fitting(cards())
     if gpus is None:
         return choice
     why = f"{choice.why}; --gpus {gpus}"

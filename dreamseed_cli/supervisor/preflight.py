@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from dreamseed_cli.core.counting import counted
-from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
+from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, FailedError, MissingError, UsageError
 from dreamseed_cli.core.extras import how_to_install
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.database.address import resolve_dsn
@@ -137,7 +137,12 @@ def _installed(distribution: str) -> bool:
 
 
 def _card_needs(engine: VllmEngine) -> Iterator[DreamseedError]:
-    needed, seen = engine.replicas * engine.tensor_parallel_size, len(visible_cards())
+    needed = engine.replicas * engine.tensor_parallel_size
+    try:
+        seen = len(visible_cards())
+    except FailedError as error:
+        yield error
+        return
     if seen < needed:
         yield MissingError(
             f"the profile needs {counted(needed, 'card')}, NVML sees {seen}",

@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError
+from dreamseed_cli.core.nvml import explained, handles
 from dreamseed_cli.ups.command import run_command
 from dreamseed_cli.ups.journal import UpsFolder
+
+if TYPE_CHECKING:
+    from pynvml import NVMLError
 
 _WITHIN_S = 10.0
 
@@ -121,14 +125,16 @@ def _cards() -> Iterator[tuple[str, Any]]:
     """UUID and handle of each. Raises NVMLError."""
     import pynvml
 
-    pynvml.nvmlInit()
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    for handle in handles():
         yield str(pynvml.nvmlDeviceGetUUID(handle)), handle
 
 
-def _refused(error: Exception) -> FailedError:
-    return FailedError(f"NVML: {error}", place="ups.shed_power_limit_w", remedy="It needs root.")
+def _refused(error: NVMLError) -> FailedError:
+    return FailedError(
+        f"NVML: {explained(error)}",
+        place="ups.shed_power_limit_w",
+        remedy="Who may set it: docs/runbooks/ups.md.",
+    )
 
 
 if __name__ == "__main__":

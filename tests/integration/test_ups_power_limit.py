@@ -55,7 +55,7 @@ async def test_limits_are_given_back_though_the_disk_took_nothing(tmp_path: Path
 async def test_a_card_that_refuses_leaves_all_as_they_were(tmp_path: Path, cards: FakeNvml) -> None:
     """Without root NVML says no."""
     cards.set(c1_fixed=1)
-    with pytest.raises(FailedError, match="It needs root"):
+    with pytest.raises(FailedError, match="it takes root"):
         await PowerLimits(UpsFolder(tmp_path / "ups")).lower(450.0)
     assert _set(tmp_path) == ["0.limit 450000", "0.limit 575000"]
     assert not PowerLimits(UpsFolder(tmp_path / "ups")).lowered

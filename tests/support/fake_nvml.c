@@ -86,6 +86,7 @@ Return nvmlInitWithFlags(unsigned flags) {
 }
 Return nvmlShutdown(void) { return SUCCESS; }
 const char *nvmlErrorString(Return error) { (void)error; return "an error of the fake NVML"; }
+Return nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = 12080; return SUCCESS; }
 Return nvmlDeviceGetCount_v2(unsigned *n) { *n = (unsigned)count; return SUCCESS; }
 
 Return nvmlDeviceGetHandleByIndex_v2(unsigned index, void **handle) {

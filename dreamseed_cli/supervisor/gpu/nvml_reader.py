@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pynvml
 
+from dreamseed_cli.core.nvml import explained, no_driver
 from dreamseed_cli.supervisor.gpu.reading import (
     RECOVERY_ACTIONS,
     THROTTLE_REASONS,
@@ -26,11 +27,6 @@ _LOSSES = {
     pynvml.NVML_ERROR_RESET_REQUIRED: Loss.RESET_REQUIRED,
     # The bindings learn the names of error codes late; NVML's header has had this one since R535.
     getattr(pynvml, "NVML_ERROR_GPU_NOT_FOUND", 28): Loss.NOT_FOUND,
-}
-_NO_DRIVER = {pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED}
-_REMEDIES = {
-    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "the driver was updated while loaded: reboot this machine",
-    pynvml.NVML_ERROR_NO_PERMISSION: "this user may not open the cards: see the rights of /dev/nvidia*",
 }
 _RECOVERY_FIELD: int | None = getattr(pynvml, "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION", None)
 
@@ -126,10 +122,8 @@ class XidEvents:
 
 
 def _unavailable(error: pynvml.NVMLError) -> Poll:
-    remedy = _REMEDIES.get(error.value)
-    detail = f"{error}; {remedy}" if remedy else str(error)
-    problem = Problem.DRIVER_MISSING if error.value in _NO_DRIVER else Problem.FAILED
-    return Poll(problem=problem, detail=detail)
+    problem = Problem.DRIVER_MISSING if no_driver(error) else Problem.FAILED
+    return Poll(problem=problem, detail=explained(error))
 
 
 def _open(index: int, at_card: AtCard) -> Handle:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dreamseed_cli.bench import where
+from dreamseed_cli.core import nvml
 from dreamseed_cli.profile.load import load_profile
 
 _CARD = "NVIDIA GeForce RTX 5090"
@@ -20,7 +21,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Test CPU: 9000\nprocessor\t: 1\nmodel name\t: Other\n")
     monkeypatch.setattr(where, "_CPUINFO", cpuinfo)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(where, "visible_cards", lambda: [_CARD] * 3)
+    monkeypatch.setattr(nvml, "look", lambda: nvml.Seen(names=(_CARD,) * 3))
     return cpuinfo
 
 

@@ -30,22 +30,20 @@ def test_its_version_is_read_from_its_own_words(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("given", "built_for", "launcher", "level"),
     [
-        ((12, 8), (13, 0), "process", "problem"),
-        ((12, 8), (13, 0), "docker", "ok"),
-        ((12, 8), (12, 9), "process", "ok"),
-        ((13, 1), (12, 8), "process", "ok"),
+        (12080, (13, 0), "process", "problem"),
+        (12080, (13, 0), "docker", "ok"),
+        (12080, (12, 9), "process", "ok"),
+        (13010, (12, 8), "process", "ok"),
         (None, (13, 0), "process", "ok"),
-        ((12, 8), None, "process", "ok"),
+        (12080, None, "process", "ok"),
     ],
 )
 def test_its_cuda_is_held_against_the_one_of_torch(
-    monkeypatch: pytest.MonkeyPatch, given: Cuda | None, built_for: Cuda | None, launcher: str, level: str
+    monkeypatch: pytest.MonkeyPatch, given: int | None, built_for: Cuda | None, launcher: str, level: str
 ) -> None:
     """An older major version runs nothing of a newer one's; a container brings its own torch."""
-    monkeypatch.setattr(driver, "version", lambda: "580.95")
-    monkeypatch.setattr(driver, "cuda_of_driver", lambda: given)
     monkeypatch.setattr(driver, "cuda_of_torch", lambda: built_for)
-    (found,) = driver.look(_engine(launcher))
+    (found,) = driver.look(_engine(launcher), "580.95", given)
     assert found.level.value == level
     assert ("torch is built for CUDA" in found.said) == (built_for is not None and launcher == "process")
 

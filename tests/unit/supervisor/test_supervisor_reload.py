@@ -71,19 +71,19 @@ def test_the_command_that_takes_the_rest() -> None:
 
 def test_the_choice_is_read_again_as_it_was_made(file: Path) -> None:
     """The same file, with as many cards as were asked for."""
-    choice = choose_profile(str(file), 2, [])
+    choice = choose_profile(str(file), 2, list)
     text = file.read_text().replace("[engine]", "[engine]\nseed = 5", 1)
     file.write_text(text)
     again = choice.read_again()
     assert (again.box.gpus, again.engine.model_dump()["seed"]) == (2, 5)
-    fitted = choose_profile(None, None, ["RTX 5090"] * 2)
+    fitted = choose_profile(None, None, lambda: ["RTX 5090"] * 2)
     assert fitted.read_again() == fitted.profile
-    assert choose_profile(None, None, []).read_again().name == "laptop"
+    assert choose_profile(None, None, list).read_again().name == "laptop"
 
 
 def test_a_broken_file_changes_nothing_and_all_its_mistakes_are_said(file: Path) -> None:
     """Two mistakes, two errors with their paths."""
-    choice = choose_profile(str(file), None, [])
+    choice = choose_profile(str(file), None, list)
     file.write_text(file.read_text() + "\n[supervision]\nhang_after_s = -1.0\nno_such_key = 1\n")
     running, outcome = _reload(choice, choice.profile, None)
     assert running is choice.profile
@@ -100,7 +100,7 @@ def test_a_broken_file_changes_nothing_and_all_its_mistakes_are_said(file: Path)
 
 def test_a_file_that_is_gone(file: Path) -> None:
     """One error, exit code 2."""
-    choice = choose_profile(str(file), None, [])
+    choice = choose_profile(str(file), None, list)
     file.unlink()
     _, outcome = _reload(choice, choice.profile, None)
     assert isinstance(outcome_error(outcome), UsageError)
@@ -108,7 +108,7 @@ def test_a_file_that_is_gone(file: Path) -> None:
 
 def test_the_supervisors_own_sections_need_no_gateway(file: Path) -> None:
     """They are taken even while it is not there; the gateway's rules are then not taken in part."""
-    choice = choose_profile(str(file), None, [])
+    choice = choose_profile(str(file), None, list)
     text = file.read_text()
     file.write_text(f"{text}\n[supervision]\nmost_failures = 3\n")
     running, outcome = _reload(choice, choice.profile, None)
@@ -123,7 +123,7 @@ def test_the_supervisors_own_sections_need_no_gateway(file: Path) -> None:
 
 def test_a_gateway_that_does_not_answer_leaves_everything_as_it_was(file: Path, tmp_path: Path) -> None:
     """It is told first."""
-    choice = choose_profile(str(file), None, [])
+    choice = choose_profile(str(file), None, list)
     file.write_text(f"{file.read_text()}\n[supervision]\nmost_failures = 3\n[gateway.cache]\nttl_s = 5\n")
     running, outcome = _reload(choice, choice.profile, tmp_path / "no.sock")
     assert running is choice.profile
