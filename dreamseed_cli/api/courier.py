@@ -12,6 +12,7 @@ import structlog
 from dreamseed_cli.api.line import Line
 from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.api.untold import Untold
+from dreamseed_cli.core.waiting import ended
 from dreamseed_cli.gateway.front import MOST_AT_ONCE, RECORD_REFUSALS
 from dreamseed_cli.gateway.proto.front_pb2 import (
     EndedRequest,
@@ -53,9 +54,7 @@ class Courier:
     async def stop(self) -> None:
         """Hand everything over, in at most a few seconds. What the gateway does not take by then is lost."""
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
         self._untold.ripen_all()
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_S):

@@ -1,9 +1,11 @@
-"""Bounded waits for an event, and the signals that set one."""
+"""Bounded waits for an event, the signals that set one, and the end of a task."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
+from typing import Any
 
 
 async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
@@ -13,6 +15,13 @@ async def set_within(event: asyncio.Event, seconds: float | None) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
+
+
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Cancel it and wait until it has ended. Raises what it failed with, if it had."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def set_by_signals(event: asyncio.Event) -> list[signal.Signals]:

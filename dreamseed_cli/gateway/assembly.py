@@ -6,7 +6,7 @@ Nothing here waits for a service: what is away at the start is found when it com
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from dreamseed_cli.core.address import is_loopback
 from dreamseed_cli.core.dependency import Dependency
+from dreamseed_cli.core.waiting import ended
 from dreamseed_cli.gateway.accounts.directory import Directory
 from dreamseed_cli.gateway.accounts.gate import Gate
 from dreamseed_cli.gateway.accounts.limits import UserLimits
@@ -113,7 +114,7 @@ class Assembly:
             await self._front_pool.open()
             closing.push_async_callback(self._front_pool.close, 1.0)
         if self._callers.tokens is not None:
-            closing.push_async_callback(_end, asyncio.create_task(self._callers.tokens.watch()))
+            closing.push_async_callback(ended, asyncio.create_task(self._callers.tokens.watch()))
         if self._kept is not None:
             self._kept.start()
             closing.push_async_callback(self._kept.close)
@@ -153,9 +154,3 @@ class Assembly:
 
     def _give_more_time(self, call: Call, deadline: float) -> None:
         self._dispatcher.hasten(call, priority=call.priority, deadline=deadline)
-
-
-async def _end(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

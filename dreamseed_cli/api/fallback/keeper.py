@@ -16,7 +16,7 @@ from dreamseed_cli.api.fallback.unsent import Unsent
 from dreamseed_cli.api.fallback.wallet import HeldLease, Wallet
 from dreamseed_cli.api.line import Line
 from dreamseed_cli.api.metrics import ApiMetrics
-from dreamseed_cli.core.waiting import set_within
+from dreamseed_cli.core.waiting import ended, set_within
 from dreamseed_cli.gateway.front import MOST_AT_ONCE, SETTLE_LEASE, TAKE_LEASE
 from dreamseed_cli.gateway.front.money import from_micro, to_micro
 from dreamseed_cli.gateway.proto.front_pb2 import Lease, SettleLeaseRequest, TakeLeaseRequest
@@ -84,9 +84,7 @@ class Keeper:
         Answers that the gateway does not take by then are lost.
         """
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
         self._wallet.close_all()
         # What was asked for and not heard of may have been lent.
         unheard = [HeldLease(lease_id, lacking, Decimal(0)) for lacking, lease_id in self._ids.items()]
