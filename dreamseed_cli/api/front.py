@@ -1,4 +1,4 @@
-"""The front as an ASGI application: completions at once, everything else through FastAPI."""
+"""The front as an ASGI application: completions and questions at once, all else through FastAPI."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from dreamseed_cli.api.http import Receive, Scope, Send, respond
 from dreamseed_cli.api.library import Library
 from dreamseed_cli.api.line import Line
 from dreamseed_cli.api.metrics import ApiMetrics
+from dreamseed_cli.api.questions import PREFIX, Questions
 from dreamseed_cli.api.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from dreamseed_cli.api.pages import Pages
 
 
 class Front:
@@ -40,13 +41,16 @@ class Front:
         self._courier.start()
         desk = Desk(settings, self._line, self._courier, self._metrics, self._fallback)
         self._completions = completions(desk)
-        # FastAPI takes longer to import than all the rest: meanwhile health and completions are served.
+        self._questions = Questions(self._library, self._metrics, at_once=settings.questions_at_once)
+        # FastAPI takes longer to import than all the rest: meanwhile what is asked for most is served.
         self._pages = asyncio.create_task(asyncio.to_thread(self._build_pages))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if (completion := self._completions.get(path)) is not None:
             await completion(scope, receive, send)
+        elif path.startswith(PREFIX):
+            await self._questions(scope, send)
         elif path == "/healthz":
             await respond(send, 200, [(b"content-type", b"text/plain")], b"ok\n")
         else:
@@ -78,13 +82,13 @@ class Front:
         )
         return keeper, Fallback(settings, wallet, self._metrics, unsent, spent=keeper.poke)
 
-    def _build_pages(self) -> FastAPI:
+    def _build_pages(self) -> Pages:
         """Runs in a thread."""
         if self._fallback is not None:
             import aiohttp  # noqa: F401 - so that the first use of the fallback does not wait for it
-        from dreamseed_cli.api.pages import build_pages
+        from dreamseed_cli.api.pages import Pages
 
-        pages = build_pages(self._settings, self._library, self._metrics)
+        pages = Pages(self._settings, self._library, self._metrics)
         # What start-up made stays: collections need not look at it again and pause for less long.
         gc.freeze()
         return pages

@@ -1,47 +1,52 @@
-"""What is asked for seldom: models, questions, readiness, metrics (FastAPI)."""
+"""What is asked for seldom: models, readiness, metrics (FastAPI)."""
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
-from typing import Annotated
 
 import msgspec
-from fastapi import FastAPI, Header, Request, Response
+from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from dreamseed_cli.api.caller import read_caller
 from dreamseed_cli.api.errors import ApiError
-from dreamseed_cli.api.http import PRIVATE
+from dreamseed_cli.api.http import PRIVATE, Event, Receive, Scope, Send
 from dreamseed_cli.api.library import Library
 from dreamseed_cli.api.metrics import ApiMetrics
 from dreamseed_cli.api.settings import ApiSettings
 from dreamseed_cli.core.exposition import ONLY, exposition
-from dreamseed_cli.gateway.proto.front_pb2 import Question
 
-# §C2: the CDN answers for five minutes; that a question is missing it believes for a shorter time.
-_QUESTION_KEPT = "public, max-age=300"
-_ABSENCE_KEPT = "public, max-age=30"
 _JSON = "application/json"
 _PRIVATE = {name.decode(): value.decode() for name, value in PRIVATE}
-_EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 
 
-def build_pages(settings: ApiSettings, library: Library, metrics: ApiMetrics) -> FastAPI:
-    """The application behind the completions' routes."""
+class Pages:
+    """The application behind the other routes. Each of its responses is counted."""
+
+    def __init__(self, settings: ApiSettings, library: Library, metrics: ApiMetrics) -> None:
+        self._pages = _build(settings, library, metrics)
+        self._requests = metrics.requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 500
+
+        async def note(event: Event) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+            await send(event)
+
+        try:
+            await self._pages(scope, receive, note)
+        finally:
+            self._requests.labels(_route(scope), str(status), "front").inc()
+
+
+def _build(settings: ApiSettings, library: Library, metrics: ApiMetrics) -> FastAPI:
     pages = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_models(pages, settings, library)
-    _add_questions(pages, library)
     _add_probes(pages, settings, library, metrics)
-
-    @pages.middleware("http")
-    async def count(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await answer(request)
-        metrics.requests.labels(_route(request), str(response.status_code), "front").inc()
-        return response
 
     @pages.exception_handler(ApiError)
     async def refused(request: Request, error: ApiError) -> Response:
@@ -69,21 +74,6 @@ def _add_models(pages: FastAPI, settings: ApiSettings, library: Library) -> None
         return _json(_model(name), _PRIVATE)
 
 
-def _add_questions(pages: FastAPI, library: Library) -> None:
-    # Without a key: what the CDN keeps it hands to everybody.
-    @pages.api_route("/v1/questions/{question_id}", methods=["GET", "HEAD"])
-    async def question(question_id: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
-        try:
-            body = _question(await library.question(question_id))
-        except ApiError as error:
-            return _error(error, {"cache-control": _ABSENCE_KEPT} if error.status == 404 else _PRIVATE)
-        etag = f'"{hashlib.sha256(body).hexdigest()}"'
-        headers = {"cache-control": _QUESTION_KEPT, "etag": etag, "x-content-type-options": "nosniff"}
-        if if_none_match is not None and _matches(if_none_match, etag):
-            return Response(status_code=304, headers=headers)
-        return Response(body, media_type=_JSON, headers=headers)
-
-
 def _add_probes(pages: FastAPI, settings: ApiSettings, library: Library, metrics: ApiMetrics) -> None:
     @pages.get("/readyz")
     async def readyz() -> Response:
@@ -104,20 +94,6 @@ def _add_probes(pages: FastAPI, settings: ApiSettings, library: Library, metrics
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-def _matches(if_none_match: str, etag: str) -> bool:
-    """RFC 9110's weak comparison: a cache on the way may have made the validator weak."""
-    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
-    return any(tag in {etag, "*"} for tag in tags)
-
-
-def _question(question: Question) -> bytes:
-    """The same bytes for the same question on every front, since they are its ETag."""
-    updated_at = _EPOCH + dt.timedelta(microseconds=question.updated_at_us)
-    return msgspec.json.encode(
-        {"id": question.id, "updated_at": updated_at, "content": msgspec.Raw(question.content)}
-    )
-
-
 def _model(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "dreamseed"}
 
@@ -126,11 +102,11 @@ def _json(document: object, headers: dict[str, str], *, status: int = 200) -> Re
     return Response(msgspec.json.encode(document), status, headers, _JSON)
 
 
-def _error(error: ApiError, headers: dict[str, str] = _PRIVATE) -> Response:
+def _error(error: ApiError) -> Response:
     extra = {name.decode(): value.decode() for name, value in error.headers()}
-    return Response(error.body(), error.status, {**headers, **extra}, _JSON)
+    return Response(error.body(), error.status, {**_PRIVATE, **extra}, _JSON)
 
 
-def _route(request: Request) -> str:
-    """The route's pattern: paths as they are would make a metric for each question."""
-    return str(getattr(request.scope.get("route"), "path", "unknown"))
+def _route(scope: Scope) -> str:
+    """The route's pattern: paths as they are would make a metric for each of them."""
+    return str(getattr(scope.get("route"), "path", "unknown"))

@@ -50,6 +50,8 @@ class ApiSettings(BaseModel):
     gateway_most_waiting: Annotated[int, Field(ge=0)] = 256
     """Requests without a fallback that wait for a gateway that is away; more get 503 at once. Each keeps its
     body in memory."""
+    questions_at_once: Annotated[int, Field(ge=1)] = 100
+    """Questions that are asked for at a time (§C1's containerConcurrency); more get 503 at once."""
     fallback_url: str | None = None
     """Base address of an OpenAI-compatible service, such as https://api.openai.com/v1 (§H2)."""
     fallback_model: str = ""

@@ -19,7 +19,7 @@ from gateway_harness import until
 from dreamseed_cli.core.dependency import DependencyDown
 from dreamseed_cli.database.migrate import migrate
 from dreamseed_cli.gateway.front.service import FrontService
-from dreamseed_cli.gateway.front.store import FrontStore
+from dreamseed_cli.gateway.front.store import FrontStore, StoredQuestion
 
 
 @pytest.fixture
@@ -163,6 +163,51 @@ async def test_a_gateway_without_its_postgres_is_not_to_blame() -> None:
     ):
         assert not any([await _found(http) for _ in range(8)])
         assert await _says(http, "dreamseed_api_breaker_state 0.0")
+
+
+class _HeldStore:
+    """PostgreSQL, which answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answer = asyncio.Event()
+
+    async def question(self, question_id: str) -> StoredQuestion:
+        self.asked += 1
+        await self.answer.wait()
+        return StoredQuestion(question_id, "{}", 0)
+
+
+async def test_more_questions_than_can_be_answered_are_refused_at_once() -> None:
+    """With the time to come again, kept by no cache, and only until there is a place again."""
+    held = _HeldStore()
+    service = FrontService([MODEL], lambda _: True, cast("FrontStore", held), check_user=any_user)
+    async with (
+        scripted_gateway(front=service) as gateway,
+        front_here(gateway.port, questions_at_once="2") as front,
+        aiohttp.ClientSession(front.url) as http,
+    ):
+        first = [asyncio.create_task(_found(http)) for _ in range(2)]
+        await until(lambda: held.asked == 2)
+        async with http.get("/v1/questions/q1") as reply:
+            assert (reply.status, reply.headers["cache-control"]) == (503, "no-store")
+            assert reply.headers["retry-after"] == "1"
+            assert (await reply.json())["error"]["code"] == "overloaded"
+        held.answer.set()
+        assert await asyncio.gather(*first) == [True, True]
+        assert await _found(http)
+        assert held.asked == 3
+
+
+async def test_questions_are_only_read(http: aiohttp.ClientSession) -> None:
+    """What is not GET is 405, what is not a question's address is 404, in OpenAI's error shape."""
+    async with http.post("/v1/questions/q1", json={}) as reply:
+        assert reply.status == 405
+        assert (await reply.json())["error"]["code"] == "method_not_allowed"
+    for path in ("/v1/questions/", "/v1/questions/a/b"):
+        async with http.get(path) as reply:
+            assert (reply.status, reply.headers["cache-control"]) == (404, "no-store")
+            assert path in (await reply.json())["error"]["message"]
 
 
 async def _found(http: aiohttp.ClientSession, name: str = "q1") -> bool:
