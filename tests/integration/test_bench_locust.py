@@ -159,7 +159,7 @@ async def test_a_killed_worker_is_named_and_ends_the_load(tmp_path: Path) -> Non
     """Which one, by what; what the others saw is kept, and no number of users is claimed."""
     plan = _plan(False, False, steps=(Step(4, 0.1, 600),), processes=2)
     async with scripted_gateway(_answer) as gateway, _front(gateway.port) as front:
-        crew, task = await _begun(plan, front.url, tmp_path, lambda: len(gateway.calls) > 3)
+        crew, task = await _begun(_errand(plan, front.url, tmp_path), lambda: len(gateway.calls) > 3)
         victim = crew.worker_pids[1]
         os.kill(victim, signal.SIGKILL)
         run = await task
@@ -184,7 +184,7 @@ async def test_an_interrupted_load_keeps_what_it_has(tmp_path: Path) -> None:
         await _answer(request, context, number)
 
     async with scripted_gateway(endless) as gateway, _front(gateway.port) as front:
-        crew, task = await _begun(plan, front.url, tmp_path, lambda: len(gateway.calls) > 3)
+        crew, task = await _begun(_errand(plan, front.url, tmp_path), lambda: len(gateway.calls) > 3)
         task.cancel()
         run = await task
     assert run.interrupted
@@ -223,11 +223,52 @@ async def test_its_processes_end_with_whoever_started_them(tmp_path: Path) -> No
     """When the pipe to one of them closes, as it does when this program is killed."""
     plan = _plan(False, False, steps=(Step(4, 0.1, 600),))
     async with scripted_gateway(_answer) as gateway, _front(gateway.port) as front:
-        crew, task = await _begun(plan, front.url, tmp_path, lambda: len(gateway.calls) > 3)
+        crew, task = await _begun(_errand(plan, front.url, tmp_path), lambda: len(gateway.calls) > 3)
         crew.release()
         run = await task
     assert run.lost == ()
     _all_gone(crew)
+
+
+async def test_who_asks_over_grpc_is_part_of_its_process(tmp_path: Path) -> None:
+    """If it dies its process of users is lost, by name; what had been asked over gRPC is kept."""
+    plan = structs.replace(_plan(False, True, steps=(Step(4, 0.1, 600),)), mix={Kind.GRPC_STREAM: 1.0})
+    async with scripted_gateway(_answer) as gateway, _front(gateway.port) as front:
+        errand = structs.replace(_errand(plan, front.url, tmp_path), gateway=f"127.0.0.1:{gateway.port}")
+        crew, task = await _begun(errand, lambda: len(gateway.calls) > 3)
+        (asker,) = _askers(crew)
+        asker.kill()
+        run = await task
+    (lost,) = run.lost
+    assert lost.endswith("the process that asks over gRPC ended with code -9")
+    assert set(run.samples["kind"]) <= {KINDS.index(Kind.GRPC_STREAM)}
+    _all_gone(crew)
+
+
+async def test_what_is_asked_over_grpc_at_the_end_is_given_up(tmp_path: Path) -> None:
+    """Streams that would never end are ABANDONED and cancelled at the gateway; nobody goes on asking."""
+    plan = structs.replace(_plan(False, True, steps=(Step(4, 0.1, 600),)), mix={Kind.GRPC_STREAM: 1.0})
+
+    async def endless(request: GenerateRequest, context: Context, number: int) -> None:
+        await context.write(parts("word ")[0])
+        await asyncio.Event().wait()
+
+    async with scripted_gateway(endless) as gateway, _front(gateway.port) as front:
+        errand = structs.replace(_errand(plan, front.url, tmp_path), gateway=f"127.0.0.1:{gateway.port}")
+        crew, task = await _begun(errand, lambda: len(gateway.calls) > 3)
+        askers = _askers(crew)
+        task.cancel()
+        run = await task
+        await until(lambda: gateway.cancelled == len(gateway.calls))
+    assert run.lost == ()
+    assert set(run.samples["ending"]) == {ENDINGS.index(Ending.ABANDONED)}
+    assert not any(asker.is_running() for asker in askers)
+    _all_gone(crew)
+
+
+def _askers(crew: Crew) -> list[psutil.Process]:
+    (worker,) = crew.worker_pids
+    return [one for one in psutil.Process(worker).children() if "grpc_asker" in " ".join(one.cmdline())]
 
 
 async def test_a_front_that_goes_away_is_named(tmp_path: Path) -> None:
@@ -270,11 +311,9 @@ def _front(gateway_port: int) -> AbstractAsyncContextManager[RunningFront]:
     return serving(read_settings({"GPU_ENDPOINT": f"127.0.0.1:{gateway_port}"}, allow_anonymous=True))
 
 
-async def _begun(
-    plan: LoadPlan, url: str, folder: Path, condition: Callable[[], bool]
-) -> tuple[Crew, asyncio.Task[LoadRun]]:
+async def _begun(errand: Errand, condition: Callable[[], bool]) -> tuple[Crew, asyncio.Task[LoadRun]]:
     """A load that has come as far as `condition`."""
-    crew = Crew(_errand(plan, url, folder), lambda _: None)
+    crew = Crew(errand, lambda _: None)
     task = asyncio.create_task(crew.run())
     await until(condition)
     return crew, task

@@ -1,16 +1,12 @@
-"""How a request ended, from what Locust's clients and gRPC say of it. Pure."""
+"""How a request ended, from what Locust's clients say of it. Pure."""
 
 from __future__ import annotations
 
 import errno
 import socket
-from typing import TYPE_CHECKING
 
 from dreamseed_cli.bench.records import Ending
-from dreamseed_cli.bench.target.judge import OWN_LIMITS, REJECTED_CODES, UNSEEN_TOKENS
-
-if TYPE_CHECKING:
-    import grpc
+from dreamseed_cli.bench.target.judge import OWN_LIMITS, UNSEEN_TOKENS
 
 _NO_CONNECTION = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
 
@@ -35,20 +31,6 @@ def of_failure(error: BaseException) -> Ending:
     if type(error).__name__ == "HTTPParseError":
         return Ending.BROKEN
     return Ending.CUT
-
-
-def of_code(code: grpc.StatusCode, *, begun: bool, reasoned: bool) -> Ending:
-    """Of a call that failed. begun: text had come; reasoned: the gateway itself said why."""
-    name = code.name
-    if name == "RESOURCE_EXHAUSTED" or (name == "UNAVAILABLE" and reasoned):
-        return Ending.REFUSED
-    if name == "UNAVAILABLE":
-        return Ending.CUT if begun else Ending.UNREACHABLE
-    if name == "DEADLINE_EXCEEDED":
-        return Ending.TIMED_OUT
-    if name in REJECTED_CODES:
-        return Ending.REJECTED
-    return Ending.CUT if name == "CANCELLED" else Ending.SERVER_ERROR
 
 
 def of_answer(tokens: int, wanted: int | None, *, text: bool = True) -> Ending:

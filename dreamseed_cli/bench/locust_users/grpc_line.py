@@ -1,98 +1,98 @@
-"""Generations through gRPC from gevent: the blocking API, whose waits gevent makes cooperative.
+"""Generations over gRPC for the users of one process: a process beside it asks for them.
 
-Import after `grpc.experimental.gevent.init_gevent()`.
+gRPC under gevent hands every message of a stream from thread to thread. With a few hundred streams that took
+four tenths of the load's processors, which an event loop of its own has no need of.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import time
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
-import grpc
+import gevent  # type: ignore[import-untyped]
+import msgspec
+from gevent.event import AsyncResult  # type: ignore[import-untyped]
+from gevent.lock import BoundedSemaphore  # type: ignore[import-untyped]
 
-from dreamseed_cli.bench.locust_users.endings import of_answer, of_code
+from dreamseed_cli.bench.locust_users.grpc_words import READ_TOLD, Answered, Lag, Leave, Told, Wish, line
+from dreamseed_cli.bench.locust_users.plan import Errand
 from dreamseed_cli.bench.locust_users.samples import SIMULATED, Sample
-from dreamseed_cli.gateway.proto import GENERATE_STREAM, PROVENANCE_KEY, REASON_KEY
-from dreamseed_cli.gateway.proto.llm_pb2 import STANDARD, GenerateRequest, GenerateResponse
-from dreamseed_cli.gateway.security.channel import ClientSecurity, call_metadata
 
-if TYPE_CHECKING:
-    from dreamseed_cli.bench.locust_users.plan import Errand
-
-_CHANNELS = 4
-"""Connections of a process, so that one's limit of streams is not the limit of the load."""
-_OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
-
-if TYPE_CHECKING:
-    _Call = grpc.UnaryStreamMultiCallable[GenerateRequest, GenerateResponse]
+_ASKER = "dreamseed_cli.bench.locust_users.grpc_asker"
+_END_S = 5.0
 
 
 class GrpcLine:
-    """The connections of one process to the gateway."""
+    """tick: told how late the asking process's loop was: when (CLOCK_MONOTONIC, seconds), and by how many
+    milliseconds. lost: told the exit code of one that ended by itself.
+    """
 
-    def __init__(self, errand: Errand, token: str | None) -> None:
-        ca_file = Path(errand.ca_file) if errand.ca_file else None
-        security = ClientSecurity(ca_file=ca_file, token=token)
-        self._timeout_s = errand.timeout_s
-        self._metadata = call_metadata(security)
-        self._forced = errand.force_length
-        self._channels = [_channel(errand.gateway, security) for _ in range(_CHANNELS)]
-        self._calls = itertools.cycle([_method(channel) for channel in self._channels])
+    def __init__(
+        self, errand: Errand, tick: Callable[[float, float], None], lost: Callable[[int], None]
+    ) -> None:
+        self._tick = tick
+        self._lost = lost
+        self._numbers = itertools.count()
+        self._asked: dict[int, Any] = {}
+        self._sending = BoundedSemaphore()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", _ASKER, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+            )
+        self._listener = gevent.spawn(self._listen)
+        self._send(errand)
 
     def ask(self, prompt: str, tokens: int, sample: Sample) -> None:
         """Ask for a streamed answer, and write into `sample` how it went."""
-        request = GenerateRequest(
-            prompt=prompt,
-            max_tokens=tokens,
-            temperature=0.7,
-            priority=STANDARD,
-            bypass_cache=True,
-            ignore_eos=self._forced,
-        )
-        last = GenerateResponse()
-        call = next(self._calls)(request, timeout=self._timeout_s, metadata=self._metadata)
+        number = next(self._numbers)
+        asked = self._asked[number] = AsyncResult()
         try:
-            for last in call:
-                if last.text and math.isnan(sample.first_s):
-                    sample.first_s = time.monotonic()
-            sample.tokens = last.tokens_generated
-            text, wanted = not math.isnan(sample.first_s), tokens if self._forced else None
-            sample.ending = of_answer(last.tokens_generated, wanted, text=text)
-            if (PROVENANCE_KEY, "simulated") in _pairs(call.trailing_metadata()):
-                sample.flags |= SIMULATED
-        except grpc.RpcError as error:
-            _note_failure(cast("grpc.Call", error), sample)
+            self._send(Wish(number, prompt, tokens))
+            _note(asked.get(), sample)
         finally:
-            call.cancel()
+            del self._asked[number]
+            if not asked.ready():
+                self._send(Leave(number))
 
     def close(self) -> None:
-        for channel in self._channels:
-            channel.close()
+        """End the process; what it was asked for is given up."""
+        self._listener.kill()
+        self._socket.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_S)
+        self._process.kill()
+        self._process.wait()
+
+    def _send(self, word: msgspec.Struct) -> None:
+        # Of a process that has ended the listener tells.
+        with self._sending, suppress(OSError):
+            self._socket.sendall(line(word))
+
+    def _listen(self) -> None:
+        with self._socket.makefile("rb") as lines:
+            for said in lines:
+                self._take(READ_TOLD.decode(said))
+        self._lost(self._process.wait())
+
+    def _take(self, told: Told) -> None:
+        if isinstance(told, Lag):
+            for at_s, lag_ms in told.ticks:
+                self._tick(at_s, lag_ms)
+        elif (asked := self._asked.get(told.number)) is not None:
+            asked.set(told)
 
 
-def _note_failure(error: grpc.Call, sample: Sample) -> None:
-    code = error.code()
-    reasoned = any(key == REASON_KEY for key, _ in _pairs(error.trailing_metadata()))
-    sample.ending = of_code(code, begun=not math.isnan(sample.first_s), reasoned=reasoned)
-    sample.detail = f"gRPC {code.name}: {(error.details() or '')[:100]}"
-
-
-def _pairs(metadata: Any) -> Iterable[tuple[str, Any]]:
-    return [(key, value) for key, value in metadata or ()]
-
-
-def _channel(address: str, security: ClientSecurity) -> grpc.Channel:
-    if not security.encrypts(address):
-        return grpc.insecure_channel(address, options=_OPTIONS)
-    roots = security.ca_file.read_bytes() if security.ca_file else None
-    return grpc.secure_channel(address, grpc.ssl_channel_credentials(roots), options=_OPTIONS)
-
-
-def _method(channel: grpc.Channel) -> _Call:
-    return channel.unary_stream(
-        GENERATE_STREAM, GenerateRequest.SerializeToString, GenerateResponse.FromString
-    )
+def _note(answered: Answered, sample: Sample) -> None:
+    sample.first_s = math.nan if answered.first_s is None else answered.first_s
+    sample.tokens = answered.tokens
+    sample.ending, sample.detail = answered.ending, answered.detail
+    sample.flags |= SIMULATED if answered.simulated else 0

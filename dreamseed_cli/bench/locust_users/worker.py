@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import ssl
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from locust.runners import WorkerRunner
 
 from dreamseed_cli.bench.limits import raise_descriptor_limit
 from dreamseed_cli.bench.locust_users.desk import Desk
+from dreamseed_cli.bench.locust_users.grpc_line import GrpcLine
 from dreamseed_cli.bench.locust_users.plan import Errand
 from dreamseed_cli.bench.locust_users.samples import Recorder
 from dreamseed_cli.bench.locust_users.users import Learner
@@ -31,13 +33,13 @@ def work(errand: Errand, index: int, port: int) -> None:
     """Run users until the master says quit, or stdin ends."""
     raise_descriptor_limit()
     recorder = Recorder(Path(errand.folder), index)
-    token = os.environ[errand.api_key_env] if errand.api_key_env else None
-    Learner.desk = Desk(errand, index, recorder, _line(errand, token))
+    environment = Environment(user_classes=[Learner], host=None)
+    line = _line(errand, recorder, environment)
+    Learner.desk = Desk(errand, index, recorder, line)
     Learner.network_timeout = errand.stall_s
     Learner.connection_timeout = min(errand.stall_s, 10.0)
     Learner.ssl_context_factory = staticmethod(lambda: _trust(errand.ca_file))
     locust.runners.WORKER_REPORT_INTERVAL = REPORT_S
-    environment = Environment(user_classes=[Learner], host=None)
     # What the users are made of stays: collections need not look at it again and pause for less long.
     events: Any = environment.events
     events.spawning_complete.add_listener(lambda **_: gc.freeze())
@@ -48,20 +50,27 @@ def work(errand: Errand, index: int, port: int) -> None:
         runner.greenlet.join()
     finally:
         gevent.killall(helpers)
+        if line is not None:
+            line.close()
         recorder.close()
         path = Path(errand.folder) / f"details-{index}.json"
         path.write_text(json.dumps(recorder.details), encoding="utf-8")
 
 
-def _line(errand: Errand, token: str | None) -> Any:
+def _line(errand: Errand, recorder: Recorder, environment: Environment) -> GrpcLine | None:
     if not errand.gateway:
         return None
-    import grpc.experimental.gevent
 
-    grpc.experimental.gevent.init_gevent()
-    from dreamseed_cli.bench.locust_users.grpc_line import GrpcLine
+    def tick(at_s: float, lag_ms: float) -> None:
+        recorder.tick(at_s, lag_ms, environment.runner.user_count if environment.runner else 0)
 
-    return GrpcLine(errand, token)
+    def lost(code: int) -> None:
+        recorder.flush()
+        sys.stderr.write(f"the process that asks over gRPC ended with code {code}\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    return GrpcLine(errand, tick, lost)
 
 
 def _report(runner: WorkerRunner) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import socket
 
-import grpc
 import pytest
 
-from dreamseed_cli.bench.locust_users.endings import of_answer, of_code, of_failure
+from dreamseed_cli.bench.locust_users.endings import of_answer, of_failure
 from dreamseed_cli.bench.locust_users.events import Answer, completion_tokens, has_text
 from dreamseed_cli.bench.records import Ending
 from dreamseed_cli.bench.target.judge import of_status
@@ -105,24 +104,6 @@ def test_a_failure_is_an_ending(error: OSError, ending: Ending) -> None:
     wrapped = Exception("retries exceeded")
     wrapped.original = error  # type: ignore[attr-defined]
     assert of_failure(wrapped) is ending
-
-
-@pytest.mark.parametrize(
-    ("code", "begun", "reasoned", "ending"),
-    [
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, False, True, Ending.REFUSED),
-        (grpc.StatusCode.UNAVAILABLE, False, True, Ending.REFUSED),
-        (grpc.StatusCode.UNAVAILABLE, False, False, Ending.UNREACHABLE),
-        (grpc.StatusCode.UNAVAILABLE, True, False, Ending.CUT),
-        (grpc.StatusCode.DEADLINE_EXCEEDED, True, False, Ending.TIMED_OUT),
-        (grpc.StatusCode.UNAUTHENTICATED, False, True, Ending.REJECTED),
-        (grpc.StatusCode.CANCELLED, True, False, Ending.CUT),
-        (grpc.StatusCode.INTERNAL, True, True, Ending.SERVER_ERROR),
-    ],
-)
-def test_a_code_is_an_ending(code: grpc.StatusCode, begun: bool, reasoned: bool, ending: Ending) -> None:
-    """UNAVAILABLE is a refusal where the gateway gives its reason, and no connection where nobody does."""
-    assert of_code(code, begun=begun, reasoned=reasoned) is ending
 
 
 def test_an_answer_of_another_length_is_no_answer() -> None:
