@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from dreamseed_cli.backup.catalog import Entry, read_catalog
 from dreamseed_cli.backup.cold import copy_backup
-from dreamseed_cli.backup.names import HEARTBEATS, WAL, part_name
+from dreamseed_cli.backup.names import HEARTBEATS, WAL, Kind, part_name
 from dreamseed_cli.backup.physical.recovery import Goal
 from dreamseed_cli.backup.recover import BackupDamaged, Recovery
 from dreamseed_cli.backup.settings import Settings
@@ -57,12 +57,13 @@ def _copied(stage: Stage) -> tuple[Settings, Entry, Entry]:
     to, store = settings.open(create=True), wish.settings.open()
     try:
         backups = read_catalog(store).backups
-        two = [one for one in backups if one.manifest.identity.kind is backups[0].manifest.identity.kind][:2]
+        kind = backups[0].manifest.identity.kind if backups else Kind.PHYSICAL
+        two = [one for one in backups if one.manifest.identity.kind is kind][:2]
         if len(two) < 2:
             raise MissingError(
-                "there are not two good backups: nothing would be left if the newest were damaged",
+                f"there are not two good {kind.value} backups: nothing would be left if one were damaged",
                 place=store.name,
-                remedy="Make another: dreamseed backup.",
+                remedy=f"Make another: dreamseed backup --kind {kind.value}.",
             )
         for entry in two:
             copy_backup(store, to, entry.manifest)
