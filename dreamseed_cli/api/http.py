@@ -104,6 +104,7 @@ async def write(send: Send, body: bytes, *, more: bool) -> None:
 
 async def respond(send: Send, status: int, headers: list[Header], body: bytes) -> None:
     """A whole response."""
-    headers.append((b"content-length", b"%d" % len(body)))
+    if status != 304:  # there it would be the length of the 200 that the client has
+        headers.append((b"content-length", b"%d" % len(body)))
     await start(send, status, headers)
     await write(send, body, more=False)

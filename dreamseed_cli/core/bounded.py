@@ -26,13 +26,15 @@ def output_within(argv: Sequence[str], within_s: float) -> subprocess.CompletedP
         errors="replace",
         start_new_session=True,
     )
+    heard = False
     try:
         said, complained = process.communicate(timeout=within_s)
+        heard = True
     except subprocess.TimeoutExpired:
         return None
     finally:
-        # Also when we are interrupted.
-        if process.poll() is None:
+        # Also when we are interrupted, and when what it had started holds the pipes after its own end.
+        if not heard:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):

@@ -46,6 +46,8 @@ from dreamseed_cli.gateway.proto.llm_pb2 import GenerateRequest
 from dreamseed_cli.gateway.settings import ServiceAddresses
 
 _TOKENS = 5
+_A_WISH_COMES_S = 1.0
+"""Four users that ask every 0.2 s have asked by then."""
 
 
 @pytest.fixture
@@ -230,19 +232,35 @@ async def test_its_processes_end_with_whoever_started_them(tmp_path: Path) -> No
     _all_gone(crew)
 
 
-async def test_who_asks_over_grpc_is_part_of_its_process(tmp_path: Path) -> None:
-    """If it dies its process of users is lost, by name; what had been asked over gRPC is kept."""
+@pytest.mark.parametrize("unread", [False, True])
+async def test_who_asks_over_grpc_is_part_of_its_process(tmp_path: Path, *, unread: bool) -> None:
+    """If it dies its process of users is lost, by name; what had been asked over gRPC is kept. Also if it had
+    not read everything that it was told.
+    """
     plan = structs.replace(_plan(False, True, steps=(Step(4, 0.1, 600),)), mix={Kind.GRPC_STREAM: 1.0})
     async with scripted_gateway(_answer) as gateway, _front(gateway.port) as front:
         errand = structs.replace(_errand(plan, front.url, tmp_path), gateway=f"127.0.0.1:{gateway.port}")
         crew, task = await _begun(errand, lambda: len(gateway.calls) > 3)
         (asker,) = _askers(crew)
+        if unread:
+            asker.suspend()
+            await asyncio.sleep(_A_WISH_COMES_S)
         asker.kill()
         run = await task
     (lost,) = run.lost
     assert lost.endswith("the process that asks over gRPC ended with code -9")
     assert set(run.samples["kind"]) <= {KINDS.index(Kind.GRPC_STREAM)}
     _all_gone(crew)
+
+
+async def test_users_are_counted_while_they_are_there(tmp_path: Path) -> None:
+    """Not when the process that asks over gRPC tells of its last ticks: by then they are gone."""
+    plan = structs.replace(_plan(False, True, steps=(Step(4, 0.1, 2.0),)), mix={Kind.GRPC_STREAM: 1.0})
+    async with scripted_gateway(_answer) as gateway, _front(gateway.port) as front:
+        errand = structs.replace(_errand(plan, front.url, tmp_path), gateway=f"127.0.0.1:{gateway.port}")
+        run = await Crew(errand, lambda _: None).run()
+    (step,) = evaluate(_bench(front.url, tmp_path), plan, run).steps
+    assert step.reached == 4
 
 
 async def test_what_is_asked_over_grpc_at_the_end_is_given_up(tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ class GrpcLine:
             self._socket.sendall(line(word))
 
     def _listen(self) -> None:
-        with self._socket.makefile("rb") as lines:
+        # A process that is killed leaves what it was told unread, or half a line: both are its end.
+        with suppress(OSError, msgspec.DecodeError), self._socket.makefile("rb") as lines:
             for said in lines:
                 self._take(READ_TOLD.decode(said))
         self._lost(self._process.wait())

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dreamseed_cli.bench.locust_users.crew import LoadRun, StepTimes
 from dreamseed_cli.bench.locust_users.plan import USERS_A_PROCESS, Kind, LoadPlan
-from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, Table
+from dreamseed_cli.bench.locust_users.samples import ENDINGS, HELD, KINDS, UNCOUNTED, Table
 from dreamseed_cli.bench.measure.intervals import attainment
 from dreamseed_cli.bench.measure.quantiles import latency, plain_quantile
 from dreamseed_cli.bench.measure.validity import FEWEST_REQUESTS, allowed_delay_ms, own_limits, tokens_agree
@@ -232,7 +232,8 @@ def _lags(ticks: tuple[Table, ...], window: tuple[float, float]) -> _Floats:
 
 def _users_reached(ticks: tuple[Table, ...], window: tuple[float, float]) -> int:
     """The fewest each process had in the window, summed: one that told nothing had none."""
-    least = [table["users"][_inside(table, window)] for table in ticks]
+    counted = [table[table["users"] != UNCOUNTED] for table in ticks]
+    least = [table["users"][_inside(table, window)] for table in counted]
     return sum(int(users.min()) for users in least if len(users))
 
 

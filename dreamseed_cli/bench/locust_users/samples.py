@@ -26,6 +26,8 @@ REVALIDATED: Final = 2
 """Flag: 304, the user's copy is still good."""
 HELD: Final = 4
 """Flag: the answer before it came later than this request would have been due."""
+UNCOUNTED: Final = 0xFFFFFFFF
+"""As a tick's users: nobody counted them when it came."""
 
 Table = npt.NDArray[np.void]
 _SAMPLE = struct.Struct("<BBBxIddddI")
@@ -82,8 +84,8 @@ class Recorder:
         if one.detail:
             self.details[one.detail] = self.details.get(one.detail, 0) + 1
 
-    def tick(self, at_s: float, lag_ms: float, users: int) -> None:
-        """Store how late the process's loop was, and how many users it has."""
+    def tick(self, at_s: float, lag_ms: float, users: int = UNCOUNTED) -> None:
+        """Store how late the process's loop was, and how many users it had then."""
         self._ticks.write(_TICK.pack(at_s, lag_ms, users))
 
     def flush(self) -> None:

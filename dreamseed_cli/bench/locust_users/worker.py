@@ -34,7 +34,7 @@ def work(errand: Errand, index: int, port: int) -> None:
     raise_descriptor_limit()
     recorder = Recorder(Path(errand.folder), index)
     environment = Environment(user_classes=[Learner], host=None)
-    line = _line(errand, recorder, environment)
+    line = _line(errand, recorder)
     Learner.desk = Desk(errand, index, recorder, line)
     Learner.network_timeout = errand.stall_s
     Learner.connection_timeout = min(errand.stall_s, 10.0)
@@ -57,12 +57,9 @@ def work(errand: Errand, index: int, port: int) -> None:
         path.write_text(json.dumps(recorder.details), encoding="utf-8")
 
 
-def _line(errand: Errand, recorder: Recorder, environment: Environment) -> GrpcLine | None:
+def _line(errand: Errand, recorder: Recorder) -> GrpcLine | None:
     if not errand.gateway:
         return None
-
-    def tick(at_s: float, lag_ms: float) -> None:
-        recorder.tick(at_s, lag_ms, environment.runner.user_count if environment.runner else 0)
 
     def lost(code: int) -> None:
         recorder.flush()
@@ -70,7 +67,8 @@ def _line(errand: Errand, recorder: Recorder, environment: Environment) -> GrpcL
         sys.stderr.flush()
         os._exit(1)
 
-    return GrpcLine(errand, tick, lost)
+    # Its ticks are told later: by then a step's users may be gone.
+    return GrpcLine(errand, recorder.tick, lost)
 
 
 def _report(runner: WorkerRunner) -> None:

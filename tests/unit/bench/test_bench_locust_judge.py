@@ -6,6 +6,7 @@ import dataclasses
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec import structs
 
@@ -22,6 +23,7 @@ from dreamseed_cli.bench.locust_users.report import provenance_of
 from dreamseed_cli.bench.locust_users.samples import (
     HELD,
     SIMULATED,
+    UNCOUNTED,
     Recorder,
     Sample,
     as_samples,
@@ -150,6 +152,17 @@ def test_users_that_never_came_make_it_invalid() -> None:
     found = _judged(_pages(), users=98)
     assert [(problem.rule, found.reached) for problem in found.problems] == [("users", 98)]
     assert "98 of 100" in found.problems[0].reason
+
+
+def test_ticks_that_counted_no_users_say_nothing_of_them() -> None:
+    """They count as lag alone, wherever they stand."""
+    uncounted = as_ticks([(5.0, 200.0, UNCOUNTED)] * 100)
+    run = _run(_pages())
+    more = dataclasses.replace(run, ticks=tuple(np.concatenate([one, uncounted]) for one in run.ticks))
+    found = judge_step(PLAN, more, STEP, SLO)
+    assert (found.reached, found.lag_p99_ms) == (100, 200.0)
+    alone = judge_step(PLAN, dataclasses.replace(run, ticks=(uncounted,)), STEP, SLO)
+    assert alone.reached == 0
 
 
 def test_too_few_requests_without_a_cause_are_invalid() -> None:
