@@ -56,7 +56,7 @@ class Completions:
 
     async def _serve(self, scope: Scope, receive: Receive, exchange: Exchange) -> None:
         if scope["method"] != "POST":
-            raise ApiError(405, "use POST", code="method_not_allowed")
+            raise ApiError(405, "use POST", code="method_not_allowed", allow="POST")
         settings = self._desk.settings
         caller = exchange.caller = read_caller(scope["headers"], allow_anonymous=settings.allow_anonymous)
         body = await read_body(scope, receive, settings.max_body_bytes)

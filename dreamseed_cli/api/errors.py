@@ -18,7 +18,8 @@ _OPENAI_NAMES = {"user_id": "user", "history": "messages"}
 
 class ApiError(DreamseedError):
     """An error response. param: the request's field that is to blame. code: a word for programs. reason: the
-    label of the request's event, where `code` does not say enough.
+    label of the request's event, where `code` does not say enough. allow: the methods of a 405, which has to
+    name them (RFC 9110, 15.5.6).
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class ApiError(DreamseedError):
         param: str | None = None,
         retry_after_s: float | None = None,
         reason: str | None = None,
+        allow: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
         self.retry_after_s = retry_after_s
+        self.allow = allow
         # The gateway's word for the same.
         self.reason = "unauthenticated" if status == 401 else reason or code
 
@@ -55,6 +58,8 @@ class ApiError(DreamseedError):
         """What the status asks for beside the body."""
         if self.status == 401:
             return ((b"www-authenticate", b"Bearer"),)
+        if self.allow is not None:
+            return ((b"allow", self.allow.encode()),)
         if self.retry_after_s is None:
             return ()
         return (

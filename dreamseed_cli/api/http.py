@@ -104,7 +104,8 @@ async def write(send: Send, body: bytes, *, more: bool) -> None:
 
 async def respond(send: Send, status: int, headers: list[Header], body: bytes) -> None:
     """A whole response."""
-    if status != 304:  # there it would be the length of the 200 that the client has
+    # A 304's would have to be the length of the answer that it saves (RFC 9110, 8.6).
+    if status != 304:
         headers.append((b"content-length", b"%d" % len(body)))
     await start(send, status, headers)
     await write(send, body, more=False)

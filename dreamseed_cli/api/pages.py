@@ -54,7 +54,8 @@ def _build(settings: ApiSettings, library: Library, metrics: ApiMetrics) -> Fast
 
     @pages.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        return _error(ApiError(error.status_code, f"{error.detail}: {request.method} {request.url.path}"))
+        said = f"{error.detail}: {request.method} {request.url.path}"
+        return _error(ApiError(error.status_code, said, allow=(error.headers or {}).get("Allow")))
 
     return pages
 

@@ -59,7 +59,7 @@ class Questions:
         if not question_id or "/" in question_id:
             raise ApiError(404, f"Not Found: {scope['method']} {scope['path']}")
         if scope["method"] not in {"GET", "HEAD"}:
-            raise ApiError(405, "use GET", code="method_not_allowed")
+            raise ApiError(405, "use GET", code="method_not_allowed", allow="GET, HEAD")
         body = _encoded(await self._question(question_id))
         etag = f'"{hashlib.sha256(body).hexdigest()}"'
         headers = [_KEPT, (b"etag", etag.encode()), (b"x-content-type-options", b"nosniff")]

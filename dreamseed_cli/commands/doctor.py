@@ -19,12 +19,13 @@ def doctor(
 
     from dreamseed_cli.core.counting import counted
     from dreamseed_cli.core.paths import StateDir
+    from dreamseed_cli.doctor.engine import NVML_WITHIN_S
     from dreamseed_cli.doctor.examine import examine
     from dreamseed_cli.doctor.finding import Level
     from dreamseed_cli.doctor.looks import looks
-    from dreamseed_cli.profile.select import choose_profile
+    from dreamseed_cli.profile.select import choose_profile, visible_cards
 
-    choice = choose_profile(profile)
+    choice = choose_profile(profile, cards=lambda: visible_cards(NVML_WITHIN_S))
     found = examine(looks(choice.profile, StateDir.locate(state_dir)))
     styles = {Level.OK: "green", Level.OFF: "dim", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
     view = [Text(f"profile {choice.profile.name}: {choice.why}", "dim")]

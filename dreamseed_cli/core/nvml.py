@@ -34,13 +34,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     fault: str = ""
 
 
-def look() -> Seen:
-    """All of it. Takes `WITHIN_S` and a second at most; a machine without a driver is not asked at all."""
+def look(within_s: float = WITHIN_S) -> Seen:
+    """All of it. Takes `within_s` and a second at most; a machine without a driver is not asked at all."""
     if not any(trace.exists() for trace in _TRACES):
         return Seen()
-    done = output_within([sys.executable, "-m", "dreamseed_cli.core.nvml"], WITHIN_S)
+    done = output_within([sys.executable, "-m", "dreamseed_cli.core.nvml"], within_s)
     if done is None:
-        return Seen(fault=f"NVML does not answer within {WITHIN_S:g} s: NVIDIA's driver hangs")
+        return Seen(fault=f"NVML does not answer within {within_s:g} s: NVIDIA's driver hangs")
     if done.returncode != 0:
         last = done.stderr.strip().rpartition("\n")[2]
         return Seen(fault=f"the process that asks NVML ended with {done.returncode}: {last or 'no word'}")

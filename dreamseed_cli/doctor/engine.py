@@ -17,11 +17,15 @@ from dreamseed_cli.supervisor.preflight import machine_needs, require_port
 from dreamseed_cli.supervisor.state import read_supervisor
 
 _AREA = "engine"
+NVML_WITHIN_S = 2.8
+"""With the second that killing it may take it is less than a look has: else nobody would be told that the
+driver hangs, and the process that asks it would stay.
+"""
 
 
 def packages(profile: Profile, state: StateDir) -> Iterator[Finding]:
     """Everything that `serve` would refuse to start without."""
-    needs = list(machine_needs(profile, state))
+    needs = list(machine_needs(profile, state, NVML_WITHIN_S))
     for need in needs:
         yield problem(_AREA, need.place or "needs", need.cause, need.remedy)
     if not needs:
@@ -39,7 +43,7 @@ def cards(profile: Profile) -> Iterator[Finding]:
         remedy = "Install it, then restart the machine."
         yield problem(_AREA, "driver", "NVIDIA's driver is not loaded", remedy)
         return
-    seen = nvml.look()
+    seen = nvml.look(NVML_WITHIN_S)
     yield from driver.look(engine, loaded, seen.cuda)
     if seen.fault:
         yield problem(_AREA, "cards", seen.fault, "nvidia-smi; a driver that hangs: docs/runbooks/gpu.md.")

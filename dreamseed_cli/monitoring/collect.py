@@ -15,11 +15,16 @@ COLLECT_WITHIN_S = 4.0
 
 
 class Exposition:
-    """Asks all collectors at once, each within a bound. Which failed is told, and logged when it begins."""
+    """Asks all collectors at once, each within a bound. Which failed is told and, if it `logs`, logged when
+    it begins.
+    """
 
-    def __init__(self, collectors: Mapping[str, Collector], within_s: float = COLLECT_WITHIN_S) -> None:
+    def __init__(
+        self, collectors: Mapping[str, Collector], within_s: float = COLLECT_WITHIN_S, *, logs: bool = True
+    ) -> None:
         self._collectors = collectors
         self._within_s = within_s
+        self._logs = logs
         self._failing: set[str] = set()
 
     async def text(self) -> bytes:
@@ -35,7 +40,7 @@ class Exposition:
         try:
             piece = await asyncio.wait_for(self._collectors[name](), self._within_s)
         except Exception as error:  # noqa: BLE001 - whatever a part does, the others are told
-            if name not in self._failing:
+            if self._logs and name not in self._failing:
                 structlog.get_logger().warning("cannot be asked", part=name, error=str(error) or repr(error))
             self._failing.add(name)
             return b""

@@ -29,12 +29,12 @@ class Choice:
         return profile if self.gpus is None else with_gpus(profile, self.gpus)
 
 
-def visible_cards() -> tuple[str, ...]:
+def visible_cards(within_s: float = nvml.WITHIN_S) -> tuple[str, ...]:
     """The names of the NVIDIA cards that NVML sees; empty without a card or a driver.
 
     Raises FailedError where there is a driver that fails or hangs: what cards there are is not known then.
     """
-    seen = nvml.look()
+    seen = nvml.look(within_s)
     if seen.fault:
         remedy = "Try nvidia-smi, see docs/runbooks/gpu.md. With --profile the driver is not asked."
         raise FailedError(seen.fault, place="NVML", remedy=remedy)

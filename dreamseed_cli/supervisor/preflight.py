@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from dreamseed_cli.core import nvml
 from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, FailedError, MissingError, UsageError
 from dreamseed_cli.core.extras import how_to_install
@@ -38,11 +39,13 @@ def require_everything(profile: Profile, state: StateDir) -> None:
         raise missing[0] if len(missing) == 1 else ErrorGroup(missing)
 
 
-def machine_needs(profile: Profile, state: StateDir) -> Iterator[DreamseedError]:
+def machine_needs(
+    profile: Profile, state: StateDir, nvml_within_s: float = nvml.WITHIN_S
+) -> Iterator[DreamseedError]:
     """What this machine lacks for the profile: packages, programs, models, cards, variables."""
     engine = profile.engine
     if isinstance(engine, VllmEngine):
-        yield from _vllm_needs(engine)
+        yield from _vllm_needs(engine, nvml_within_s)
     elif isinstance(engine, RemoteEngine):
         yield from _remote_needs(engine)
     yield from _database_needs(profile.services.postgres)
@@ -88,7 +91,7 @@ def _database_needs(postgres: Postgres) -> Iterator[DreamseedError]:
             yield error
 
 
-def _vllm_needs(engine: VllmEngine) -> Iterator[DreamseedError]:
+def _vllm_needs(engine: VllmEngine, nvml_within_s: float) -> Iterator[DreamseedError]:
     if engine.launcher == "docker":
         yield from _docker_needs()
     else:
@@ -100,7 +103,7 @@ def _vllm_needs(engine: VllmEngine) -> Iterator[DreamseedError]:
             remedy="Check the path, or name a model of Hugging Face instead.",
         )
     if engine.device == "cuda":
-        yield from _card_needs(engine)
+        yield from _card_needs(engine, nvml_within_s)
 
 
 def _model_is_there(folder: str) -> bool:
@@ -136,12 +139,13 @@ def _installed(distribution: str) -> bool:
     return True
 
 
-def _card_needs(engine: VllmEngine) -> Iterator[DreamseedError]:
+def _card_needs(engine: VllmEngine, nvml_within_s: float) -> Iterator[DreamseedError]:
     needed = engine.replicas * engine.tensor_parallel_size
     try:
-        seen = len(visible_cards())
+        seen = len(visible_cards(nvml_within_s))
     except FailedError as error:
-        yield error
+        # That a named profile spares the driver is true of choosing one, not here.
+        yield FailedError(error.cause, place=error.place, remedy="Try nvidia-smi, see docs/runbooks/gpu.md.")
         return
     if seen < needed:
         yield MissingError(

@@ -37,7 +37,9 @@ class Looker:
     @classmethod
     def at(cls, state: StateDir) -> Looker:
         parts = collectors(state, CertificateFolder.locate(None))
-        return cls(state, Exposition({name: parts[name] for name in ("gateway", "backups", "ups")}))
+        shown = {name: parts[name] for name in ("gateway", "backups", "ups")}
+        # A line of log would be written across the screen, which says of the gateway itself how it is.
+        return cls(state, Exposition(shown, logs=False))
 
     def seen(self) -> Seen:
         """A first look, without figures. FailedError if the supervisor does not answer."""
@@ -121,7 +123,7 @@ def _look(looker: Looker, seen: Seen, before: Reading, first_tokens: FirstTokens
     try:
         snapshot, reading = fetch_snapshot(looker.state), looker.reading()
     except DreamseedError as error:
-        return replace(seen, notice=error.cause), before
+        return replace(seen, away=error.cause), before
     first_tokens.add(reading)
     found = figures(before, reading, first_tokens, time.time())
-    return replace(seen, snapshot=snapshot, figures=found), reading
+    return replace(seen, snapshot=snapshot, figures=found, away=""), reading

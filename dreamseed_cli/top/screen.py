@@ -26,12 +26,16 @@ _GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is shown. selected: index of the replica that keys act on. notice: what came of the last key."""
+    """What is shown. selected: index of the replica that keys act on. notice: what came of the last key.
+
+    away: why nothing newer is known; empty again once the supervisor has answered.
+    """
 
     snapshot: StackSnapshot
     figures: Figures | None
     selected: int = 0
     notice: str = ""
+    away: str = ""
 
 
 def screen(seen: Seen) -> RenderableType:
@@ -140,8 +144,8 @@ def _safety(now: Figures) -> Text:
 
 
 def _footer(seen: Seen) -> Text:
-    if seen.notice:
-        return Text(seen.notice, "yellow", overflow="ellipsis", no_wrap=True)
+    if said := seen.away or seen.notice:
+        return Text(said, "yellow", overflow="ellipsis", no_wrap=True)
     return Text("q quit · up/down choose an engine · d drain it or take it back · r restart it", "dim")
 
 

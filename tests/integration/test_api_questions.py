@@ -71,6 +71,7 @@ async def test_a_question_is_for_every_cache(http: aiohttp.ClientSession) -> Non
             assert (reply.status, await reply.read(), reply.headers["etag"]) == (304, b"", etag)
             assert "content-length" not in reply.headers
             assert reply.headers["cache-control"] == "public, max-age=300"
+            assert "content-length" not in reply.headers, "it would be that of the answer that is not sent"
     async with http.head("/v1/questions/q%201", headers={"if-none-match": '"other"'}) as reply:
         assert (reply.status, reply.headers["etag"]) == (200, etag)
     async with http.get("/metrics") as reply:
@@ -203,8 +204,11 @@ async def test_more_questions_than_can_be_answered_are_refused_at_once() -> None
 async def test_questions_are_only_read(http: aiohttp.ClientSession) -> None:
     """What is not GET is 405, what is not a question's address is 404, in OpenAI's error shape."""
     async with http.post("/v1/questions/q1", json={}) as reply:
-        assert reply.status == 405
+        assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
         assert (await reply.json())["error"]["code"] == "method_not_allowed"
+    for method, path, allowed in (("GET", "/v1/chat/completions", "POST"), ("DELETE", "/v1/models", "GET")):
+        async with http.request(method, path) as reply:
+            assert (reply.status, reply.headers["allow"]) == (405, allowed)
     for path in ("/v1/questions/", "/v1/questions/a/b"):
         async with http.get(path) as reply:
             assert (reply.status, reply.headers["cache-control"]) == (404, "no-store")

@@ -9,6 +9,10 @@ import pytest
 from fake_nvml import FakeNvml
 
 from dreamseed_cli.core import nvml
+from dreamseed_cli.core.paths import StateDir
+from dreamseed_cli.doctor import driver, engine
+from dreamseed_cli.doctor.examine import examine
+from dreamseed_cli.profile.load import load_profile
 
 
 @pytest.fixture
@@ -48,9 +52,31 @@ def test_a_machine_without_a_driver_has_no_cards_and_no_fault(
     assert nvml.look() == nvml.Seen()
 
 
-def test_a_driver_that_hangs_holds_nobody_up(cards: FakeNvml, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_hangs_holds_nobody_up(cards: FakeNvml) -> None:
     """It is told, and the process that hangs is killed."""
-    monkeypatch.setattr(nvml, "WITHIN_S", 2.0)
     cards.set(hang=1)
-    assert "does not answer within 2 s" in nvml.look().fault
-    assert not [child for child in psutil.Process().children() if "core.nvml" in " ".join(child.cmdline())]
+    assert "does not answer within 2 s" in nvml.look(2.0).fault
+    assert not _asking()
+
+
+def test_doctor_tells_that_the_driver_hangs_and_leaves_nothing_behind(
+    cards: FakeNvml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both of its looks that ask are given less time than `examine` gives them."""
+    monkeypatch.setattr(driver, "version", lambda: "580.95")
+    cards.set(hang=1)
+    profile, state = load_profile("rtx5090x3"), StateDir(tmp_path / "state")
+    found = examine(
+        {
+            ("engine", "needs"): lambda: engine.packages(profile, state),
+            ("engine", "cards"): lambda: engine.cards(profile),
+        }
+    )
+    told = {one.name: one.level.value for one in found if "NVIDIA's driver hangs" in one.said}
+    assert told == {"NVML": "problem", "cards": "problem"}
+    assert not any("--profile" in one.remedy for one in found), "a named profile is what asked it"
+    assert not _asking()
+
+
+def _asking() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children() if "core.nvml" in " ".join(one.cmdline())]

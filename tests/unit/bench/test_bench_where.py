@@ -21,7 +21,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Test CPU: 9000\nprocessor\t: 1\nmodel name\t: Other\n")
     monkeypatch.setattr(where, "_CPUINFO", cpuinfo)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(nvml, "look", lambda: nvml.Seen(names=(_CARD,) * 3))
+    monkeypatch.setattr(nvml, "look", lambda *_: nvml.Seen(names=(_CARD,) * 3))
     return cpuinfo
 
 

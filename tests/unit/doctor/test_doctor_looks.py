@@ -187,7 +187,7 @@ def test_cards_are_held_against_the_profile(
 ) -> None:
     """The driver first: without it nothing sees a card."""
     monkeypatch.setattr(driver, "version", lambda: version)
-    monkeypatch.setattr(nvml, "look", lambda: nvml.Seen(names=tuple(seen)))
+    monkeypatch.setattr(nvml, "look", lambda *_: nvml.Seen(names=tuple(seen)))
     assert levels_of(engine.cards(load_profile("rtx5090x3"))) == levels
 
 
@@ -205,7 +205,7 @@ def test_a_card_is_known_by_what_nvml_calls_it(
 ) -> None:
     """Its title is for people. One that the table of cards does not know is not compared."""
     monkeypatch.setattr(driver, "version", lambda: "580.95")
-    monkeypatch.setattr(nvml, "look", lambda: nvml.Seen(names=(seen,)))
+    monkeypatch.setattr(nvml, "look", lambda *_: nvml.Seen(names=(seen,)))
     profile = with_parts("rtx5090x1", box={"gpus": 1, "gpu_model": model})
     assert levels_of(engine.cards(profile))["cards"] == level
 
@@ -226,7 +226,7 @@ def test_a_power_limit_that_nobody_set_is_told(
     """The driver forgets it at a boot; a lower one, as on battery, harms nobody."""
     monkeypatch.setattr(driver, "version", lambda: "580.95")
     seen = nvml.Seen(names=("NVIDIA GeForce RTX 5090",) * 3, limits_w=tuple(seen_w))
-    monkeypatch.setattr(nvml, "look", lambda: seen)
+    monkeypatch.setattr(nvml, "look", lambda *_: seen)
     box = load_profile("rtx5090x3").box.model_copy(update={"gpu_power_limit_w": wanted_w})
     levels = levels_of(engine.cards(with_parts("rtx5090x3", box=box.model_dump())))
     assert levels.get("power limit") == ("warning" if told else None)
@@ -235,7 +235,7 @@ def test_a_power_limit_that_nobody_set_is_told(
 def test_a_driver_that_hangs_is_a_problem_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing is said of cards that nobody could count."""
     monkeypatch.setattr(driver, "version", lambda: "580.95")
-    monkeypatch.setattr(nvml, "look", lambda: nvml.Seen(fault="NVML does not answer within 5 s"))
+    monkeypatch.setattr(nvml, "look", lambda *_: nvml.Seen(fault="NVML does not answer within 5 s"))
     found = {one.name: one for one in engine.cards(load_profile("rtx5090x3"))}
     assert found["cards"].level.value == "problem"
     assert "does not answer" in found["cards"].said

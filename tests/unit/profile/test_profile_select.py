@@ -58,6 +58,6 @@ def test_a_named_profile_never_asks_the_driver(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_driver_that_fails_is_no_machine_without_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     """The profile for machines without cards would be taken, and the model started on the processor."""
-    monkeypatch.setattr(nvml, "look", lambda: nvml.Seen(fault="NVML: mismatch; reboot this machine"))
+    monkeypatch.setattr(nvml, "look", lambda *_: nvml.Seen(fault="NVML: mismatch; reboot this machine"))
     with pytest.raises(FailedError, match=r"reboot this machine.*--profile"):
         choose_profile(None)

@@ -77,7 +77,7 @@ def test_docker_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_all_that_is_missing_for_cards_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without cards and with vLLM's CPU build, both are told in one round."""
     monkeypatch.setattr("importlib.metadata.version", lambda _: "0.32.0")
-    monkeypatch.setattr(preflight, "visible_cards", list)
+    monkeypatch.setattr(preflight, "visible_cards", lambda _: ())
     with pytest.raises(ErrorGroup) as refusal:
         _require(load_profile("rtx5090x3"))
     said = str(refusal.value)

@@ -341,6 +341,24 @@ def test_it_goes_on_while_the_supervisor_is_away(looker: loop.Looker) -> None:
     assert "does not answer" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_it_no_longer_says_so_once_the_supervisor_is_back(looker: loop.Looker) -> None:
+    """Without a key: a screen that lives and says that it is dead is believed by nobody."""
+    pressed = iter([None, None, Key.QUIT])
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
+    seen = loop.run(looker, console, lambda _: next(pressed))
+    assert len(seen.snapshot.replicas) == 3
+    assert not any("does not answer" in line for line in _drawn(seen))
+
+
+def test_a_gateway_that_is_away_writes_nothing_across_the_screen(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its log would: while a stack starts, and after it ended."""
+    reading = loop.Looker.at(StateDir(tmp_path)).reading()
+    assert reading.total("dreamseed_collector_up", part="gateway") == 0
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
     """A real one: who types, and the program's end."""
