@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 backup_app = typer.Typer(
     help="Back up the database; list, verify and prune backups; show what would be lost now.\n\n"
-    "A backup is encrypted here, read back from the store, and only then called one. Exit code 1: it was made, but "
-    "the second copy or the deleting of old ones failed. 5: another is running.",
+    "A backup is encrypted here, read back from the store, and only then called one. Exit code 1: it was "
+    "made, but the second copy or the deleting of old ones failed. 5: another is running.",
     invoke_without_command=True,
 )
 

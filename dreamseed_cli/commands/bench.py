@@ -16,8 +16,9 @@ from dreamseed_cli.core.result import Result
 
 bench_app = typer.Typer(
     help="Measure the box against the document's estimates; compare two runs.\n\n"
-    "Every latency counts from the moment a request was due. A run that was not what was asked for is INVALID: "
-    "exit code 1, with the reason. Ctrl-C keeps what was measured, marked partial; so does a crash, with --out.",
+    "Every latency counts from the moment a request was due. A run that was not what was asked for is "
+    "INVALID: exit code 1, with the reason. Ctrl-C keeps what was measured, marked partial; so does a crash, "
+    "with --out.",
     invoke_without_command=True,
 )
 

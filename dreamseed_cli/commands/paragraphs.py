@@ -1,4 +1,4 @@
-"""The words of a help text as paragraphs: they break where the window ends, not where the source's lines do."""
+"""The words of a help text as paragraphs: they break where the window ends, not the source's lines."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ import uvloop
 from dreamseed_cli.bench.lag import Lags, watch_lag
 from dreamseed_cli.bench.locust_users.grpc_words import READ_ASKED, Answered, Lag, Wish, line
 from dreamseed_cli.bench.locust_users.plan import Errand
-from dreamseed_cli.bench.records import Job, Record
+from dreamseed_cli.bench.records import Ending, Job, Record
 from dreamseed_cli.bench.shapes import TargetSpec
 from dreamseed_cli.bench.target.grpc import GrpcTarget
 
@@ -63,6 +63,8 @@ class _Asker:
         record = Record(wish.number, job.workload, time.monotonic(), wish.tokens)
         try:
             await self._target.ask(job, record, time.monotonic)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a user waits to be told
+            record.ending, record.detail = Ending.BROKEN, f"{type(error).__name__}: {str(error)[:100]}"
         finally:
             del self._under_way[wish.number]
         self._tell(

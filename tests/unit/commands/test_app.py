@@ -152,7 +152,9 @@ def test_an_address_that_leads_nowhere_is_wrong_usage(
 def test_nobody_listening_is_something_missing(capsys: pytest.CaptureFixture[str]) -> None:
     """Port 1 is free on any machine of ours."""
     assert _run("ask", "hello?", "--address", "127.0.0.1:1") == 3
-    assert "no gateway listens there" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "no gateway listens there" in captured.err
+    assert captured.out == ""  # no empty line where an answer is piped on
 
 
 def test_an_interruption_exits_with_130(
