@@ -266,6 +266,15 @@ def test_the_house_may_have_either_kind_of_address(lan: str, said: str) -> None:
     assert said in _texts(_with(host={"lan": lan}))["host/nftables.conf"]
 
 
+@pytest.mark.parametrize(("lan", "kind"), [("10.0.0.0/8", "ip"), ("fd00::/8", "ip6")])
+def test_nobody_can_shut_the_others_out_of_ssh(lan: str, kind: str) -> None:
+    """A limit on all callers together is used up by one of them, and the operator is refused."""
+    text = _texts(_with(host={"lan": lan}))["host/nftables.conf"]
+    limits = re.findall(r"(.*)limit rate", text)
+    assert [one.endswith(f"update @ssh_callers {{ {kind} saddr ") for one in limits] == [True]
+    assert f"type {'ipv4_addr' if kind == 'ip' else 'ipv6_addr'}" in text
+
+
 @pytest.mark.parametrize(
     "image", ["a-docker.pkg.dev/p/dreamseed/api:0.1.0", "host.example:5000/api@sha256:" + "0" * 64]
 )
