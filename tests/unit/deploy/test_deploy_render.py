@@ -242,6 +242,7 @@ def test_containers_are_those_that_the_profile_uses(profile: Profile, kafka: int
     names = [name.partition("-")[0] for name in compose["services"]]
     assert (names.count("kafka"), names.count("valkey")) == (kafka, valkey)
     assert {"prometheus", "grafana"} <= set(names)
+    assert all("max-size" in one["logging"]["options"] for one in compose["services"].values())
     files = {one["file"] for one in compose["secrets"].values()}
     assert set(compose_files(profile)) - {".env"} == files
     assert (".env" in compose_files(profile)) is bool(kafka)
