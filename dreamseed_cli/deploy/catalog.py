@@ -114,8 +114,9 @@ TARGETS = (
         "host",
         "D1",
         "firewall, journal, log rotation, the user of the box, and the command as that user",
-        "--apply, then systemd-sysusers; systemctl restart systemd-journald; nft -f the firewall, "
-        "include it in /etc/nftables.conf, and systemctl enable nftables: nothing loads it at boot otherwise",
+        "--apply, then systemd-sysusers; systemctl restart systemd-journald; set deploy.host.lan, then "
+        "nft -f the firewall from a session that you can lose, include it in /etc/nftables.conf, and "
+        "systemctl enable nftables: nothing loads it at boot otherwise",
         (
             Template("host/nftables.conf.j2", "/etc/nftables.d/dreamseed.conf", 0o755),
             Template("host/journald.conf.j2", "/etc/systemd/journald.conf.d/dreamseed.conf"),

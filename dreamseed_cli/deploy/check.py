@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from dreamseed_cli.core.address import is_loopback
 from dreamseed_cli.deploy.containers import KAFKA_PORTS, VALKEY_PORTS, kafka_here, strangers, valkey_here
@@ -33,15 +36,20 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What is looked at on this box, so that tests can look elsewhere."""
+    """What is looked at on this box, so that tests can look elsewhere.
+
+    addresses: the box's own; none: unknown.
+    """
 
     environment: Mapping[str, str]
     which: Callable[[str], str | None]
     root: Path
+    addresses: Sequence[str] = ()
 
     @classmethod
     def here(cls) -> Machine:
-        return cls(os.environ, shutil.which, Path("/"))
+        addresses = [one.address.partition("%")[0] for card in psutil.net_if_addrs().values() for one in card]
+        return cls(os.environ, shutil.which, Path("/"), addresses)
 
 
 def needs(profile: Profile, machine: Machine) -> tuple[Need, ...]:
@@ -205,6 +213,7 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
         "dreamseed deploy render host --apply, then systemd-sysusers, then "
         f"install -d -o {host.user} -g {host.user} -m 700 {host.state}.",
     )
+    yield _house(profile, machine)
     yield Need(
         "the profile at its place",
         "G",
@@ -225,6 +234,25 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
             (machine.root / "proc/driver/nvidia/version").exists(),
             "Install the driver that your cards and vLLM's CUDA ask for, then restart.",
         )
+
+
+def _house(profile: Profile, machine: Machine) -> Need:
+    """The firewall lets nobody else in: the default is not every house's network."""
+    lan = ipaddress.ip_network(profile.deploy.host.lan)
+    return Need(
+        "the network from which the box is administered",
+        "D1",
+        any(_is_in(one, lan) for one in machine.addresses) if machine.addresses else None,
+        f"Set deploy.host.lan before the firewall is loaded: it lets SSH in from {lan} and the tunnel alone, "
+        "and this box has no address there.",
+    )
+
+
+def _is_in(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    try:
+        return ipaddress.ip_address(address) in network
+    except ValueError:
+        return False  # a card's MAC address
 
 
 def _is_user(passwd: Path, name: str) -> bool:

@@ -24,6 +24,7 @@ from dreamseed_cli.deploy.catalog import TARGETS
 from dreamseed_cli.deploy.dashboards import expressions
 from dreamseed_cli.deploy.render import render
 from dreamseed_cli.profile.load import load_profile, shipped_names
+from dreamseed_cli.profile.schema import Profile
 
 _BOUND_S = 120.0
 
@@ -31,11 +32,11 @@ _BOUND_S = 120.0
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rendered folder of Prometheus."""
-    return _written("rtx5090x3", tmp_path_factory.mktemp("prometheus"))
+    return _written(load_profile("rtx5090x3"), tmp_path_factory.mktemp("prometheus"))
 
 
-def _written(name: str, folder: Path) -> Path:
-    for one in render(load_profile(name), TARGETS):
+def _written(profile: Profile, folder: Path) -> Path:
+    for one in render(profile, TARGETS):
         if one.target == "prometheus":
             (folder / one.path.name).write_text(one.text)
     return folder
@@ -67,7 +68,7 @@ def _named(alert: str, labels: Mapping[str, str]) -> tuple[str, str]:
 @pytest.mark.parametrize("name", shipped_names())
 def test_the_configuration_is_valid(name: str, tmp_path: Path) -> None:
     """By Prometheus's own tool, with the rules that it names."""
-    _promtool("check", "config", _written(name, tmp_path) / "prometheus.yml")
+    _promtool("check", "config", _written(load_profile(name), tmp_path) / "prometheus.yml")
 
 
 def test_prometheus_reads_what_every_panel_asks(tmp_path: Path) -> None:
@@ -97,6 +98,21 @@ def test_every_alert_fires_when_it_is_provoked(rules: Path) -> None:
         ("10m", [case for case in CASES if case.fires_at.endswith("h")]),
     ):
         _test_rules(rules, every, [_promtool_case(case) for case in cases])
+
+
+def test_a_ups_that_nobody_ever_watched_is_told(tmp_path: Path) -> None:
+    """Nothing would stop that box in order; a watcher that looks is enough."""
+    box = load_profile("rtx5090x3").model_dump() | {"ups": {"source": "nut"}}
+    up = {"series": 'up{job="dreamseed",box="b"}', "values": "1x60"}
+    looked = {"series": 'dreamseed_ups_looked_timestamp_seconds{box="b"}', "values": "0+60x60"}
+    tests = [_ups_unseen([up], 1), _ups_unseen([up, looked], 0)]
+    _test_rules(_written(Profile.model_validate(box, strict=False), tmp_path), "1m", tests)
+
+
+def _ups_unseen(series: list[dict[str, str]], times: int) -> dict[str, Any]:
+    firing = "count(ALERTS{alertname='DreamseedUpsUnseen',alertstate='firing'}) or vector(0)"
+    told = {"expr": firing, "eval_time": "30m", "exp_samples": [{"labels": "{}", "value": times}]}
+    return {"interval": "1m", "input_series": series, "promql_expr_test": [told]}
 
 
 def _test_rules(rules: Path, every: str, tests: Sequence[dict[str, Any]]) -> None:

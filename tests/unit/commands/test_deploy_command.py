@@ -235,6 +235,27 @@ def test_the_units_user_is_asked_for(tmp_path: Path) -> None:
     assert name not in _missing(profile, machine)
 
 
+@pytest.mark.parametrize(
+    ("lan", "addresses", "met"),
+    [
+        ("192.168.0.0/16", ["127.0.0.1", "10.1.2.3", "52:54:00:12:34:56"], False),
+        ("192.168.0.0/16", ["10.1.2.3", "192.168.7.9"], True),
+        ("fd00::/8", ["192.168.7.9", "fd12::1"], True),
+        ("fd00::/8", [], None),
+    ],
+)
+def test_a_firewall_that_would_lock_the_administrator_out_is_told_before(
+    tmp_path: Path, lan: str, addresses: list[str], met: bool | None
+) -> None:
+    """A box that has no address in `deploy.host.lan` would not be reached by SSH from its own network."""
+    profile = load_profile("laptop").model_dump()
+    chosen = _asking(profile, deploy={"host": {"lan": lan}})
+    told = {one.name: one for one in needs(chosen, Machine({}, lambda _: None, tmp_path, addresses))}
+    found = told["the network from which the box is administered"]
+    assert found.met is met
+    assert lan in found.remedy
+
+
 def _missing(profile: Profile, machine: Machine) -> list[str]:
     return [one.name for one in needs(profile, machine) if one.met is False]
 

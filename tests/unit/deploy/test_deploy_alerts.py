@@ -56,6 +56,13 @@ def test_an_alerts_page_is_a_link_where_the_profile_says_where_pages_are() -> No
     assert not any("runbook_url" in rule["annotations"] for rule in _alerts().values())
 
 
+def test_without_a_ups_nothing_of_one_is_missed() -> None:
+    """Where the profile has one, it is a fault that nobody ever watched it."""
+    unwatched = "unless on (box) dreamseed_ups_looked_timestamp_seconds"
+    assert unwatched not in _alerts()["DreamseedUpsUnseen"]["expr"]
+    assert unwatched in _alerts(ups={"source": "nut"})["DreamseedUpsUnseen"]["expr"]
+
+
 @pytest.mark.parametrize("docs_url", ["docs", "https://x.example/docs/", 'https://x.example/"'])
 def test_only_an_address_without_a_slash_at_its_end_is_taken(docs_url: str) -> None:
     """It goes into YAML as it is."""

@@ -242,6 +242,7 @@ def test_containers_are_those_that_the_profile_uses(profile: Profile, kafka: int
     names = [name.partition("-")[0] for name in compose["services"]]
     assert (names.count("kafka"), names.count("valkey")) == (kafka, valkey)
     assert {"prometheus", "grafana"} <= set(names)
+    assert all("max-size" in one["logging"]["options"] for one in compose["services"].values())
     files = {one["file"] for one in compose["secrets"].values()}
     assert set(compose_files(profile)) - {".env"} == files
     assert (".env" in compose_files(profile)) is bool(kafka)
@@ -264,6 +265,15 @@ def test_no_container_takes_the_port_of_another_or_of_alertmanager() -> None:
 def test_the_house_may_have_either_kind_of_address(lan: str, said: str) -> None:
     """nft has a word for each, and refuses the other's addresses."""
     assert said in _texts(_with(host={"lan": lan}))["host/nftables.conf"]
+
+
+@pytest.mark.parametrize(("lan", "kind"), [("10.0.0.0/8", "ip"), ("fd00::/8", "ip6")])
+def test_nobody_can_shut_the_others_out_of_ssh(lan: str, kind: str) -> None:
+    """A limit on all callers together is used up by one of them, and the operator is refused."""
+    text = _texts(_with(host={"lan": lan}))["host/nftables.conf"]
+    limits = re.findall(r"(.*)limit rate", text)
+    assert [one.endswith(f"update @ssh_callers {{ {kind} saddr ") for one in limits] == [True]
+    assert f"type {'ipv4_addr' if kind == 'ip' else 'ipv6_addr'}" in text
 
 
 @pytest.mark.parametrize(
