@@ -32,6 +32,7 @@ from dreamseed_cli.commands.examples import add_examples
 from dreamseed_cli.commands.incidents import incidents
 from dreamseed_cli.commands.logs import logs
 from dreamseed_cli.commands.metrics import metrics
+from dreamseed_cli.commands.paragraphs import let_paragraphs_flow
 from dreamseed_cli.commands.plan import plan
 from dreamseed_cli.commands.profile import profile_app
 from dreamseed_cli.commands.reload import reload
@@ -93,6 +94,7 @@ for _verb in _VERBS:
     app.command(_verb.__name__.replace("_", "-"))(_verb)
 for _name, _group in _GROUPS.items():
     app.add_typer(_group, name=_name)
+let_paragraphs_flow(app)
 add_examples(app)
 
 

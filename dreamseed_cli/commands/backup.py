@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from dreamseed_cli.backup.settings import Settings
 
 backup_app = typer.Typer(
-    help="Back up the database; list, verify and prune backups; show what would be lost now.",
+    help="Back up the database; list, verify and prune backups; show what would be lost now.\n\n"
+    "A backup is encrypted here, read back from the store, and only then called one. Exit code 1: it was "
+    "made, but the second copy or the deleting of old ones failed. 5: another is running.",
     invoke_without_command=True,
 )
 
@@ -46,10 +48,7 @@ def backup(
     state_dir: StateDirOption = None,
     as_json: JsonFlag = False,
 ) -> Result | None:
-    """Make a backup: encrypted here, read back from the store, and only then called one.
-
-    Exit code 1: it was made, but the second copy or the deleting of old ones failed. 5: another is running.
-    """
+    """Make a backup: encrypted here, read back from the store, and only then called one."""
     if context.invoked_subcommand is not None:
         return None
     if not dry_run:

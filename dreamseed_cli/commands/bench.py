@@ -15,7 +15,10 @@ from dreamseed_cli.commands.options import GpusOption, JsonFlag, ProfileOption, 
 from dreamseed_cli.core.result import Result
 
 bench_app = typer.Typer(
-    help="Measure the box against the document's estimates; compare two runs.",
+    help="Measure the box against the document's estimates; compare two runs.\n\n"
+    "Every latency counts from the moment a request was due. A run that was not what was asked for is "
+    "INVALID: exit code 1, with the reason. Ctrl-C keeps what was measured, marked partial; so does a crash, "
+    "with --out.",
     invoke_without_command=True,
 )
 
@@ -87,7 +90,7 @@ WorkloadOption = Annotated[
         "--workload",
         metavar="NAME|FILE|MIX",
         help="What engine, capacity and batching ask: question, feedback, recommendation, a file as these in "
-        "benchmarks/workloads, or a mix: question=0.7,my/own.toml=0.3. Default: question.",
+        "benchmarks/workloads, or a mix: question=0.7,own.toml=0.3. Default: question.",
         show_default=False,
     ),
 ]
@@ -161,11 +164,7 @@ def bench(
     state_dir: StateDirOption = None,
     as_json: JsonFlag = False,
 ) -> Result | None:
-    """Measure latency, throughput and goodput, and say which of the document's estimates hold here.
-
-    Every latency counts from the moment a request was due. A run that was not what was asked for is INVALID:
-    exit code 1, with the reason. Ctrl-C keeps what was measured, marked partial; so does a crash, with --out.
-    """
+    """Measure latency, throughput and goodput, and say which of the document's estimates hold here."""
     if context.invoked_subcommand is not None:
         return None
     import logging

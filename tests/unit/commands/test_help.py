@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 from collections.abc import Iterator
@@ -68,6 +69,32 @@ def test_no_word_of_a_help_is_taken_for_rich_markup() -> None:
     for command in _all_commands():
         texts = [command.help or "", *(getattr(one, "help", None) or "" for one in command.params)]
         assert not [text for text in texts if re.search(r"\[[a-z]", text)], command.name
+
+
+def test_a_paragraph_of_a_help_flows() -> None:
+    """It breaks where the window ends: at 80 columns the source's own line ends would come in the middle."""
+    for command in _all_commands():
+        assert [part for part in inspect.cleandoc(command.help or "").split("\n\n")[1:] if "\n" in part] == []
+
+
+@pytest.mark.parametrize(("group", "said"), [("bench", "INVALID"), ("backup", "the second copy")])
+def test_a_group_that_does_something_says_when_it_ends_with_1(group: str, said: str) -> None:
+    """Typer shows a group's own words, not its function's."""
+    command = next(one for one in _all_commands() if one.name == group)
+    assert "xit code 1" in command.help
+    assert said in command.help
+
+
+@pytest.mark.no_cover
+def test_no_word_of_a_help_is_cut_at_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rich ends with an ellipsis what does not fit into its column."""
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ["", *EXAMPLES]:
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        assert "\N{HORIZONTAL ELLIPSIS}" not in capsys.readouterr().out, command
 
 
 @pytest.mark.no_cover
