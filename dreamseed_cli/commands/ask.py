@@ -82,12 +82,14 @@ def ask(
 
 async def _streamed(client: GatewayClient, prompt: str, fields: dict[str, Any], *, silent: bool) -> Answer:
     call = client.ask(prompt, **fields)
+    begun = False
     try:
         async for text in call:
+            begun = begun or bool(text)
             if not silent:
                 typer.echo(text, nl=False)
     finally:
-        if not silent:
+        if begun and not silent:
             typer.echo()  # also after a failure midway: its message starts on a line of its own
     return call.answer
 
