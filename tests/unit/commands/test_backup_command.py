@@ -206,6 +206,17 @@ def test_a_fetch_without_a_key_stops_recovery(host: Settings, run: Run, tmp_path
     assert ended.value.code == 126
 
 
+@pytest.mark.parametrize("verb", ["list", "status", "show", "verify", "prune"])
+def test_a_store_that_is_not_there_is_something_missing(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    """As keys that are not: before `backup init`, or while its disk is not mounted."""
+    monkeypatch.setenv("DREAMSEED_BACKUP_DIR", str(tmp_path / "home"))
+    code, answer = run("backup", verb)
+    assert (code, answer["errors"][0]["kind"]) == (3, "store_absent")
+    assert "dreamseed backup init" in answer["errors"][0]["remedy"]
+
+
 @pytest.mark.parametrize("by_option", [True, False])
 def test_the_servers_command_archives_to_the_store_of_the_profile_that_was_named(
     by_option: bool, host: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
