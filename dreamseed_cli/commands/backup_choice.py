@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dreamseed_cli.commands.options import named_profile
+
 if TYPE_CHECKING:
     from dreamseed_cli.backup.settings import Settings
     from dreamseed_cli.profile.schema import Profile
@@ -58,5 +60,6 @@ def chosen_database(profile: str | None, dsn_env: str | None, state_dir: Path | 
     """The connection string: --dsn-env's, an external profile's, or the running stack's."""
     from dreamseed_cli.commands.database_choice import chosen_dsn
 
-    external = profile is not None and chosen_profile(profile).services.postgres.mode == "external"
-    return chosen_dsn(dsn_env, profile if external and dsn_env is None else None, state_dir)
+    named = named_profile(profile)
+    external = named is not None and chosen_profile(named).services.postgres.mode == "external"
+    return chosen_dsn(dsn_env, named if external and dsn_env is None else None, state_dir)

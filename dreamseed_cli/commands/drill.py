@@ -16,7 +16,13 @@ from dreamseed_cli.commands.backup_choice import (
     chosen_settings,
 )
 from dreamseed_cli.commands.database_choice import DsnEnvOption
-from dreamseed_cli.commands.options import JsonFlag, ProfileOption, StateDirOption, profile_argv
+from dreamseed_cli.commands.options import (
+    JsonFlag,
+    ProfileOption,
+    StateDirOption,
+    named_profile,
+    profile_argv,
+)
 from dreamseed_cli.core.errors import MissingError
 from dreamseed_cli.core.result import Result
 
@@ -221,7 +227,8 @@ def _live(profile: str | None, dsn_env: str | None, state_dir: Path | None) -> s
 def _profile_file(profile: str | None) -> Path | None:
     from dreamseed_cli.profile.load import profile_path
 
-    return None if profile is None else profile_path(profile)
+    named = named_profile(profile)
+    return None if named is None else profile_path(named)
 
 
 def _due(folder: Folder, profile: str | None) -> list[str]:

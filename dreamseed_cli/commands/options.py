@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,9 +35,18 @@ StateDirOption = Annotated[
 ]
 
 
+def named_profile(profile: str | None) -> str | None:
+    """What was named: with --profile, else with $DREAMSEED_PROFILE. None: what fits here."""
+    return profile or os.environ.get("DREAMSEED_PROFILE") or None
+
+
 def profile_argv(profile: str | None) -> list[str]:
-    """`--profile` for a command that something else runs, in a folder of its own: files by whole paths."""
-    if profile is None:
+    """`--profile` for a command that something else runs, with a folder and an environment of its own.
+
+    So files come by their whole paths, and $DREAMSEED_PROFILE as an option.
+    """
+    named = named_profile(profile)
+    if named is None:
         return []
-    is_file = profile.endswith(".toml") or "/" in profile
-    return ["--profile", str(Path(profile).expanduser().absolute()) if is_file else profile]
+    is_file = named.endswith(".toml") or "/" in named
+    return ["--profile", str(Path(named).expanduser().absolute()) if is_file else named]

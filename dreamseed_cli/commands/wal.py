@@ -67,7 +67,7 @@ def fetch(
     ] = None,
     as_json: JsonFlag = False,
 ) -> Result:
-    """Get one WAL file back (restore_command, as `wal settings` prints it).
+    """Get one WAL file back (restore_command, as `restore` sets it).
 
     Exit code 100: proven absent. 126: anything else that is wrong, which stops recovery.
     """

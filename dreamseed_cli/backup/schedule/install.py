@@ -106,7 +106,9 @@ def install(
 
 
 def remove(system: System) -> list[str]:
-    """Take it away; fine if it is not there. What was removed."""
+    """Take it away; fine if it is not there, or nothing that could run it. What was removed."""
+    if system.units is None and not system.cron:
+        return []
     if system.way == "systemd" and system.units is not None:
         names = (NAME, LOOK, DRILL)
         paths = [system.units / f"{name}.{kind}" for name in names for kind in ("timer", "service")]

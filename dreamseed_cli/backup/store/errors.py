@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from dreamseed_cli.core.errors import FailedError
+from dreamseed_cli.core.errors import FailedError, MissingError
 
 _MANY = 1000
 """As often as the limits allow."""
@@ -43,6 +43,7 @@ class StoreAbsent(StoreError):
     """There is no store of ours at this place: a disk that is not mounted, a bucket that does not exist."""
 
     kind = "store_absent"
+    exit_code = MissingError.exit_code
 
 
 class StoreRefused(StoreError):

@@ -235,3 +235,8 @@ def test_the_crontab_keeps_what_is_not_ours() -> None:
     words = shlex.split(line.replace(r"\%", "%"))
     assert words[5:8] == ["A=b c", "/opt/a b/python", "100%"]
     assert once.count(BEGIN) == once.count(END) == 1
+
+
+def test_where_nothing_could_run_a_schedule_there_is_none_to_remove() -> None:
+    """Unlike `install`, which says what is missing."""
+    assert remove(System(None, cron=False, user=False)) == []

@@ -24,6 +24,8 @@ from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.store.base import Version
 from dreamseed_cli.backup.store.local import LocalFolder
 from dreamseed_cli.backup.view import catalog_view, report_view, status_view
+from dreamseed_cli.commands.backup_choice import chosen_database
+from dreamseed_cli.profile.load import shipped_dir
 
 Run = Callable[..., tuple[int, dict[str, Any]]]
 
@@ -202,6 +204,45 @@ def test_a_fetch_without_a_key_stops_recovery(host: Settings, run: Run, tmp_path
     with pytest.raises(SystemExit) as ended:
         main(["wal", "fetch", "000000010000000000000001", str(tmp_path / "f"), "-p", "laptop"])
     assert ended.value.code == 126
+
+
+@pytest.mark.parametrize("verb", ["list", "status", "show", "verify", "prune"])
+def test_a_store_that_is_not_there_is_something_missing(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    """As keys that are not: before `backup init`, or while its disk is not mounted."""
+    monkeypatch.setenv("DREAMSEED_BACKUP_DIR", str(tmp_path / "home"))
+    code, answer = run("backup", verb)
+    assert (code, answer["errors"][0]["kind"]) == (3, "store_absent")
+    assert "dreamseed backup init" in answer["errors"][0]["remedy"]
+
+
+@pytest.mark.parametrize("by_option", [True, False])
+def test_the_servers_command_archives_to_the_store_of_the_profile_that_was_named(
+    by_option: bool, host: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """Also to that of $DREAMSEED_PROFILE: the server's own environment does not name it."""
+    box = tmp_path / "box.toml"
+    box.write_text((shipped_dir() / "laptop.toml").read_text())
+    monkeypatch.chdir(tmp_path)
+    if not by_option:
+        monkeypatch.setenv("DREAMSEED_PROFILE", "box.toml")
+    with pytest.raises(SystemExit):
+        main(["wal", "settings", *(["--profile", "box.toml"] if by_option else [])])
+    assert f"wal push --profile {box} %p" in capsys.readouterr().out
+
+
+def test_the_external_database_of_a_named_profile_is_backed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether --profile names it or $DREAMSEED_PROFILE, and whether its stack runs or not."""
+    box = tmp_path / "box.toml"
+    embedded = (shipped_dir() / "laptop.toml").read_text()
+    box.write_text(embedded.replace('mode = "embedded"', 'mode = "external"', 1))
+    monkeypatch.setenv("DREAMSEED_DATABASE_URL", "postgresql://there/db")
+    assert chosen_database(str(box), None, tmp_path) == "postgresql://there/db"
+    monkeypatch.setenv("DREAMSEED_PROFILE", str(box))
+    assert chosen_database(None, None, tmp_path) == "postgresql://there/db"
 
 
 def test_a_restore_without_yes_does_nothing(host: Settings, run: Run) -> None:
