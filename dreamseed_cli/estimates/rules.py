@@ -42,6 +42,7 @@ RULES: dict[str, Rule] = {
     "batch-speedup": serving_rules.batch_speedup,
     "full-load": upkeep_rules.full_load,
     "covers-load": upkeep_rules.covers_load,
+    "covers-wall": upkeep_rules.covers_wall,
     "electricity": upkeep_rules.electricity,
     "ups-minutes": upkeep_rules.ups_minutes,
     "nightly-backup": upkeep_rules.nightly_backup,

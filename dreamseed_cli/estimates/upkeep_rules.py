@@ -7,6 +7,7 @@ from dataclasses import replace
 from dreamseed_cli.estimates.outcome import Outcome, exact, expect, figure, say
 from dreamseed_cli.estimates.schema import Book, Estimate
 from dreamseed_cli.estimates.serving_rules import document_card
+from dreamseed_cli.plan.power import PSU_EFFICIENCY
 
 CPU_POWER_W = 280
 """AMD's TDP of the Threadripper PRO 5975WX (§B2)."""
@@ -19,11 +20,15 @@ def full_load(book: Book, estimate: Estimate) -> Outcome:
 
 
 def covers_load(book: Book, estimate: Estimate) -> Outcome:
-    """§B2, §F2, §H3: a supply must carry the full load."""
+    """§B2: the PSU must carry the full load."""
     load, work = _load(book)
-    enough = estimate.low >= load
-    verb = "covers it" if enough else "does not cover it, unless the cards are power-limited"
-    return Outcome(enough, load, "W", f"Full load: {work} = {say(load)} W; {figure(estimate)} {verb}.")
+    return _covers(estimate, load, f"{work} = {say(load)} W")
+
+
+def covers_wall(book: Book, estimate: Estimate) -> Outcome:
+    """§F2, §H3: the UPS must carry what the PSU takes for it."""
+    load, work = _wall(book)
+    return _covers(estimate, load, f"{work} = {say(load)} W from the wall")
 
 
 def electricity(book: Book, estimate: Estimate) -> Outcome:
@@ -36,7 +41,7 @@ def electricity(book: Book, estimate: Estimate) -> Outcome:
 
 def ups_minutes(book: Book, estimate: Estimate) -> Outcome:
     """§H3: the energy of its rating for that long, spent at full load."""
-    load, work = _load(book)
+    load, work = _wall(book)
     rating = book.number("h3-ups-w")
     energy = rating * estimate.middle / 60
     minutes = energy / load * 60
@@ -69,3 +74,15 @@ def _load(book: Book) -> tuple[float, str]:
     """Full load in W, and the words of the sum."""
     count, each = book.number("b1-cards"), document_card().board_power_w
     return count * each + CPU_POWER_W, f"{say(count)} x {say(each)} W + {CPU_POWER_W} W (processor)"
+
+
+def _wall(book: Book) -> tuple[float, str]:
+    """The same before the PSU, which is what a UPS sees (`dreamseed plan` computes it so, too)."""
+    load, work = _load(book)
+    return load / PSU_EFFICIENCY, f"({work}) / {PSU_EFFICIENCY:.0%} efficiency"
+
+
+def _covers(estimate: Estimate, load: float, work: str) -> Outcome:
+    enough = estimate.low >= load
+    verb = "covers it" if enough else "does not cover it, unless the cards are power-limited"
+    return Outcome(enough, load, "W", f"Full load: {work}; {figure(estimate)} {verb}.")

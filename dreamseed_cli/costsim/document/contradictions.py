@@ -161,7 +161,8 @@ def goal(figures: Figures, book: PriceBook) -> Verdict:
 def power(figures: Figures, book: PriceBook) -> Verdict:
     """8: full load against PSU, UPS and §B2's watts; the two prices of the server; idle hours."""
     load = _rule(figures, "full-load", "b2-full-load-w")
-    supplies = [_rule(figures, "covers-load", name) for name in ("b2-psu-w", "f2-ups-w", "h3-ups-w")]
+    supplies = [_rule(figures, "covers-load", "b2-psu-w")]
+    supplies += [_rule(figures, "covers-wall", name) for name in ("f2-ups-w", "h3-ups-w")]
     price = _rule(figures, "agrees", "b2-server-usd")
     from_wall = load.computed / PSU_EFFICIENCY
     full = amounts.electricity(figures, book, decimal(from_wall))[0]

@@ -84,9 +84,9 @@ def found(rule: str, estimate_id: str, changes: dict[str, Any] | None = None) ->
         ("little", "b1-concurrent-ai-users", False, 225),
         ("full-load", "b2-full-load-w", False, 2005),
         ("covers-load", "b2-psu-w", False, 2005),
-        ("covers-load", "h3-ups-w", False, 2005),
+        ("covers-wall", "h3-ups-w", False, 2005 / 0.89),
         ("electricity", "b2-electricity-usd", True, 129.6),
-        ("ups-minutes", "h3-ups-min", False, 250 / 2005 * 60),
+        ("ups-minutes", "h3-ups-min", False, 250 / (2005 / 0.89) * 60),
         ("nightly-backup", "e3-rpo-min", False, 1440),
         ("nightly-backup", "e2-backup-interval-h", False, 24),
     ],
@@ -128,7 +128,8 @@ def test_a_kv_cache_of_13b_in_float16_is_less_than_one_sequence() -> None:
         ("full-load", "b2-full-load-w", {"b2-full-load-w": 2005}),
         ("full-load", "b2-full-load-w", {"b1-cards": 2}),
         ("covers-load", "b2-psu-w", {"b2-psu-w": 2500}),
-        ("ups-minutes", "h3-ups-min", {"h3-ups-w": 2200}),
+        ("covers-wall", "h3-ups-w", {"h3-ups-w": 2300}),
+        ("ups-minutes", "h3-ups-min", {"h3-ups-w": 2300}),
         ("nightly-backup", "e3-rpo-min", {"e2-backup-interval-h": 0.25}),
         ("nightly-backup", "e3-rpo-min", {"e3-rpo-min": 1440}),
     ],
@@ -197,6 +198,12 @@ def test_a_supply_covers_the_load_or_does_not(count: int, watts: float) -> None:
     """Of any number of cards of 575 W, and a processor of 280 W."""
     outcome = found("covers-load", "b2-psu-w", {"b1-cards": count, "b2-psu-w": watts})
     assert outcome.consistent is (watts >= count * 575 + 280)
+
+
+def test_a_ups_carries_what_the_psu_takes_not_what_it_gives() -> None:
+    """2,100 W are more than the 2,005 W of the parts, less than the 2,253 W that `plan` has from the wall."""
+    assert found("covers-load", "b2-psu-w", {"b2-psu-w": 2100}).consistent
+    assert not found("covers-wall", "h3-ups-w", {"h3-ups-w": 2100}).consistent
 
 
 def test_numbers_are_said_with_the_digits_they_deserve() -> None:
