@@ -89,7 +89,9 @@ def weight_bytes(model: Model, engine: VllmEngine) -> float:
     """Bytes of the model's weights as this engine loads them."""
     if model.weights_gb is not None:
         return model.weights_gb * 1e9
-    return model.parameters * _bytes_a_weight(engine)
+    each = _bytes_a_weight(engine)
+    plain = model.plain_parameters or 0
+    return (model.parameters - plain) * each + plain * max(each, _BYTES_OF["float16"])
 
 
 def expert_bytes(model: Model, engine: VllmEngine) -> float:

@@ -44,6 +44,7 @@ def read_model(name: str) -> Model:
         weights_gb=None if bits is None else _quantised_gb(shape, towers or 0, bits),
         quantization=None if bits is None else config["quantization_config"]["quant_method"],
         experts=_experts(shape, bits),
+        plain_parameters=shape.plain if bits is None else None,
         window=window_of(fields, family, shape.layers),
         tower_parameters=towers or None,
         uncounted=None if towers is not None else "the weights of what sees or hears (its towers)",
@@ -129,8 +130,7 @@ def _experts(shape: Shape, bits: float | None) -> Experts | None:
 
 def _quantised_gb(shape: Shape, towers: int, bits: float) -> float:
     """Gigabytes of quantised weights. Embeddings, head, norms, biases, routers and towers stay in 16 bits."""
-    plain = shape.embeddings + shape.small + towers
-    return (shape.linears * bits / 8 + plain * _BYTES_16) / 1e9
+    return (shape.linears * bits / 8 + (shape.plain + towers) * _BYTES_16) / 1e9
 
 
 def _bits_a_weight(config: dict[str, Any], place: str) -> float | None:

@@ -56,10 +56,12 @@ def _mixtral(fields: Fields, layers: int) -> Mixture:
 
 def _qwen(fields: Fields, layers: int) -> Mixture:
     step, dense = fields.number("decoder_sparse_step", 1), fields.numbers("mlp_only_layers")
+    # transformers 5 writes Qwen 3's under Mixtral's name.
+    renamed = fields.given("num_experts") is None and fields.given("num_local_experts") is not None
     shared = fields.number("shared_expert_intermediate_size", 0, least=0)
     return Mixture(
         layers=sum((layer + 1) % step == 0 and layer not in dense for layer in range(layers)),
-        routed=fields.number("num_experts"),
+        routed=fields.number("num_local_experts" if renamed else "num_experts"),
         active=fields.number("num_experts_per_tok"),
         size=fields.number("moe_intermediate_size"),
         shared=shared,

@@ -117,9 +117,14 @@ class Shape:
         return self.layers * norms + biases + self._routers() + self.hidden
 
     @property
+    def plain(self) -> int:
+        """What quantisation leaves as it is."""
+        return self.embeddings + self.small
+
+    @property
     def parameters(self) -> int:
         """Every weight of the model."""
-        return self.embeddings + self.linears + self.small
+        return self.plain + self.linears
 
     @property
     def _dense_layers(self) -> int:

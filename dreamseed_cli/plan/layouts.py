@@ -106,7 +106,7 @@ def roofline_engine(
     model: Model, card: Card, engine: VllmEngine, tensor: int = 1, pipeline: int = 1
 ) -> Engine:
     """What one replica's speed follows from. Keys and values that are kept in copies are read in copies."""
-    peak = card.peak_tflops(compute_precision(engine))
+    peak = card.peak_tflops(compute_precision(model, engine))
     experts, window = model.experts, model.window
     return Engine(
         weights_bytes=weight_bytes(model, engine) - tower_bytes(model, engine),
@@ -126,9 +126,9 @@ def roofline_engine(
     )
 
 
-def compute_precision(engine: VllmEngine) -> str:
+def compute_precision(model: Model, engine: VllmEngine) -> str:
     """The format the matrices are multiplied in: 4-bit weights are widened to 16 bits first."""
-    if engine.quantization == "fp8":
+    if "fp8" in (engine.quantization, model.quantization):
         return "fp8"
     return "bf16" if engine.dtype == "bfloat16" else "fp16"
 

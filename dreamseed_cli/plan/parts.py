@@ -78,6 +78,9 @@ class Model(Part):
     """None for a dense model."""
     window: Window | None = None
     """None where every layer keeps the keys and values of all tokens."""
+    plain_parameters: Count | None = None
+    """Of `parameters`, those that stay in 16 bits where vLLM makes FP8 of the others: embeddings, output
+    head, norms, biases, routers. None: not told, and taken as if there were none."""
     tower_parameters: Count | None = None
     """Of `parameters`, those that see or hear: in memory, but no token that is generated reads them."""
     uncounted: str | None = None

@@ -4,7 +4,7 @@ import pytest
 
 from dreamseed_cli.core.errors import ErrorGroup
 from dreamseed_cli.plan.check import check_profile, require_none, start_errors
-from dreamseed_cli.plan.fit import findings, fit, kv_bytes_per_token
+from dreamseed_cli.plan.fit import findings, fit, kv_bytes_per_token, weight_bytes
 from dreamseed_cli.plan.tables import cards, models
 from dreamseed_cli.profile.load import load_profile, parse_profile
 from dreamseed_cli.profile.schema import Profile, VllmEngine
@@ -101,6 +101,16 @@ def test_a_quantisation_is_the_models_own(model: str, quantization: str | None, 
         _profile(model=model, quantization=quantization, tensor_parallel_size=size)
     ).findings
     assert [finding.place for finding in found] == ([] if starts else ["engine.quantization"])
+
+
+def test_what_vllm_makes_fp8_of_16_bits_keeps_embeddings_and_norms_as_they_are() -> None:
+    """Llama-3.1-8B: 6,979,321,856 weights of matrices at one byte, 1,050,939,392 others at two."""
+    eight = models()["meta-llama/Llama-3.1-8B-Instruct"]
+    engine = _profile(model="m", quantization="fp8").engine
+    assert isinstance(engine, VllmEngine)
+    assert weight_bytes(eight, engine) == 6_979_321_856 + 2 * 1_050_939_392
+    untold = eight.model_copy(update={"plain_parameters": None})
+    assert weight_bytes(untold, engine) == 8_030_261_248
 
 
 def test_weights_of_which_only_the_size_is_known_are_believed() -> None:

@@ -146,6 +146,8 @@ def test_only_some_layers_may_have_experts(tmp_path: Path) -> None:
     """Every second of Qwen's, or all but those that are named."""
     whole, dense = _read(tmp_path, _QWEN3_30B), 3 * 2048 * 6144
     experts, router = 128 * 3 * 2048 * 768, 128 * 2048
+    # transformers 5 writes `num_local_experts` where 4 wrote `num_experts`.
+    assert _read(tmp_path, _QWEN3_30B, num_experts=None, num_local_experts=128) == whole
     half = _read(tmp_path, _QWEN3_30B, decoder_sparse_step=2)
     assert whole.parameters - half.parameters == 24 * (experts + router - dense)
     named = _read(tmp_path, _QWEN3_30B, mlp_only_layers=[0, 47])
