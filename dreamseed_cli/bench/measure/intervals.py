@@ -18,11 +18,13 @@ MEAN_BATCHES: Final = 20
 FEW_BATCHES: Final = 10
 
 
-def mean_interval(values: Floats) -> Interval:
+def mean_interval(values: Floats, series: Floats | None = None) -> Interval:
     """The mean of values in the order of time.
 
-    From 200 values on by means of 20 batches: neighbours in time are alike (one queue delays them all), which
-    Student's interval over single values would take for certainty.
+    Neighbours in time are alike (one queue delays them all), which Student's interval over single values
+    would take for certainty. So the wider of two counts: that of so many values as these stand for
+    (`effective_samples`), and from 200 values on that of the means of 20 batches.
+    series: stands for the values where they come in clusters, one of each.
     """
     count = len(values)
     value = float(values.mean())
@@ -30,8 +32,9 @@ def mean_interval(values: Floats) -> Interval:
         return Interval(value=value)
     many = count >= 10 * MEAN_BATCHES
     means = np.array([part.mean() for part in np.array_split(values, MEAN_BATCHES)]) if many else values
-    half = _student_half(means)
-    return Interval(value=value, low=value - half, high=value + half)
+    half = max(_student_half(means), _dependent_half(values if series is None else series))
+    least = min(0.0, float(values.min()))  # the mean of times is not negative, however few they are
+    return Interval(value=value, low=max(value - half, least), high=value + half)
 
 
 def rate_interval(times_s: Floats, weights: Floats, window_s: tuple[float, float]) -> Interval:
@@ -78,10 +81,16 @@ def share_interval(good: int, of: int, independent: float | None = None) -> Inte
     )
 
 
-def attainment(good: Bools) -> Interval:
-    """The share of requests, in the order of time, that were good: a queue makes them bad in rows."""
-    independent = effective_samples(good.astype(np.float64)) if len(good) else None
-    return share_interval(int(good.sum()), len(good), independent)
+def attainment(good: Bools, waited: Floats | None = None) -> Interval:
+    """The share of requests, in the order of time, that were good: a queue makes them bad in rows.
+
+    waited: what made them good or bad, such as their TTFT; infinite for what never came. Where all were good
+    it alone tells how much they were alike.
+    """
+    if not len(good):
+        return share_interval(0, 0)
+    series = [good.astype(np.float64)] if waited is None else [good.astype(np.float64), waited]
+    return share_interval(int(good.sum()), len(good), min(effective_samples(one) for one in series))
 
 
 def binomial_ranks(count: int, share: float) -> tuple[int, int]:
@@ -92,6 +101,14 @@ def binomial_ranks(count: int, share: float) -> tuple[int, int]:
     tail = (1 - CONFIDENCE) / 2
     low, high = stats.binom.ppf((tail, 1 - tail), count, share)
     return max(int(low), 0), int(high) + 1
+
+
+def _dependent_half(series: Floats) -> float:
+    """Of so many independent values as a series stands for: two at least, of which the interval is widest."""
+    if len(series) < 2:
+        return 0.0
+    count = max(effective_samples(series), 2.0)
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * series.std(ddof=1) / sqrt(count))
 
 
 def _student_half(means: Floats) -> float:

@@ -55,7 +55,7 @@ def latency(values_ms: Floats, *, unanswered: int = 0, clusters: int | None = No
     }
     return Latency(
         n=len(ordered),
-        mean=mean_interval(values_ms),
+        mean=mean_interval(values_ms, series),
         min=float(ordered[0]),
         max=float(ordered[-1]),
         quantiles={name: interval for name, interval in found.items() if interval is not None},

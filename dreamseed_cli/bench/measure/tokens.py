@@ -77,13 +77,21 @@ def tpot_ms(cols: Columns) -> Floats:
     return np.where(known, each, np.nan)
 
 
+def answered_ms(cols: Columns) -> Floats:
+    """Time from when a request was due until its answer began; infinite for all that is not complete.
+
+    An answer without text (a static file) is there when it ends.
+    """
+    first = np.where(np.isnan(cols.first_s), cols.end_s, cols.first_s)
+    return np.where(cols.complete, (first - cols.scheduled_s) * _MS, np.inf)
+
+
 def kept_slo(cols: Columns, ttft_limit_ms: float, tpot_limit_ms: float) -> Bools:
     """Which requests are good: complete, TTFT from the scheduled time and TPOT within their limits.
 
-    An answer without text (a static file) is there when it ends; one of a single token has no TPOT to miss.
+    One of a single token has no TPOT to miss.
     """
-    first = np.where(np.isnan(cols.first_s), cols.end_s, cols.first_s)
-    in_time = (first - cols.scheduled_s) * _MS <= ttft_limit_ms
+    in_time = answered_ms(cols) <= ttft_limit_ms
     each = tpot_ms(cols)
     return np.asarray(cols.complete & in_time & (np.isnan(each) | (each <= tpot_limit_ms)), dtype=np.bool_)
 

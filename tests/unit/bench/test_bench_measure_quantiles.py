@@ -10,6 +10,7 @@ from scipy import stats  # type: ignore[import-untyped]
 from synthetic_runs import upto
 
 from dreamseed_cli.bench.change import difference
+from dreamseed_cli.bench.measure.columns import Floats
 from dreamseed_cli.bench.measure.independence import effective_samples
 from dreamseed_cli.bench.measure.intervals import attainment, mean_interval, rate_interval, share_interval
 from dreamseed_cli.bench.measure.quantiles import latency, missing_quantiles, plain_quantile
@@ -190,9 +191,36 @@ def test_the_interval_holds_the_true_quantile_nineteen_times_in_twenty() -> None
 
 
 def test_the_mean_of_a_few_values_has_students_interval() -> None:
-    """Worked by hand: mean 2, deviation 1, t(2) = 4.303."""
-    found = mean_interval(np.array([1.0, 2.0, 3.0]))
-    assert [found.low, found.high] == pytest.approx([-0.484, 4.484], abs=1e-3)
+    """Worked by hand: mean 12, deviation 1, t(2) = 4.303; no mean of times lies below zero."""
+    found = mean_interval(np.array([11.0, 12.0, 13.0]))
+    assert [found.low, found.high] == pytest.approx([9.516, 14.484], abs=1e-3)
+    assert mean_interval(np.array([1.0, 2.0, 3.0])).low == 0.0
+
+
+def _times_in_a_queue(requests: int, load: float, seed: int) -> Floats:
+    """Of requests at a server that takes 1 on average, in its steady state (Lindley's recursion)."""
+    rng = np.random.default_rng(seed)
+    gaps, work = rng.exponential(1 / load, requests + 500), rng.exponential(1.0, requests + 500)
+    times, wait = np.empty(requests + 500), 0.0
+    for i in range(len(times)):
+        wait = max(0.0, wait - gaps[i])
+        wait = times[i] = wait + work[i]
+    return times[500:]
+
+
+def test_the_interval_of_a_mean_minds_that_requests_wait_for_each_other() -> None:
+    """A queue's mean time at half load is 2: Student's over 100 single times holds it half the time."""
+    found = [mean_interval(_times_in_a_queue(100, 0.5, seed)) for seed in range(200)]
+    assert sum((one.low or 0.0) <= 2.0 <= (one.high or 0.0) for one in found) > 140
+
+
+def test_where_all_were_good_the_waiting_tells_how_sure_that_is() -> None:
+    """At a load of 0.8, 98.2 % of all take 20 or less: that 300 in a row do is no proof of more."""
+    times = [_times_in_a_queue(300, 0.8, seed) for seed in range(200)]
+    held = [attainment(one <= 20, one) for one in times]
+    assert sum((one.low or 0.0) <= 0.9817 <= (one.high or 0.0) for one in held) > 180
+    alone = [attainment(one <= 20) for one in times]
+    assert sum((one.low or 0.0) <= 0.9817 <= (one.high or 0.0) for one in alone) < 100
 
 
 def test_the_mean_of_neighbours_that_are_alike_has_a_wider_interval() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from rich.console import Console
-from synthetic_runs import SLO, failed, run_of, steady
+from synthetic_runs import SLO, failed, queued, run_of, steady
 from virtual_bench import VirtualFarm
 
 from dreamseed_cli.bench import campaign
@@ -88,6 +88,15 @@ def test_each_round_keeps_the_rules_by_itself() -> None:
     assert {one.rule for one in found.problems} == {"scheduling-delay"}
     assert all(one.reason.startswith("round 2: ") for one in found.problems)
     assert found.endings["refused"] == 1
+
+
+@pytest.mark.parametrize(("grown", "over"), [(0, False), (1, False), (2, True), (3, True)])
+def test_most_rounds_must_say_that_it_is_over_capacity(grown: int, over: bool) -> None:
+    """Some light load is found so by chance in one round of many, now and then."""
+    shape = Rate(300.0, "constant")
+    served = [200 if one < grown else 400 for one in range(3)]
+    rounds = [run_of(queued(300, per_s, 30), shape, cell_duration_s=30.0) for per_s in served]
+    assert summarise_rounds(rounds, SLO, of=3).over_capacity is over
 
 
 @pytest.mark.parametrize(("of", "valid"), [(1, False), (3, True)])
