@@ -124,12 +124,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str], *, command: str, as_json: bool, debug: bool) -> int:
-    from dreamseed_cli.core.render import render_error, render_result
+    from dreamseed_cli.core.render import render_error
 
     try:
         outcome = app(args=arguments, standalone_mode=False)
         if isinstance(outcome, Result):
-            render_result(command, outcome, as_json=as_json)
+            _show(command, outcome, as_json=as_json)
             return outcome.exit_code
         # Typer turns Ctrl-C into its exit code.
         interrupted = outcome == InterruptedByUser.exit_code
@@ -155,6 +155,19 @@ def _run(arguments: list[str], *, command: str, as_json: bool, debug: bool) -> i
             with suppress(OSError):
                 render_error(command, explained, as_json=False)
         return explained.exit_code
+
+
+def _show(command: str, result: Result, *, as_json: bool) -> None:
+    """For as long as somebody reads it: a reader that has gone (`| head`) changes no exit code."""
+    from dreamseed_cli.core.render import render_result
+
+    try:
+        render_result(command, result, as_json=as_json)
+    except BrokenPipeError:
+        _give_up_stdout()
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
 
 
 def _prepare_streams() -> None:

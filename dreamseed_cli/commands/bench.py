@@ -63,6 +63,7 @@ DurationOption = Annotated[
     typer.Option(
         "--duration",
         min=1.0,
+        max=86_400.0,
         help="Seconds of load in each cell. Default: the suite's own. The trials of `capacity` last at least "
         "four answers, or two minutes with users.",
         show_default=False,
@@ -108,7 +109,10 @@ SpeedOption = Annotated[
     typer.Option("--trace-speed", min=0.001, max=1000.0, help="2 replays the trace twice as fast."),
 ]
 SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Makes arrivals and prompts: the same seed, the same load.")
+    int,
+    typer.Option(
+        "--seed", min=0, max=2**32 - 1, help="Makes arrivals and prompts: the same seed, the same load."
+    ),
 ]
 ProcessesOption = Annotated[
     int | None,
@@ -125,6 +129,7 @@ PriceOption = Annotated[
     typer.Option(
         "--usd-per-kwh",
         min=0.0,
+        max=1000.0,
         help="The price of electricity, for the cost of a token. Default: the profile's.",
         show_default=False,
     ),

@@ -39,3 +39,17 @@ def test_a_report_that_there_is_not_is_wrong_usage(
         main(["bench", "compare", str(tmp_path / "a"), str(tmp_path / "b")])
     assert ended.value.code == UsageError.exit_code
     assert "Name a result.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--duration", "inf"), ("--duration", "1e300"), ("--seed", str(2**64)), ("--usd-per-kwh", "inf")],
+)
+def test_a_number_without_bounds_is_refused_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str, value: str
+) -> None:
+    """A load that never ends, or a seed that no message can carry, is wrong usage and no bug of ours."""
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", option, value, "--target", "http://127.0.0.1:1", "--state-dir", str(tmp_path)])
+    assert ended.value.code == UsageError.exit_code
+    assert f"Invalid value for '{option}'" in capsys.readouterr().err
