@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import log, sqrt
 from typing import Final
 
 import numpy as np
@@ -40,7 +40,8 @@ def mean_interval(values: Floats, series: Floats | None = None) -> Interval:
 def rate_interval(times_s: Floats, weights: Floats, window_s: tuple[float, float]) -> Interval:
     """Events (or what they weigh) per second of the window, by batch means over equal parts of it.
 
-    20 parts, 10 where one would be shorter than a second.
+    20 parts, 10 where one would be shorter than a second. Where nothing came, the interval ends where nothing
+    would come one time in 40 (Poisson), each weighing as those outside of the window do.
     """
     length = window_s[1] - window_s[0]
     if length <= 0:
@@ -48,6 +49,9 @@ def rate_interval(times_s: Floats, weights: Floats, window_s: tuple[float, float
     batches = MEAN_BATCHES if length >= MEAN_BATCHES else FEW_BATCHES
     sums, _ = np.histogram(times_s, bins=batches, range=window_s, weights=weights)
     value = float(sums.sum() / length)
+    if not value:
+        each = float(weights.mean()) if len(weights) else 1.0
+        return Interval(value=0.0, low=0.0, high=log(2 / (1 - CONFIDENCE)) / length * each)
     half = _student_half(sums * (batches / length))
     return Interval(value=value, low=max(value - half, 0.0), high=value + half)
 

@@ -87,4 +87,4 @@ def _falls_behind(shape: Rate | Replay, cols: Columns, events: Events, queue: _Q
     lengths = [one.completion_tokens or one.wanted_tokens for one in due.records]
     per_s = shape.per_s if isinstance(shape, Rate) else len(due) / (queue.end_s - queue.start_s)
     came = rate_interval(events.time_s, events.tokens, (queue.start_s, queue.end_s))
-    return came.high is not None and 0 < came.high < per_s * float(np.mean(lengths))
+    return came.high is not None and came.value > 0 and came.high < per_s * float(np.mean(lengths))
