@@ -38,6 +38,9 @@ _GEMMA3 = {
 FAMILIES = {
     "llama": Family(),
     "mistral": Family(windows="all"),
+    "phi3": Family(windows="all"),
+    "granite": Family(),
+    "smollm3": Family(tied=True, windows="from_a_layer"),
     "mixtral": Family(windows="all", experts="mixtral"),
     "qwen2": Family(qkv_bias=True, windows="from_a_layer"),
     "qwen3": Family(head_norms=True, windows="from_a_layer"),

@@ -48,6 +48,21 @@ _DEEPSEEK_MOE = {
     "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1, "moe_layer_freq": 1,
     "max_position_embeddings": 4096, "tie_word_embeddings": False, "vocab_size": 102400,
 }  # fmt: skip
+_PHI4 = {
+    "model_type": "phi3", "hidden_size": 5120, "intermediate_size": 17920, "num_hidden_layers": 40,
+    "num_attention_heads": 40, "num_key_value_heads": 10, "max_position_embeddings": 16384,
+    "sliding_window": None, "tie_word_embeddings": False, "vocab_size": 100352,
+}  # fmt: skip
+_GRANITE_8B = {
+    "model_type": "granite", "hidden_size": 4096, "intermediate_size": 12800, "num_hidden_layers": 40,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 131072,
+    "tie_word_embeddings": True, "attention_bias": False, "mlp_bias": False, "vocab_size": 49155,
+}  # fmt: skip
+_SMOLLM3_3B = {
+    "model_type": "smollm3", "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
+    "num_attention_heads": 16, "num_key_value_heads": 4, "max_position_embeddings": 65536,
+    "use_sliding_window": False, "sliding_window": None, "vocab_size": 128256,
+}  # fmt: skip
 _GEMMA2_9B = {
     "model_type": "gemma2", "hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42,
     "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256, "sliding_window": 4096,
@@ -101,6 +116,10 @@ def _vllm(**changes: Any) -> VllmEngine:
         (_QWEN15_MOE, 14_315_784_192, 2_689_173_504),
         # Its paper: 16.4 billion, 2.8 activated; the first layer is dense, two experts are shared.
         (_DEEPSEEK_MOE, 16_375_728_128, 2_828_650_496),
+        # 14.7 and 8.17 billion; 3.08 where the head is the embedding, as its configuration leaves out.
+        (_PHI4, 14_659_507_200, 14_659_507_200),
+        (_GRANITE_8B, 8_170_848_256, 8_170_848_256),
+        (_SMOLLM3_3B, 3_075_098_624, 3_075_098_624),
         # 9.24 billion; the head is the embedding.
         (_GEMMA2_9B, 9_241_705_984, 9_241_705_984),
         (_GEMMA3_1B, 999_885_952, 999_885_952),
@@ -113,6 +132,9 @@ def _vllm(**changes: Any) -> VllmEngine:
         "qwen3-30b-a3b",
         "qwen1.5-moe",
         "deepseek-moe",
+        "phi-4",
+        "granite-3.1-8b",
+        "smollm3-3b",
         "gemma2-9b",
         "gemma3-1b",
         "4b",
