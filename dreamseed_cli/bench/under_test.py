@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -88,23 +89,43 @@ class UnderTest:
 
 
 def spec_of(address: str, *, model: str, api_key_env: str | None, ca_file: Path | None) -> TargetSpec:
-    """The target that `--target` names: http(s)://HOST[:PORT][/BASE], unix:PATH, or HOST:PORT (gRPC)."""
+    """The target that `--target` names: http(s)://HOST[:PORT][/BASE], unix:PATH, or HOST:PORT (gRPC).
+
+    UsageError for anything else, and for an address with a password in it: a result would publish it.
+    """
     make = partial(
         TargetSpec, model=model, api_key_env=api_key_env, ca_file=str(ca_file) if ca_file else None
     )
-    if address.startswith(("http://", "https://")):
-        base = address.rstrip("/").removesuffix("/v1")
-        return make(kind="openai", address=base)
     if address.startswith("unix:"):
         return make(kind="openai", address=address)
-    host, _, port = address.removeprefix("grpc://").rpartition(":")
-    if not host or not port.isdigit():
+    if address.startswith(("http://", "https://")):
+        _require_place(address)
+        base = address.rstrip("/").removesuffix("/v1")
+        return make(kind="openai", address=base)
+    place = address.removeprefix("grpc://")
+    _require_place(f"grpc://{place}", with_port=True)
+    return make(kind="grpc", address=place)
+
+
+def _require_place(url: str, *, with_port: bool = False) -> None:
+    """A host, and a port that there can be: gRPC takes 65,616 for 80."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
         raise UsageError(
-            f"'{address}' is no address",
+            "it holds a user or a password, which no result may show",
+            place="--target",
+            remedy="Leave them out, and name the variable with the server's key: --api-key-env.",
+        )
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), None, None
+    if not host or port == 0 or (with_port and (port is None or parts.path)):
+        raise UsageError(
+            f"'{url.removeprefix('grpc://')}' is no address",
             place="--target",
             remedy="Write http://HOST:PORT for an OpenAI-compatible server, HOST:PORT for the gRPC gateway.",
         )
-    return make(kind="grpc", address=f"{host}:{port}")
 
 
 def require_fitting(target: str | None, *, model: str | None, ca: Path | None, stack: bool) -> None:

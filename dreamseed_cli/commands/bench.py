@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -204,7 +203,7 @@ def bench(
         duration_s=duration,
         processes=processes,
         usd_per_kwh=usd_per_kwh,
-        command=_said(sys.argv[1:]),
+        command=shlex.join(["dreamseed", *sys.argv[1:]]),
         dsn_env=dsn_env,
         arrivals=arrivals,
         rounds=chosen_rounds(rounds, suites, trace=trace is not None),
@@ -265,8 +264,3 @@ def compare(
     missed = misses(gates, comparison)
     data = {**comparison.model_dump(mode="json"), "missed": list(missed)}
     return Result(data, comparison_view(comparison, missed), target_met=not missed)
-
-
-def _said(arguments: list[str]) -> str:
-    """The command line as a result may keep it: without the userinfo that an address can carry."""
-    return re.sub(r"//[^/@\s]*@", "//", shlex.join(["dreamseed", *arguments]))

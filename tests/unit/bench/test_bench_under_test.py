@@ -25,6 +25,7 @@ from dreamseed_cli.profile.load import load_profile
         ("unix:/run/r0.sock", "openai", "unix:/run/r0.sock"),
         ("127.0.0.1:50051", "grpc", "127.0.0.1:50051"),
         ("grpc://gpu.example:50051", "grpc", "gpu.example:50051"),
+        ("[::1]:50051", "grpc", "[::1]:50051"),
     ],
 )
 def test_an_address_says_what_is_spoken_there(address: str, kind: str, resolved: str) -> None:
@@ -34,11 +35,28 @@ def test_an_address_says_what_is_spoken_there(address: str, kind: str, resolved:
     assert (spec.model, spec.api_key_env, spec.ca_file) == ("m", "KEY", "/ca.pem")
 
 
-@pytest.mark.parametrize("address", ["gpu", "gpu:", ":50051", "gpu:x"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("gpu", "gpu:", ":50051", "gpu:x", "gpu:0", "gpu:99999", "ftp://gpu", "gpu:50051/", ""),
+        *("http://", "http://gpu:x", "http://gpu:99999", "https://:443"),
+    ],
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     """With both forms in the remedy."""
     with pytest.raises(UsageError, match="HOST:PORT"):
         spec_of(address, model="", api_key_env=None, ca_file=None)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://ann:secret@gpu:8000", "https://ann:secret@gpu:x/v1", "ann:secret@gpu:50051"]
+)
+def test_a_password_is_neither_taken_nor_shown(address: str) -> None:
+    """The target stands in the result and in its page."""
+    with pytest.raises(UsageError, match="no result may show") as refused:
+        spec_of(address, model="", api_key_env=None, ca_file=None)
+    assert "secret" not in f"{refused.value} {refused.value.place} {refused.value.remedy}"
+    assert "--api-key-env" in refused.value.remedy
 
 
 def test_suites_run_in_their_order_and_once() -> None:
