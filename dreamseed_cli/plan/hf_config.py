@@ -99,14 +99,17 @@ def _language_model(config: dict[str, Any], place: str) -> tuple[Fields, Family]
 def _shape(fields: Fields, family: Family) -> Shape:
     hidden, heads = fields.number("hidden_size"), fields.number("num_attention_heads")
     layers = fields.number("num_hidden_layers")
+    # Models from before grouped-query attention do not name it.
+    kv_heads = fields.number("num_key_value_heads", heads)
+    if heads % kv_heads:
+        raise fields.refuse(f"num_key_value_heads {kv_heads} does not divide num_attention_heads {heads}")
     return Shape(
         family=family,
         hidden=hidden,
         intermediate=fields.number("intermediate_size"),
         layers=layers,
         heads=heads,
-        # Models from before grouped-query attention do not name it.
-        kv_heads=fields.number("num_key_value_heads", heads),
+        kv_heads=kv_heads,
         head_dim=fields.number("head_dim", hidden // heads),
         vocab=fields.number("vocab_size"),
         tied=fields.flag("tie_word_embeddings", family.tied),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dreamseed_cli.profile.part import Count, Part, Positive
 
@@ -87,6 +87,22 @@ class Model(Part):
     """What the figures leave out, in words."""
     gated: bool = False
     """Whether its licence must be accepted on Hugging Face first."""
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        """No part is more than the whole: a file of one's own may say so by a slip."""
+        parts = [self.plain_parameters or 0, self.tower_parameters or 0]
+        if self.experts is not None:
+            parts.append(self.experts.parameters)
+            if self.experts.active > self.experts.routed:
+                raise ValueError(f"{self.experts.active} of {self.experts.routed} experts cannot be active")
+        if sum(parts) > self.parameters:
+            raise ValueError(f"its parts have {sum(parts):,} parameters, and all of it {self.parameters:,}")
+        if self.window is not None and self.window.layers > self.layers:
+            raise ValueError(f"{self.window.layers} of {self.layers} layers cannot have a window")
+        if self.attention_heads % self.kv_heads:
+            raise ValueError(f"{self.kv_heads} KV heads do not divide {self.attention_heads} attention heads")
+        return self
 
     @property
     def active_parameters(self) -> int:

@@ -120,6 +120,12 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
     assert caught.value.place == str(tmp_path / "config.json")
 
 
+def test_heads_that_do_not_share_out_are_refused(tmp_path: Path) -> None:
+    """Every KV head serves as many heads as any other."""
+    with pytest.raises(UsageError, match="num_key_value_heads 7 does not divide num_attention_heads 32"):
+        read_model(_write(tmp_path, {**_LLAMA_7B, "num_key_value_heads": 7}))
+
+
 def test_older_models_name_neither_kv_heads_nor_head_size(tmp_path: Path) -> None:
     """Then every head has keys of its own, of hidden size / heads."""
     config = {key: value for key, value in _LLAMA_7B.items() if key != "num_key_value_heads"}

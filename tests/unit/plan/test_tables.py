@@ -76,6 +76,40 @@ def test_a_wrong_file_names_the_place(tmp_path: Path, text: str, said: str) -> N
         extended(None, tmp_path / "nowhere.toml")
 
 
+_MODEL = """
+[mine]
+parameters = 1000
+layers = 4
+attention_heads = 8
+kv_heads = 2
+head_dim = 16
+max_positions = 4096
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("plain_parameters = 1001", "its parts have 1,001 parameters"),
+        ("plain_parameters = 501\ntower_parameters = 500", "its parts have 1,001 parameters"),
+        ("experts = { routed = 8, active = 2, parameters = 1001 }", "its parts have 1,001 parameters"),
+        ("experts = { routed = 2, active = 5, parameters = 900 }", "5 of 2 experts cannot be active"),
+        ("window = { layers = 5, tokens = 128 }", "5 of 4 layers cannot have a window"),
+    ],
+)
+def test_a_model_of_ones_own_hangs_together(tmp_path: Path, more: str, said: str) -> None:
+    """No part of it is more than the whole."""
+    file = tmp_path / "models.toml"
+    file.write_text(_MODEL)
+    assert extended(None, file).models["mine"].kv_heads == 2
+    file.write_text(_MODEL + more)
+    with pytest.raises(ErrorGroup, match=said):
+        extended(None, file)
+    file.write_text(_MODEL.replace("kv_heads = 2", "kv_heads = 3"))
+    with pytest.raises(ErrorGroup, match="3 KV heads do not divide 8"):
+        extended(None, file)
+
+
 def test_a_folder_is_a_model_to_the_check_before_a_start_too(tmp_path: Path) -> None:
     """One that cannot be computed is left unchecked, not refused."""
     profile = load_profile("rtx5090x1")
