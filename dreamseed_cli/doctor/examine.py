@@ -32,5 +32,8 @@ async def _one(where: tuple[str, str], look: Look, within_s: float) -> list[Find
         return [warning(area, name, f"no answer within {within_s:g} s", "Look at it by itself: it hangs.")]
     except DreamseedError as error:
         return [problem(area, name, one.cause, one.remedy or f"See {one.place}.") for one in error.causes()]
+    except PermissionError as error:
+        said = f"may not be looked at: {error.filename or error}"
+        return [warning(area, name, said, "Run it as the user who serves, or let this one read that.")]
     except Exception as error:  # noqa: BLE001 - one look's fault must not hide what the others found
         return [warning(area, name, f"could not be looked at: {error!r}", "Report it: it is a bug.")]

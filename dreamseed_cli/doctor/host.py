@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import resource
 import shutil
 import sys
@@ -80,6 +81,21 @@ def clock(profile: Profile) -> Iterator[Finding]:
         )
     else:
         yield ok(_AREA, "clock", "not kept by a time service" if state == _TIME_ERROR else "synchronised")
+
+
+def state_folder(state: StateDir) -> Iterator[Finding]:
+    """Whether the stack may write where it has to: `serve` refuses to start otherwise. Told only if not."""
+    for folder in (state.root, state.socket_dir, state.log_dir):
+        there = nearest(folder)
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            continue
+        yield problem(
+            _AREA,
+            "state folder",
+            f"nothing can be written to {there}" if there.is_dir() else f"{there} is no folder",
+            "Run it as the user who serves, or choose another with --state-dir or DREAMSEED_STATE_DIR.",
+        )
+        return
 
 
 def disk(state: StateDir) -> Iterator[Finding]:

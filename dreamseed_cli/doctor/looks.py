@@ -17,6 +17,7 @@ def looks(profile: Profile, state: StateDir) -> dict[tuple[str, str], Look]:
         ("host", "Python"): host.python,
         ("host", "open files"): lambda: host.files(profile),
         ("host", "clock"): lambda: host.clock(profile),
+        ("host", "state folder"): lambda: host.state_folder(state),
         ("host", "disk"): lambda: host.disk(state),
         ("host", "NVMe"): host.disk_health,
         ("engine", "needs"): lambda: engine.packages(profile, state),

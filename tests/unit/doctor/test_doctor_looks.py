@@ -88,17 +88,22 @@ def test_a_look_that_hangs_fails_or_refuses_hides_nothing() -> None:
     def breaks() -> Iterator[Finding]:
         raise RuntimeError("ours")
 
+    def may_not() -> Iterator[Finding]:
+        raise PermissionError(13, "Permission denied", "/closed")
+
     found = examine(
         {
             ("a", "hangs"): hangs,
             ("a", "refuses"): refuses,
             ("a", "breaks"): breaks,
+            ("a", "may not"): may_not,
             ("a", "good"): lambda: [ok("a", "good", "")],
         },
         within_s=1.0,
     )
-    assert [one.level.value for one in found] == ["warning", "problem", "warning", "ok"]
+    assert [one.level.value for one in found] == ["warning", "problem", "warning", "warning", "ok"]
     assert found[1].remedy == "See there."
+    assert (found[3].said, "bug" in found[3].remedy) == ("may not be looked at: /closed", False)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +145,22 @@ class _Libc:
 
     def ntp_gettime(self, _: object) -> int:
         return self._state
+
+
+def test_a_state_folder_that_serve_could_not_use_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that is not there yet is none; a file is, and one that is closed, or has a part that is."""
+    root = tmp_path / "state"
+    assert not list(host.state_folder(StateDir(root)))
+    StateDir(root).create()
+    assert not list(host.state_folder(StateDir(root)))
+    monkeypatch.setattr(os, "access", lambda path, _: path != root / "run")  # root may write everywhere
+    (found,) = host.state_folder(StateDir(root))
+    assert (found.level, found.said) == (Level.PROBLEM, f"nothing can be written to {root / 'run'}")
+    (tmp_path / "file").touch()
+    (found,) = host.state_folder(StateDir(tmp_path / "file"))
+    assert (found.level, found.said) == (Level.PROBLEM, f"{tmp_path / 'file'} is no folder")
 
 
 def test_a_full_disk_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
