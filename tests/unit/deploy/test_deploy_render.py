@@ -327,6 +327,14 @@ def test_a_ups_is_watched_where_the_profile_has_one() -> None:
         assert ("-ups" in systemd.next_step(profile)) is watched
 
 
+def test_the_ups_is_watched_while_the_stack_still_starts() -> None:
+    """The stack's unit is started once an engine serves: minutes after a cut that emptied the battery."""
+    lines = _texts(_with_ups())["systemd/dreamseed-ups.service"].splitlines()
+    (after,) = (line for line in lines if line.startswith("After="))
+    assert "dreamseed.service" not in after.split("=")[1].split()
+    assert "Before=dreamseed.service" in lines
+
+
 def test_what_a_restart_does_not_mend_is_not_restarted() -> None:
     """A wrong profile or a port that is taken is exit code 2, something missing 3."""
     units = {
