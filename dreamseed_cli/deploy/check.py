@@ -204,7 +204,7 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
         "the program at its place",
         "G",
         (machine.root / host.install.removeprefix("/") / "bin" / "dreamseed").exists(),
-        f"python3.11 -m venv {host.install} and install the wheel there.",
+        f"python3 -m venv {host.install} and install the wheel there.",
     )
     yield Need(
         f"the user {host.user}",

@@ -52,6 +52,13 @@ def cards(profile: Profile) -> Iterator[Finding]:
     yield from _limits(profile, seen.limits_w)
 
 
+def compiler(profile: Profile) -> Iterator[Finding]:
+    """What engines on cards are compiled with."""
+    engine = profile.engine
+    if isinstance(engine, VllmEngine) and engine.device == "cuda":
+        yield from driver.compiler(engine)
+
+
 def _cards(profile: Profile, seen: Sequence[str]) -> Finding:
     """Their number, then their model. A model that the table of cards does not know is not compared."""
     wanted, name = profile.box.gpus, profile.box.gpu_model

@@ -32,7 +32,7 @@ def python() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] >= (3, 14):
         yield warning(
-            _AREA, "Python", f"{version} is newer than this program was tried with", "Use Python 3.11."
+            _AREA, "Python", f"{version} is newer than this program was tried with", "Use 3.11 to 3.13."
         )
     else:
         yield ok(_AREA, "Python", version)

@@ -22,6 +22,7 @@ def looks(profile: Profile, state: StateDir) -> dict[tuple[str, str], Look]:
         ("host", "NVMe"): host.disk_health,
         ("engine", "needs"): lambda: engine.packages(profile, state),
         ("engine", "cards"): lambda: engine.cards(profile),
+        ("engine", "compiler"): lambda: engine.compiler(profile),
         ("engine", "model"): lambda: model(profile),
         ("engine", "plan"): lambda: engine.plan(profile),
         ("power", "budget"): lambda: engine.power(profile),
