@@ -111,6 +111,15 @@ def test_the_tunnel_of_an_instance_keeps_its_state_in_memory() -> None:
     assert _env(tunnel)["TS_USERSPACE"] == "true"
 
 
+def test_the_tunnels_key_need_not_end() -> None:
+    """Tailscale's auth keys live 90 days; an OAuth client's secret does not end, but has to say its tag."""
+    texts = _texts(_with())
+    assert "value: --advertise-tags=tag:front" in texts["cloud-run/service.yaml"]
+    page = " ".join(texts["way-in/tailscale.md"].split())
+    assert "OAuth client that may write auth keys, for `tag:front`" in page
+    assert "tag:front" in json.loads(texts["way-in/policy.json"])["tagOwners"]
+
+
 def test_everybody_reaches_the_front_that_asks_for_keys_itself() -> None:
     """A Cloud Run service is private by default: it answers 403 to callers without a Google identity."""
     annotations = yaml.safe_load(_texts(_with())["cloud-run/service.yaml"])["metadata"]["annotations"]
