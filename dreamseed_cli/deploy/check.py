@@ -203,7 +203,7 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
     yield Need(
         "the program at its place",
         "G",
-        (machine.root / host.install.removeprefix("/") / "bin" / "dreamseed").exists(),
+        _is_there(machine.root / host.install.removeprefix("/") / "bin" / "dreamseed"),
         f"python3 -m venv {host.install} and install the wheel there.",
     )
     yield Need(
@@ -217,14 +217,14 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
     yield Need(
         "the profile at its place",
         "G",
-        (machine.root / host.config.removeprefix("/") / "profile.toml").exists(),
+        _is_there(machine.root / host.config.removeprefix("/") / "profile.toml"),
         f"Copy it to {host.config}/profile.toml.",
     )
     secrets = machine.root / host.config.removeprefix("/") / "secrets.env"
     yield Need(
         "the secrets' file, closed to others",
         "C1",
-        secrets.exists() and not secrets.stat().st_mode & _OPEN_TO_OTHERS,
+        _is_closed(secrets),
         f"Write the lines NAME=value that your stores need to {host.config}/secrets.env, mode 0600.",
     )
     if isinstance(profile.engine, VllmEngine) and profile.engine.device == "cuda":
@@ -255,6 +255,20 @@ def _is_in(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network)
         return False  # a card's MAC address
 
 
+def _is_there(path: Path) -> bool | None:
+    """None where this user may not look."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return None
+
+
+def _is_closed(path: Path) -> bool | None:
+    """Whether it is there, for its owner alone; None where this user may not look."""
+    there = _is_there(path)
+    return not path.stat().st_mode & _OPEN_TO_OTHERS if there else there
+
+
 def _is_user(passwd: Path, name: str) -> bool:
     try:
         lines = passwd.read_text(errors="replace").splitlines()
@@ -279,7 +293,7 @@ def _secrets(profile: Profile, machine: Machine) -> Iterator[Need]:
         yield Need(
             "archive.env for PostgreSQL's user, closed to others",
             "E3",
-            archive.exists() and not archive.stat().st_mode & _OPEN_TO_OTHERS,
+            _is_closed(archive),
             f"archive_command reads {config}/archive.env: docs/runbooks/wal.md says what it holds.",
         )
 

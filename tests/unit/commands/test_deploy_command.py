@@ -95,7 +95,7 @@ def test_a_broken_list_of_what_was_rendered_is_as_none(
 
 
 def test_drift_is_shown_and_applying_ends_it(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    """What somebody else had at that place is kept beside it, once."""
+    """What somebody else had at that place is kept beside it, once; and what was changed by hand since."""
     root = ("--root", str(tmp_path))
     assert run("diff", "host", *root)[0] == 1
     journal = tmp_path / "etc/systemd/journald.conf.d/dreamseed.conf"
@@ -110,8 +110,11 @@ def test_drift_is_shown_and_applying_ends_it(run: Callable[..., tuple[int, str]]
     assert run("diff", "host", *root)[0] == 0
     assert "already" in run("render", "host", "--apply", *root)[1]
     journal.write_text("[Journal]\n")
+    journal.chmod(0o600)
     run("render", "host", "--apply", *root)
     assert journal.with_name("dreamseed.conf.before-dreamseed~").read_text().endswith("=1G\n")
+    last = journal.with_name("dreamseed.conf.last-dreamseed~")
+    assert (last.read_text(), last.stat().st_mode & 0o777) == ("[Journal]\n", 0o600)
 
 
 def test_a_file_that_is_open_to_others_has_drifted(
@@ -299,6 +302,22 @@ def test_what_lies_in_the_cloud_is_named_but_not_missing(run: Callable[..., tupl
     assert "the front's service account dreamseed-api@your-project.iam.gserviceaccount.com" in found
     assert found["an Alertmanager at 127.0.0.1:9093"]["met"] is None
     assert "cannot be seen from here" in run("check")[1]
+
+
+def test_what_this_user_may_not_look_at_is_unseen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Such as a folder of secrets that is closed to all but root."""
+    exists = Path.exists
+
+    def closed(path: Path) -> bool:
+        if path.parent == tmp_path / "etc/dreamseed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", closed)
+    told = {one.name: one.met for one in needs(load_profile("laptop"), Machine({}, lambda _: None, tmp_path))}
+    assert told["the profile at its place"] is None
+    assert told["the secrets' file, closed to others"] is None
+    assert told["the program at its place"] is False
 
 
 @pytest.mark.parametrize(("node", "met"), [("127.0.0.1:7000", True), ("127.0.0.1:6379", False)])
