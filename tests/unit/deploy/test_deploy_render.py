@@ -562,8 +562,10 @@ def test_the_cards_power_limit_is_set_at_boot() -> None:
 
 def test_engines_in_containers_may_ask_docker() -> None:
     """Its socket belongs to its group; nobody else is given that."""
-    asked = _service(_of("engine", launcher="docker")["systemd/dreamseed.service"])
-    assert asked["SupplementaryGroups"] == "docker"
+    unit = _of("engine", launcher="docker")["systemd/dreamseed.service"]
+    assert _service(unit)["SupplementaryGroups"] == "docker"
+    # At the host's end engines are drained before Docker ends them.
+    assert re.search(r"^After=.* docker\.service$", unit, re.MULTILINE)
     assert "SupplementaryGroups" not in _texts(load_profile("rtx5090x3"))["systemd/dreamseed.service"]
 
 
