@@ -18,6 +18,8 @@ from dreamseed_cli.deploy.secrets import cloud_secrets, compose_files, variables
 from dreamseed_cli.profile.schema import Profile, VllmEngine
 
 _OPEN_TO_OTHERS = 0o077
+_HOMES = ("/home/", "/root/", "/run/user/")
+"""What systemd's ProtectHome= closes."""
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
@@ -213,6 +215,7 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
         "dreamseed deploy render host --apply, then systemd-sysusers, then "
         f"install -d -o {host.user} -g {host.user} -m 700 {host.state}.",
     )
+    yield _outside_of_homes(profile)
     yield _house(profile, machine)
     yield Need(
         "the profile at its place",
@@ -234,6 +237,29 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
             (machine.root / "proc/driver/nvidia/version").exists(),
             "Install the driver that your cards and vLLM's CUDA ask for, then restart.",
         )
+
+
+def _outside_of_homes(profile: Profile) -> Need:
+    """A model, a certificate, a store: what works by hand is not there for the units."""
+    found = sorted(_in_homes(profile.model_dump(mode="json")))
+    return Need(
+        "nothing that the profile names in people's homes",
+        "G",
+        not found,
+        f"Homes are closed to the units: move {', '.join(found)} below {profile.deploy.host.state}.",
+    )
+
+
+def _in_homes(value: object, place: str = "") -> Iterator[str]:
+    """Where in the profile a path below a home stands; `~` is that of whoever runs it: the state folder."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _in_homes(part, f"{place}.{name}".removeprefix("."))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _in_homes(part, place)
+    elif isinstance(value, str) and value.removeprefix("local:").startswith(_HOMES):
+        yield place
 
 
 def _house(profile: Profile, machine: Machine) -> Need:

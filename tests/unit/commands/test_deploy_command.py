@@ -15,7 +15,7 @@ from dreamseed_cli.deploy.catalog import TARGETS
 from dreamseed_cli.deploy.check import Machine, needs
 from dreamseed_cli.deploy.installed import install
 from dreamseed_cli.deploy.render import render
-from dreamseed_cli.profile.load import load_profile
+from dreamseed_cli.profile.load import load_profile, shipped_names
 from dreamseed_cli.profile.schema import Profile
 
 
@@ -318,6 +318,20 @@ def test_what_this_user_may_not_look_at_is_unseen(monkeypatch: pytest.MonkeyPatc
     assert told["the profile at its place"] is None
     assert told["the secrets' file, closed to others"] is None
     assert told["the program at its place"] is False
+
+
+def test_what_lies_in_a_home_is_told(tmp_path: Path) -> None:
+    """Units cannot see it; what a person starts can."""
+    machine, name = Machine({}, lambda _: None, tmp_path), "nothing that the profile names in people's homes"
+    for shipped in shipped_names():
+        assert {one.name: one.met for one in needs(load_profile(shipped), machine)}[name], shipped
+    profile = load_profile("rtx5090x3").model_dump()
+    profile["engine"]["model"] = "/home/ann/models/qwen"
+    profile["backup"]["store"] = "local:/root/backups"
+    profile["backup"]["temp"] = "/srv/home/temp"
+    told = {one.name: one for one in needs(_asking(profile), machine)}[name]
+    assert told.met is False
+    assert "move backup.store, engine.model below /var/lib/dreamseed" in told.remedy
 
 
 @pytest.mark.parametrize(("node", "met"), [("127.0.0.1:7000", True), ("127.0.0.1:6379", False)])
