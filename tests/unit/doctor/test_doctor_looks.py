@@ -25,7 +25,7 @@ from dreamseed_cli.backup.records import RunRecord, write_record
 from dreamseed_cli.backup.schedule.install import System
 from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.store.base import Rights
-from dreamseed_cli.core import nvml
+from dreamseed_cli.core import bounded, nvml
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.processes import ProcessIdentity, boot_id
@@ -33,9 +33,10 @@ from dreamseed_cli.deploy.catalog import target
 from dreamseed_cli.deploy.installed import install
 from dreamseed_cli.deploy.render import render
 from dreamseed_cli.doctor import around, data, driver, engine, host, stack
-from dreamseed_cli.doctor.examine import examine
+from dreamseed_cli.doctor.examine import WITHIN_S, examine
 from dreamseed_cli.doctor.finding import Finding, Level, ok
 from dreamseed_cli.doctor.looks import looks
+from dreamseed_cli.doctor.program import WITHIN_S as PROGRAM_WITHIN_S
 from dreamseed_cli.drill.history import Folder
 from dreamseed_cli.gateway.security import server
 from dreamseed_cli.gateway.security.authority import make_authority
@@ -104,6 +105,12 @@ def test_a_look_that_hangs_fails_or_refuses_hides_nothing() -> None:
     assert [one.level.value for one in found] == ["warning", "problem", "warning", "warning", "ok"]
     assert found[1].remedy == "See there."
     assert (found[3].said, "bug" in found[3].remedy) == ("may not be looked at: /closed", False)
+
+
+def test_who_hangs_is_killed_before_its_look_is_given_up() -> None:
+    """Else it would stay; and all looks, with a start of a good second, are done in less than five."""
+    asked = max(engine.NVML_WITHIN_S, PROGRAM_WITHIN_S)
+    assert asked + bounded._KILL_WAIT_S < WITHIN_S <= 3.5
 
 
 @pytest.mark.parametrize(
