@@ -65,6 +65,21 @@ def test_what_was_changed_by_hand_is_not_overwritten(
     assert "# mine" not in path.read_text()
 
 
+def test_what_was_not_rendered_is_not_overwritten(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """Such as a compose file that was there before; one with the same text is ours to take."""
+    path = tmp_path / "compose/compose.yaml"
+    path.parent.mkdir()
+    path.write_text("services: {mine: {}}\n")
+    code, said = run("render", "compose", "--out", str(tmp_path))
+    assert (code, "not rendered here: compose/compose.yaml" in said) == (2, True)
+    assert "mine" in path.read_text()
+    assert run("render", "compose", "--out", str(tmp_path), "--force")[0] == 0
+    (tmp_path / "rendered.json").unlink()
+    assert run("render", "compose", "--out", str(tmp_path))[0] == 0
+
+
 def test_a_file_that_the_profile_no_longer_has_goes(
     run: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
