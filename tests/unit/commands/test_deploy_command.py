@@ -173,6 +173,14 @@ def test_what_an_earlier_profile_left_is_shown(run: Callable[..., tuple[int, str
     assert run("diff", "--root", str(tmp_path))[0] == 0
 
 
+def test_what_to_do_then_is_in_the_order_to_do_it(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """A unit whose user is not there yet fails."""
+    said = run("render", "all", "--apply", "--root", str(tmp_path))[1].partition("Then:")[2]
+    assert 0 < said.index("systemd-sysusers") < said.index("systemctl enable --now dreamseed")
+
+
 def test_a_target_without_files_here_has_no_drift(run: Callable[..., tuple[int, str]]) -> None:
     """Such as Cloud Run's."""
     code, said = run("diff", "cloud-run")
