@@ -173,7 +173,8 @@ TARGETS = (
         "compose",
         "A1",
         "Prometheus and Grafana; three Kafka brokers and Valkey nodes, where the profile has them here",
-        "docker compose up -d, after the secrets that its first lines name",
+        "docker compose up -d, with prometheus and grafana rendered beside it (all), after the secrets that "
+        "its first lines name",
         (Template("compose/compose.yaml.j2"),),
     ),
     Target(

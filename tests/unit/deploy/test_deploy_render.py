@@ -111,6 +111,16 @@ def test_the_tunnel_of_an_instance_keeps_its_state_in_memory() -> None:
     assert _env(tunnel)["TS_USERSPACE"] == "true"
 
 
+def test_what_containers_mount_is_rendered_beside_them() -> None:
+    """Docker would make an empty folder of one that is missing, and Prometheus find no configuration."""
+    texts = _texts(_with())
+    folders = re.findall(r"^ +- \.\./([a-z]+)[/:]", texts["compose/compose.yaml"], re.MULTILINE)
+    assert set(folders) == {"prometheus", "grafana"}
+    for folder in folders:
+        assert any(path.startswith(f"{folder}/") for path in texts)
+        assert f"`{folder}`" in texts["compose/compose.yaml"].partition("\nname:")[0]
+
+
 def test_the_tunnels_key_need_not_end() -> None:
     """Tailscale's auth keys live 90 days; an OAuth client's secret does not end, but has to say its tag."""
     texts = _texts(_with())
