@@ -19,7 +19,7 @@ def looks(profile: Profile, state: StateDir) -> dict[tuple[str, str], Look]:
         ("host", "clock"): lambda: host.clock(profile),
         ("host", "state folder"): lambda: host.state_folder(state),
         ("host", "disk"): lambda: host.disk(state),
-        ("host", "NVMe"): host.disk_health,
+        ("host", "NVMe"): lambda: host.disk_health(profile),
         ("engine", "needs"): lambda: engine.packages(profile, state),
         ("engine", "cards"): lambda: engine.cards(profile),
         ("engine", "compiler"): lambda: engine.compiler(profile),

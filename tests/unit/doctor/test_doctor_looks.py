@@ -190,10 +190,29 @@ def test_a_full_disk_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ("permission denied", "warning"),
     ],
 )
-def test_an_nvme_disk_that_fails_is_a_problem(tmp_path: Path, told: str, level: str) -> None:
-    """As smartctl tells it; one that does not tell is a warning."""
+def test_an_nvme_disk_that_fails_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, level: str
+) -> None:
+    """As smartctl tells it; one that does not tell is a warning to root, and nobody else may ask."""
     program(tmp_path, "smartctl", told)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert host._smart(str(tmp_path / "smartctl"), "nvme0").level.value == level
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    expected = "off" if level == "warning" else level
+    assert host._smart(str(tmp_path / "smartctl"), "nvme0").level.value == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "level"), [("laptop", "off"), ("emulated-rtx5090x3", "off"), ("rtx5090x3", "warning")]
+)
+def test_a_laptop_is_well_without_smartmontools(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, level: str
+) -> None:
+    """Nearly every one has an NVMe disk, and few have the program."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "nvme0").mkdir()
+    assert levels_of(host.disk_health(load_profile(name), tmp_path)) == {"NVMe": level}
+    assert not list(host.disk_health(load_profile(name), tmp_path / "none"))
 
 
 @pytest.mark.parametrize(
