@@ -215,6 +215,7 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
         "dreamseed deploy render host --apply, then systemd-sysusers, then "
         f"install -d -o {host.user} -g {host.user} -m 700 {host.state}.",
     )
+    yield from _ups(profile, machine)
     yield _outside_of_homes(profile)
     yield _house(profile, machine)
     yield Need(
@@ -236,6 +237,20 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
             "B2",
             (machine.root / "proc/driver/nvidia/version").exists(),
             "Install the driver that your cards and vLLM's CUDA ask for, then restart.",
+        )
+
+
+def _ups(profile: Profile, machine: Machine) -> Iterator[Need]:
+    """What talks to the UPS. Where another host has it, that one is asked, not looked at."""
+    programs = {"apcupsd": ("apcupsd", "apcupsd"), "nut": ("upsd", "nut-server")}  # and Debian's packages
+    if profile.ups.source in programs and is_loopback(profile.ups.host):
+        program, package = programs[profile.ups.source]
+        yield Need(
+            f"{program} on this box",
+            "H3",
+            # Not in everybody's PATH.
+            machine.which(program) is not None or _is_there(machine.root / "usr/sbin" / program),
+            f"Install {package} and set it up for your UPS (docs/runbooks/ups.md).",
         )
 
 

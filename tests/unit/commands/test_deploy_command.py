@@ -357,6 +357,21 @@ def test_what_lies_in_a_home_is_told(tmp_path: Path) -> None:
     assert "move backup.store, engine.model below /var/lib/dreamseed" in told.remedy
 
 
+@pytest.mark.parametrize(("source", "program"), [("apcupsd", "apcupsd"), ("nut", "upsd")])
+def test_the_upss_daemon_is_asked_for_where_it_has_to_be(tmp_path: Path, source: str, program: str) -> None:
+    """On the host that has the UPS at its cable; without it nothing would stop the box in order."""
+    profile = load_profile("rtx5090x3").model_dump()
+    profile["ups"] |= {"source": source, "name": "ups"} if source == "nut" else {"source": source}
+    machine, name = Machine({}, lambda _: None, tmp_path), f"{program} on this box"
+    assert {one.name: one.met for one in needs(_asking(profile), machine)}[name] is False
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin" / program).touch()
+    assert {one.name: one.met for one in needs(_asking(profile), machine)}[name] is True
+    profile["ups"]["host"] = "192.168.1.9"
+    assert name not in {one.name for one in needs(_asking(profile), machine)}
+    assert name not in {one.name for one in needs(load_profile("rtx5090x3"), machine)}
+
+
 @pytest.mark.parametrize(("node", "met"), [("127.0.0.1:7000", True), ("127.0.0.1:6379", False)])
 def test_services_in_containers_are_where_the_containers_listen(tmp_path: Path, node: str, met: bool) -> None:
     """The rendered ones have ports of their own; nodes elsewhere are nobody's business here."""
