@@ -29,9 +29,10 @@ from ups_daemons import LOST, LOW, ON_BATTERY, MadeUpUps, apcupsd, nis_server, n
 from benchmarks.gateway_overhead import device, rounded
 from benchmarks.priorities import quantiles
 from dreamseed_cli.profile.ups import Ups
+from dreamseed_cli.ups.chosen import source_of
 from dreamseed_cli.ups.observation import Observation
 from dreamseed_cli.ups.policy import Power, Reason, Stage, see
-from dreamseed_cli.ups.source import NoWord, source_of
+from dreamseed_cli.ups.source import NoWord
 
 RESULT = Path(__file__).parent / "results" / "ups_decision.json"
 AIM_MS = 10_000.0

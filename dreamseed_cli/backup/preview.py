@@ -32,15 +32,15 @@ class Preview:
     skipped: tuple[Damaged, ...] = ()
 
 
-def base_for(catalog: Catalog, wanted: str | None, goal: Goal) -> Entry:
+def base_for(catalog: Catalog, wanted: str | None, goal: Goal, kind: Kind | None = None) -> Entry:
     """The backup to begin with: the one asked for, else the newest that ends before the goal.
 
-    UsageError if there is none: it says which kind is missing.
+    kind: of the newest, if there is one of it. UsageError if there is none: it says which kind is missing.
     """
     if wanted is not None and wanted != "latest":
         return choose(catalog, wanted)
     if goal.kind in {"latest", "immediate"}:
-        return choose(catalog, wanted)
+        return choose(catalog, wanted, kind)
     for entry in catalog.backups:
         if entry.manifest.identity.kind is Kind.PHYSICAL and _reaches(entry, goal):
             return entry
@@ -51,14 +51,16 @@ def base_for(catalog: Catalog, wanted: str | None, goal: Goal) -> Entry:
     )
 
 
-def skipped_for(catalog: Catalog, chosen: Entry, wanted: str | None, goal: Goal) -> tuple[Damaged, ...]:
+def skipped_for(
+    catalog: Catalog, chosen: Entry, wanted: str | None, goal: Goal, kind: Kind | None = None
+) -> tuple[Damaged, ...]:
     """Damaged backups that base_for passed over for an older one, newest first: more is lost for them.
 
     None of them where somebody named the backup. What they were is told by their ids alone.
     """
     if wanted not in {None, "latest"}:
         return ()
-    return tuple(one for one in catalog.damaged if one.id > chosen.id and _could_reach(one.id, goal))
+    return tuple(one for one in catalog.damaged if one.id > chosen.id and _could_reach(one.id, goal, kind))
 
 
 def preview(
@@ -115,11 +117,11 @@ def _reaches(entry: Entry, goal: Goal) -> bool:
     return True
 
 
-def _could_reach(backup_id: str, goal: Goal) -> bool:
+def _could_reach(backup_id: str, goal: Goal, kind: Kind | None) -> bool:
     """Whether it would have been looked at, were it whole: only a physical one goes to a moment."""
-    if goal.kind in {"latest", "immediate"}:
-        return True
     named = parse_backup_id(backup_id)
+    if goal.kind in {"latest", "immediate"}:
+        return kind in {None, named.kind}
     after = goal.kind == "time" and isinstance(goal.value, datetime) and named.stamp > goal.value
     return named.kind is Kind.PHYSICAL and not after
 

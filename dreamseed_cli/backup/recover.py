@@ -91,12 +91,22 @@ class Recovery:
     point: Point | None = None
 
     @classmethod
-    def look(cls, settings: Settings, key_file: Path | None, wanted: str | None, goal: Goal) -> Recovery:
-        """Choose the backup. Raises UsageError (none fits, damaged, no such point), NoKey, the store's."""
+    def look(
+        cls,
+        settings: Settings,
+        key_file: Path | None,
+        wanted: str | None,
+        goal: Goal,
+        kind: Kind | None = None,
+    ) -> Recovery:
+        """Choose the backup; kind: see base_for.
+
+        Raises UsageError (none fits, damaged, no such point), NoKey, the store's.
+        """
         identities = settings.identities(key_file)
         store = settings.open()
         catalog = read_catalog(store)
-        entry = base_for(catalog, wanted, goal)
+        entry = base_for(catalog, wanted, goal, kind)
         if entry.manifest.identity.kind is Kind.LOGICAL and goal.kind != "latest":
             raise UsageError(
                 "a logical backup restores to its own moment only",
@@ -108,7 +118,7 @@ class Recovery:
             recovery = recovery.pointed(goal.value, wanted)
         # A point's moment tells what lies before it.
         moment = goal if recovery.point is None else Goal("time", recovery.point.at)
-        return replace(recovery, skipped=skipped_for(catalog, recovery.entry, wanted, moment))
+        return replace(recovery, skipped=skipped_for(catalog, recovery.entry, wanted, moment, kind))
 
     @property
     def physical(self) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 from dreamseed_cli.backup.catalog import Catalog, Entry
 from dreamseed_cli.backup.keys import Identity, WrongKey
 from dreamseed_cli.backup.manifest import Level, Manifest
-from dreamseed_cli.backup.names import NameInvalid, parse_backup_id, verification_name
+from dreamseed_cli.backup.names import Kind, NameInvalid, parse_backup_id, verification_name
 from dreamseed_cli.backup.pipeline import Downloader, Told, reread
 from dreamseed_cli.backup.pool import Pool
 from dreamseed_cli.backup.store.base import Store
@@ -68,13 +68,14 @@ def record_proof(store: Store, backup_id: str, level: Level, now: datetime) -> N
     store.put(verification_name(backup_id, now, level), b"")
 
 
-def choose(catalog: Catalog, wanted: str | None) -> Entry:
+def choose(catalog: Catalog, wanted: str | None, kind: Kind | None = None) -> Entry:
     """The good backup that is meant: by its id, the start of one, or the newest (None, `latest`).
 
-    UsageError if there is none, several, or only a damaged one: it names the next older good one.
+    kind: of the newest, if there is one of it. UsageError if there is none, several, or only a damaged one:
+    it names the next older good one.
     """
     if wanted in {None, "latest"}:
-        newest = catalog.newest()
+        newest = catalog.newest(kind) or catalog.newest()
         if newest is None:
             raise UsageError("there is no good backup", remedy="Make one: dreamseed backup.")
         return newest

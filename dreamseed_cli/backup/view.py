@@ -15,6 +15,7 @@ from dreamseed_cli.backup.folders import REREAD_RUNS
 from dreamseed_cli.backup.names import manifest_name
 from dreamseed_cli.backup.progress import size_text, time_text
 from dreamseed_cli.backup.prune import Pruned, Pruning
+from dreamseed_cli.backup.rpo import LiveRpo
 from dreamseed_cli.backup.run import Report
 from dreamseed_cli.backup.status import Status
 from dreamseed_cli.backup.wal.outage import Alert, ArchiveState
@@ -307,14 +308,19 @@ def archiving_data(state: ArchiveState | None) -> dict[str, Any] | None:
     }
 
 
+def rpo_view(rpo: LiveRpo) -> Text:
+    """What a disaster would cost now, in one line."""
+    lost = "everything" if rpo.rpo_s is None else f"the last {time_text(rpo.rpo_s)} of work"
+    colour = "red" if rpo.over_target else "green"
+    return Text(
+        f"Lost if the server died now: {lost}; the target is {time_text(rpo.target_s)}.", style=colour
+    )
+
+
 def status_view(status: Status, store: str) -> list[RenderableType]:
     """How things stand, for people."""
     rpo = status.rpo
-    lost = "everything" if rpo.rpo_s is None else f"the last {time_text(rpo.rpo_s)} of work"
-    colour = "red" if rpo.over_target else "green"
-    said = [
-        Text(f"Lost if the server died now: {lost}; the target is {time_text(rpo.target_s)}.", style=colour)
-    ]
+    said = [rpo_view(rpo)]
     if rpo.note:
         said.append(Text(f"{rpo.note[0].upper()}{rpo.note[1:]}.", style="red"))
     if status.base is not None:

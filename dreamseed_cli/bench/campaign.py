@@ -58,6 +58,7 @@ class Wish:
     workload: str | None = None
     dsn_env: str | None = None
     arrivals: Arrivals = "poisson"
+    rates: tuple[float, ...] = ()
     rounds: int = 1
     """In so many the cells of IN_ROUNDS are measured."""
 
@@ -205,6 +206,7 @@ class Campaign:
             duration_s=self.wish.duration_s,
             rounds=self.wish.rounds if suite in IN_ROUNDS else 1,
             arrivals=self.wish.arrivals,
+            rates=self.wish.rates,
             trace=self.wish.trace,
             workload=self.wish.workload,
             sees_queue=target.door is not None,

@@ -78,6 +78,20 @@ def chosen_workload(spec: str | None, suites: Sequence[str], *, trace: bool) -> 
     return load(spec).spec
 
 
+def chosen_rates(rates: Sequence[float], suites: Sequence[str], *, trace: bool) -> tuple[float, ...]:
+    """The engine suite's rates in requests/s, each once, lowest first, in the digits that name a cell.
+
+    UsageError where nobody would ask for them.
+    """
+    if rates and (trace or "engine" not in suites):
+        raise UsageError(
+            "a trace has its own times" if trace else f"the suite '{suites[0]}' takes no rates",
+            place="--rate",
+            remedy="It is for engine.",
+        )
+    return tuple(sorted({float(f"{per_s:g}") for per_s in rates}))
+
+
 def chosen_rounds(rounds: int, suites: Sequence[str], *, trace: bool) -> int:
     """How many rounds there are. UsageError if nothing that was chosen can be measured in several."""
     if rounds > 1 and (trace or not any(name in IN_ROUNDS for name in suites)):

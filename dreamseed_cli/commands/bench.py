@@ -63,6 +63,7 @@ DurationOption = Annotated[
     typer.Option(
         "--duration",
         min=1.0,
+        max=86_400.0,
         help="Seconds of load in each cell. Default: the suite's own. The trials of `capacity` last at least "
         "four answers, or two minutes with users.",
         show_default=False,
@@ -82,6 +83,17 @@ ArrivalsOption = Annotated[
     Literal["poisson", "constant"],
     typer.Option(
         "--arrivals", help="How the requests of a rate come: by chance, as from many people, or evenly."
+    ),
+]
+RatesOption = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--rate",
+        min=0.01,
+        max=100_000.0,
+        help="Requests a second for engine; may be given several times. Default: shares of what its sweep of "
+        "streams reached, which differ from run to run: name them for runs that shall be compared.",
+        show_default=False,
     ),
 ]
 WorkloadOption = Annotated[
@@ -125,6 +137,7 @@ PriceOption = Annotated[
     typer.Option(
         "--usd-per-kwh",
         min=0.0,
+        max=1_000.0,
         help="The price of electricity, for the cost of a token. Default: the profile's.",
         show_default=False,
     ),
@@ -154,6 +167,7 @@ def bench(
     duration: DurationOption = None,
     rounds: RoundsOption = 1,
     arrivals: ArrivalsOption = "poisson",
+    rate: RatesOption = None,
     workload: WorkloadOption = None,
     trace: TraceOption = None,
     trace_speed: SpeedOption = 1.0,
@@ -176,6 +190,7 @@ def bench(
     from dreamseed_cli.bench.live_view import LiveView
     from dreamseed_cli.bench.record_run import (
         Run,
+        chosen_rates,
         chosen_rounds,
         chosen_suites,
         chosen_trace,
@@ -202,6 +217,7 @@ def bench(
         command=_said(sys.argv[1:]),
         dsn_env=dsn_env,
         arrivals=arrivals,
+        rates=chosen_rates(rate or [], suites, trace=trace is not None),
         rounds=chosen_rounds(rounds, suites, trace=trace is not None),
         trace=chosen_trace(trace, trace_speed, suites),
         workload=chosen_workload(workload, suites, trace=trace is not None),

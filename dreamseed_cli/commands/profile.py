@@ -46,7 +46,8 @@ def show(name: NameArgument, as_json: JsonFlag = False) -> Result:
     profile = load_profile(name)
     text = profile_path(name).read_text(encoding="utf-8")
     # As text its lines keep their length: what is piped into a file is a profile again.
-    view = Syntax(text, "toml", background_color="default").highlight(text.removesuffix("\n"))
+    view = Syntax(text, "toml", background_color="default").highlight(text)
+    view.rstrip()
     return Result(profile.model_dump(mode="json"), view=[view])
 
 

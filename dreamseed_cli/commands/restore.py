@@ -23,6 +23,7 @@ from dreamseed_cli.core.result import Result
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from dreamseed_cli.backup.names import Kind
     from dreamseed_cli.backup.physical.recovery import Goal
     from dreamseed_cli.backup.preview import Preview
     from dreamseed_cli.backup.recover import Recovery
@@ -118,17 +119,16 @@ def restore(
     settings = chosen_settings(profile, store)
     goal = _goal(time, lsn, point, exclusive=exclusive)
     with ends_in_order():
-        recovery = Recovery.look(settings, key_file, backup_id, goal)
-        given = {
+        options = {
             "--into": into,
             "--database": databases,
             "--replace": replace,
             "--quick": quick,
             "--amcheck": amcheck,
         }
-        _check_options(
-            recovery, [name for name, value in given.items() if value], folders=folders_into is not None
-        )
+        given = [name for name, value in options.items() if value]
+        recovery = Recovery.look(settings, key_file, backup_id, goal, _kind_of(given))
+        _check_options(recovery, given, folders=folders_into is not None)
         if not yes:
             names = _renamed(databases)
             return _shown(recovery.preview(folders=folders_into is not None, databases=names))
@@ -141,6 +141,15 @@ def restore(
             return _physical(recovery, into, wal_fetch=wal_fetch, quick=quick, look=amcheck)
         dsn = chosen_database(profile, dsn_env, state_dir)
         return _logical(recovery, dsn, _renamed(databases), frozenset(replace or ()))
+
+
+def _kind_of(given: list[str]) -> Kind | None:
+    """The kind of backup that options alone mean. given: their names."""
+    from dreamseed_cli.backup.names import Kind
+
+    if given and _PHYSICAL.issuperset(given):
+        return Kind.PHYSICAL
+    return Kind.LOGICAL if given and _LOGICAL.issuperset(given) else None
 
 
 def _check_options(recovery: Recovery, given: list[str], *, folders: bool) -> None:

@@ -17,6 +17,8 @@ from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.result import Result
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from dreamseed_cli.backup.records import RunRecord
     from dreamseed_cli.backup.schedule.due import Daily
     from dreamseed_cli.backup.settings import Settings
@@ -149,7 +151,7 @@ def run(
     from dreamseed_cli.backup.names import Kind
     from dreamseed_cli.backup.records import read_record
     from dreamseed_cli.backup.schedule.tick import Deeds, tick
-    from dreamseed_cli.backup.view import archiving_data, report_data, report_view
+    from dreamseed_cli.backup.view import archiving_data, report_data, report_view, rpo_view
     from dreamseed_cli.backup.wal.outage import Alert
 
     settings = chosen_settings(profile, store)
@@ -179,7 +181,8 @@ def run(
         "ran": report_data(done.ran.report) if done.ran else None,
         "errors": [error.to_data() for error in done.errors],
     }
-    said = list(report_view(done.ran.report)) if done.ran else [f"Backup: {done.due.value}."]
+    said: list[RenderableType] = report_view(done.ran.report) if done.ran else [f"Backup: {done.due.value}."]
+    said += [rpo_view(seen.rpo)] if seen.rpo else []
     said += [f"But: {error}" for error in done.errors]
     said += [f"Rehearsals: {seen.drill}."] if seen.drill else []
     said += [f"WAL: {seen.stuck}."] if seen.stuck else []

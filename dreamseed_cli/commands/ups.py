@@ -41,10 +41,10 @@ def watch(
 
     from dreamseed_cli.core.paths import StateDir
     from dreamseed_cli.ups.best_effort import log_to_stderr
+    from dreamseed_cli.ups.chosen import source_of
     from dreamseed_cli.ups.draw import box_draw_w
     from dreamseed_cli.ups.host import in_unit
     from dreamseed_cli.ups.journal import StepState, UpsFolder
-    from dreamseed_cli.ups.source import source_of
     from dreamseed_cli.ups.steps import Steps
     from dreamseed_cli.ups.view import shutdown_view
     from dreamseed_cli.ups.watch import Sizes, Watcher, run_watcher
@@ -78,10 +78,10 @@ def status(
     from dataclasses import asdict
 
     from dreamseed_cli.core.paths import StateDir
+    from dreamseed_cli.ups.chosen import source_of
     from dreamseed_cli.ups.draw import box_draw_w
     from dreamseed_cli.ups.journal import UpsFolder
     from dreamseed_cli.ups.records import read_power
-    from dreamseed_cli.ups.source import source_of
     from dreamseed_cli.ups.view import status_view
     from dreamseed_cli.ups.warnings import warnings
 

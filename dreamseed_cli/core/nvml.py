@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -17,7 +17,10 @@ from dreamseed_cli.core.bounded import output_within
 if TYPE_CHECKING:
     from pynvml import NVMLError
 
+T = TypeVar("T")
 WITHIN_S = 5.0
+GPU_NOT_FOUND = 28
+"""In NVML's header since R535; the bindings learn the names of error codes late."""
 _TRACES = tuple(Path(path) for path in ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg"))
 """Of a driver that is loaded; the last one is WSL's."""
 
@@ -25,11 +28,13 @@ _TRACES = tuple(Path(path) for path in ("/proc/driver/nvidia/version", "/dev/nvi
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """The cards' names and power limits in watts, and the newest CUDA that the driver runs (12080 is 12.8).
 
-    fault: why nothing is known of the cards although a driver is loaded, in a sentence.
+    lost: cards that NVML counts and that answer nothing, each with why. fault: why nothing is known of the
+    cards although a driver is loaded, in a sentence.
     """
 
     names: tuple[str, ...] = ()
     limits_w: tuple[float, ...] = ()
+    lost: tuple[str, ...] = ()
     cuda: int | None = None
     fault: str = ""
 
@@ -47,13 +52,32 @@ def look(within_s: float = WITHIN_S) -> Seen:
     return msgspec.json.decode(done.stdout, type=Seen)
 
 
-def handles() -> Iterator[Any]:
-    """Start NVML and open each card; for the process that may hang. Raises NVMLError."""
+def on_each(act: Callable[[Any], T]) -> Iterator[T | NVMLError]:
+    """Start NVML and do something with each card, by its handle; for the process that may hang.
+
+    A card that cannot be opened, or is lost meanwhile, gives its error: those beside it still work. Raises
+    NVMLError for everything else.
+    """
     import pynvml
 
     pynvml.nvmlInit()
     for index in range(pynvml.nvmlDeviceGetCount()):
-        yield pynvml.nvmlDeviceGetHandleByIndex(index)
+        yield _on_one(index, act)
+
+
+def _on_one(index: int, act: Callable[[Any], T]) -> T | NVMLError:
+    import pynvml
+
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    except pynvml.NVMLError as error:
+        return error
+    try:
+        return act(handle)
+    except pynvml.NVMLError as error:
+        if error.value in {pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED, GPU_NOT_FOUND}:
+            return error
+        raise
 
 
 def no_driver(error: NVMLError) -> bool:
@@ -87,24 +111,29 @@ def main() -> None:
 
 
 def _ask() -> Seen:
-    import pynvml
-
-    cards = list(handles())
+    told = list(on_each(_card))
+    lost = {index: one for index, one in enumerate(told) if not isinstance(one, tuple)}
+    if lost and len(lost) == len(told):
+        raise lost[0]
+    cards = [one for one in told if isinstance(one, tuple)]
+    limits_w = tuple(limit_w for _, limit_w in cards if limit_w is not None)
     return Seen(
-        names=tuple(str(pynvml.nvmlDeviceGetName(card)) for card in cards),
-        limits_w=_limits_w(cards),
+        names=tuple(name for name, _ in cards),
+        limits_w=limits_w if len(limits_w) == len(cards) else (),
+        lost=tuple(f"card {index}: {error}" for index, error in lost.items()),
         cuda=_cuda(),
     )
 
 
-def _limits_w(cards: list[Any]) -> tuple[float, ...]:
-    """Empty where a card does not tell: not every one has a limit."""
+def _card(handle: Any) -> tuple[str, float | None]:
+    """Its name, and its limit in watts: not every one has one."""
     import pynvml
 
+    name = str(pynvml.nvmlDeviceGetName(handle))
     try:
-        return tuple(pynvml.nvmlDeviceGetPowerManagementLimit(card) / 1000 for card in cards)
+        return name, pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000
     except pynvml.NVMLError:
-        return ()
+        return name, None
 
 
 def _cuda() -> int | None:

@@ -12,8 +12,8 @@ from dreamseed_cli.deploy.render import render
 from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
 from dreamseed_cli.doctor.program import told_units
 from dreamseed_cli.profile.schema import Profile
+from dreamseed_cli.ups.chosen import source_of
 from dreamseed_cli.ups.draw import box_draw_w
-from dreamseed_cli.ups.source import source_of
 from dreamseed_cli.ups.warnings import warnings
 
 _AREA = "around"

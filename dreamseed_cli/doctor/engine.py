@@ -48,7 +48,7 @@ def cards(profile: Profile) -> Iterator[Finding]:
     if seen.fault:
         yield problem(_AREA, "cards", seen.fault, "nvidia-smi; a driver that hangs: docs/runbooks/gpu.md.")
         return
-    yield _cards(profile, seen.names)
+    yield _cards(profile, seen)
     yield from _limits(profile, seen.limits_w)
 
 
@@ -59,11 +59,11 @@ def compiler(profile: Profile) -> Iterator[Finding]:
         yield from driver.compiler(engine)
 
 
-def _cards(profile: Profile, seen: Sequence[str]) -> Finding:
+def _cards(profile: Profile, looked: nvml.Seen) -> Finding:
     """Their number, then their model. A model that the table of cards does not know is not compared."""
-    wanted, name = profile.box.gpus, profile.box.gpu_model
+    wanted, name, seen = profile.box.gpus, profile.box.gpu_model, looked.names
     if len(seen) < wanted:
-        said = f"the profile has {wanted}, NVML sees {len(seen)}"
+        said = "; ".join((f"the profile has {wanted}, NVML sees {len(seen)}", *looked.lost))
         return problem(_AREA, "cards", said, "nvidia-smi; a card that is missing: docs/runbooks/gpu.md.")
     card = shipped().cards.get(name or "")
     if card is not None and any(one != (card.nvml_name or card.title) for one in seen[:wanted]):

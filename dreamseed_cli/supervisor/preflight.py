@@ -24,7 +24,6 @@ from dreamseed_cli.database.address import resolve_dsn
 from dreamseed_cli.gateway.address import profile_listen_errors
 from dreamseed_cli.plan.check import require_none, start_errors
 from dreamseed_cli.profile.schema import Gateway, Postgres, Profile, RemoteEngine, VllmEngine
-from dreamseed_cli.profile.select import visible_cards
 from dreamseed_cli.services.preflight import service_needs
 from dreamseed_cli.supervisor.failover.needs import failover_needs
 
@@ -141,15 +140,14 @@ def _installed(distribution: str) -> bool:
 
 def _card_needs(engine: VllmEngine, nvml_within_s: float) -> Iterator[DreamseedError]:
     needed = engine.replicas * engine.tensor_parallel_size
-    try:
-        seen = len(visible_cards(nvml_within_s))
-    except FailedError as error:
-        # That a named profile spares the driver is true of choosing one, not here.
-        yield FailedError(error.cause, place=error.place, remedy="Try nvidia-smi, see docs/runbooks/gpu.md.")
-        return
-    if seen < needed:
+    seen = nvml.look(nvml_within_s)
+    if seen.fault:
+        yield FailedError(seen.fault, place="NVML", remedy="Try nvidia-smi, see docs/runbooks/gpu.md.")
+    elif len(seen.names) < needed:
         yield MissingError(
-            f"the profile needs {counted(needed, 'card')}, NVML sees {seen}",
+            "; ".join(
+                (f"the profile needs {counted(needed, 'card')}, NVML sees {len(seen.names)}", *seen.lost)
+            ),
             place="engine.replicas",
             remedy="Check nvidia-smi, or use fewer with --gpus.",
         )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from dreamseed_cli.core.errors import DreamseedError, FailedError
-from dreamseed_cli.core.nvml import explained, handles
+from dreamseed_cli.core.nvml import explained, on_each
 from dreamseed_cli.ups.command import run_command
 from dreamseed_cli.ups.journal import UpsFolder
 
@@ -91,18 +91,25 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _lower(milliwatts: int, *, only_show: bool) -> dict[str, int]:
-    """All that are above, or none: one that refuses has those before it set back. What they were."""
+    """All that are above, or none: one that refuses has those before it set back. What they were.
+
+    A card that is lost takes no limit, and keeps nobody from lowering the others.
+    """
     import pynvml
 
     before: dict[str, int] = {}
+
+    def lower(handle: Any) -> None:
+        limit = int(pynvml.nvmlDeviceGetPowerManagementLimit(handle))
+        lowest = max(milliwatts, int(pynvml.nvmlDeviceGetPowerManagementLimitConstraints(handle)[0]))
+        if limit > lowest:
+            uuid = str(pynvml.nvmlDeviceGetUUID(handle))
+            if not only_show:
+                pynvml.nvmlDeviceSetPowerManagementLimit(handle, lowest)
+            before[uuid] = limit
+
     try:
-        for uuid, handle in _cards():
-            limit = int(pynvml.nvmlDeviceGetPowerManagementLimit(handle))
-            least = int(pynvml.nvmlDeviceGetPowerManagementLimitConstraints(handle)[0])
-            if limit > max(milliwatts, least):
-                if not only_show:
-                    pynvml.nvmlDeviceSetPowerManagementLimit(handle, max(milliwatts, least))
-                before[uuid] = limit
+        _on_all(lower)
     except pynvml.NVMLError as error:
         if before and not only_show:
             _restore(before)
@@ -113,20 +120,22 @@ def _lower(milliwatts: int, *, only_show: bool) -> dict[str, int]:
 def _restore(limits: Mapping[str, int]) -> None:
     import pynvml
 
+    def give_back(handle: Any) -> None:
+        limit = limits.get(str(pynvml.nvmlDeviceGetUUID(handle)))
+        if limit is not None:
+            pynvml.nvmlDeviceSetPowerManagementLimit(handle, limit)
+
     try:
-        for uuid, handle in _cards():
-            if uuid in limits:
-                pynvml.nvmlDeviceSetPowerManagementLimit(handle, limits[uuid])
+        _on_all(give_back)
     except pynvml.NVMLError as error:
         raise _refused(error) from error
 
 
-def _cards() -> Iterator[tuple[str, Any]]:
-    """UUID and handle of each. Raises NVMLError."""
-    import pynvml
-
-    for handle in handles():
-        yield str(pynvml.nvmlDeviceGetUUID(handle)), handle
+def _on_all(act: Callable[[Any], None]) -> None:
+    """On each card that is not lost. Raises NVMLError, also where all are."""
+    failed = list(on_each(act))
+    if failed and all(failed):
+        raise next(error for error in failed if error)
 
 
 def _refused(error: NVMLError) -> FailedError:

@@ -12,9 +12,9 @@ from dreamseed_cli.core.errors import DreamseedError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.profile.schema import Profile
 from dreamseed_cli.supervisor.power_control import look
+from dreamseed_cli.ups.chosen import source_of
 from dreamseed_cli.ups.journal import Shutdown, UpsFolder
 from dreamseed_cli.ups.sequence import Course, run_steps
-from dreamseed_cli.ups.source import source_of
 from dreamseed_cli.ups.steps import Steps
 
 

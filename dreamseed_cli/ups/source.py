@@ -1,4 +1,4 @@
-"""Who tells of the UPS, and what it means when nobody does."""
+"""What every server that tells of a UPS has in common, and what it means when none does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from dreamseed_cli.core.dependency import time_box
-from dreamseed_cli.core.errors import MissingError, UsageError
+from dreamseed_cli.core.errors import MissingError
 from dreamseed_cli.gateway.address import dial_address
 from dreamseed_cli.profile.ups import Ups
 from dreamseed_cli.ups.observation import Observation
@@ -61,20 +61,6 @@ class Source(ABC):
 
     def no_word(self, cause: str) -> NoWord:
         return NoWord(cause, place=self.place, remedy=self.remedy)
-
-
-def source_of(rules: Ups) -> Source:
-    """The one that the profile names. UsageError if it names none."""
-    from dreamseed_cli.ups.nis import Nis
-    from dreamseed_cli.ups.nut import Nut
-
-    if rules.source == "none":
-        raise UsageError(
-            "no UPS is configured: nothing tells of a power cut, and nothing stops this box in order",
-            place="ups.source",
-            remedy="Set ups.source to 'apcupsd' or 'nut' in the profile.",
-        )
-    return Nis(rules) if rules.source == "apcupsd" else Nut(rules)
 
 
 def without_a_line(name: str, status: str) -> NoWord:

@@ -12,7 +12,8 @@ from dreamseed_cli.core import nvml
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.doctor import driver, engine
 from dreamseed_cli.doctor.examine import examine
-from dreamseed_cli.profile.load import load_profile
+from dreamseed_cli.profile.load import load_profile, with_gpus
+from dreamseed_cli.supervisor.preflight import machine_needs
 
 
 @pytest.fixture
@@ -33,6 +34,25 @@ def test_cards_are_seen_with_their_limits_and_their_cuda(cards: FakeNvml) -> Non
     assert seen.limits_w == (575.0, 450.0)
     assert seen.cuda == 12080
     assert not seen.fault
+
+
+def test_a_card_that_is_lost_hides_none_of_the_others(
+    cards: FakeNvml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those beside it serve on; it is told with NVML's word, and so are all of them."""
+    monkeypatch.setattr(driver, "version", lambda: "580.95")
+    cards.set(cards=3, c1_error=15)
+    seen = nvml.look()
+    assert (len(seen.names), seen.limits_w, seen.fault) == (2, (575.0, 575.0), "")
+    assert [one.partition(":")[0] for one in seen.lost] == ["card 1"]
+    profile = load_profile("rtx5090x3")
+    told = [*machine_needs(profile, StateDir(tmp_path)), *engine.cards(profile)]
+    assert sum("NVML sees 2; card 1: " in str(one) for one in told) == 2
+    assert not any("NVML" in str(one) for one in machine_needs(with_gpus(profile, 2), StateDir(tmp_path)))
+    cards.set(c0_error=999, c2_error=16)
+    seen = nvml.look()
+    assert not seen.names
+    assert seen.fault
 
 
 def test_a_driver_that_was_updated_while_loaded_is_explained(cards: FakeNvml) -> None:

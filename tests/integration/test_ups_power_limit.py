@@ -52,6 +52,21 @@ async def test_limits_are_given_back_though_the_disk_took_nothing(tmp_path: Path
     assert not limits.lowered
 
 
+async def test_a_card_that_is_lost_keeps_nobody_from_lowering_the_others(
+    tmp_path: Path, cards: FakeNvml
+) -> None:
+    """Nor from giving back what they had; with all of them lost it is told that nothing was lowered."""
+    cards.set(cards=3, c1_error=15)
+    limits = PowerLimits(UpsFolder(tmp_path / "ups"))
+    assert list((await limits.lower(450.0)).values()) == [575000, 575000]
+    assert _set(tmp_path) == ["0.limit 450000", "2.limit 450000"]
+    await limits.restore()
+    assert _set(tmp_path)[2:] == ["0.limit 575000", "2.limit 575000"]
+    cards.set(c0_error=15, c2_error=15)
+    with pytest.raises(FailedError, match="NVML"):
+        await limits.lower(450.0)
+
+
 async def test_a_card_that_refuses_leaves_all_as_they_were(tmp_path: Path, cards: FakeNvml) -> None:
     """Without root NVML says no."""
     cards.set(c1_fixed=1)

@@ -22,8 +22,9 @@ from ups_daemons import (
 )
 
 from dreamseed_cli.profile.ups import Ups
+from dreamseed_cli.ups.chosen import source_of
 from dreamseed_cli.ups.observation import Observation
-from dreamseed_cli.ups.source import NoWord, source_of
+from dreamseed_cli.ups.source import NoWord
 
 pytestmark = pytest.mark.usefixtures("ups_is_well")
 

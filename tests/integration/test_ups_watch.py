@@ -31,12 +31,12 @@ from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.profile.load import load_profile
 from dreamseed_cli.profile.schema import Profile
 from dreamseed_cli.profile.ups import Ups
+from dreamseed_cli.ups.chosen import source_of
 from dreamseed_cli.ups.journal import Shutdown, StepRecord, StepState, UpsFolder
 from dreamseed_cli.ups.policy import Stage
 from dreamseed_cli.ups.power_limit import PowerLimits
 from dreamseed_cli.ups.records import read_power
 from dreamseed_cli.ups.sequence import Outcome, Step
-from dreamseed_cli.ups.source import source_of
 from dreamseed_cli.ups.steps import Steps
 from dreamseed_cli.ups.watch import Sizes, Watcher
 

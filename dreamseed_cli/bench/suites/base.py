@@ -67,6 +67,8 @@ class Bench:
     """In so many rounds its cells are measured, each of which has its part of their length."""
     arrivals: Arrivals = "poisson"
     """Of the rates that the engine, capacity and cache suites ask for."""
+    rates: tuple[float, ...] = ()
+    """Requests per second wanted of the engine suite, in place of shares of what it reached."""
     workload: str | None = None
     """What the operator wants asked in place of questions with answers of the document's length."""
     trace: Replay | None = None

@@ -46,8 +46,9 @@ async def engine_suite(bench: Bench) -> SuiteResult:
     seen = Collected()
     await _concurrency(bench, seen)
     best = max((one.output_tokens_per_s.value for one in seen.cells if usable(one)), default=0.0)
-    if best and not seen.partial:
-        rates = [_rate_cell(bench, best * share) for share in _SHARES]
+    asked = bench.rates or _rates(bench, best)
+    if asked and not seen.partial:
+        rates = [_rate_cell(bench, per_s) for per_s in asked]
         bench.plan([*(cell.duration_s for cell in rates), *_scaling_plan(bench)])
         async for _ in seen.run(bench, ((cell, None) for cell in rates)):
             pass
@@ -69,15 +70,26 @@ def engine_result(bench: Bench, cells: Sequence[CellResult], *, partial: bool = 
     )
 
 
-def _rate_cell(bench: Bench, tokens_per_s: float) -> Cell:
-    """Requests of the workload that ask for so many tokens a second: not what ended in the sweep, for its
-    streams end in waves, and its answers have another length.
+def _rates(bench: Bench, tokens_per_s: float) -> list[float]:
+    """Requests a second of the workload that ask for shares of so many tokens a second.
 
-    As long as asked for, and longer on a slow box: too few requests would tell nothing.
+    Not of what ended in the sweep: its streams end in waves, and its answers have another length.
     """
-    asked = make_cell(bench, "", rate_of(bench, 1.0), seconds=_SECONDS)
-    per_s = tokens_per_s / load_workload(asked.workload).mean_output_tokens
-    cell = replace(asked, name=f"{bench.arrivals}-{per_s:.3g}", shape=rate_of(bench, per_s))
+    if not tokens_per_s:
+        return []
+    each = load_workload(_asked(bench).workload).mean_output_tokens
+    return [float(f"{tokens_per_s * share / each:.3g}") for share in _SHARES]
+
+
+def _asked(bench: Bench) -> Cell:
+    """A cell of the workload that the rates bring."""
+    return make_cell(bench, "", rate_of(bench, 1.0), seconds=_SECONDS)
+
+
+def _rate_cell(bench: Bench, per_s: float) -> Cell:
+    """As long as asked for, and longer on a slow box: too few requests would tell nothing."""
+    name = f"{bench.arrivals}-{per_s:g}"
+    cell = replace(_asked(bench), name=name, shape=rate_of(bench, per_s))
     return at_least(cell, _FEWEST_DUE / per_s / bench.rounds)
 
 
@@ -85,7 +97,7 @@ async def _concurrency(bench: Bench, seen: Collected) -> None:
     """Doubling streams, up to one step beyond the engines' places where those that wait then can be seen."""
     before = answer_s = 0.0
     counts = doubling(bench.places * (2 if bench.sees_queue else 1))
-    cells = len(counts) + len(_SHARES)
+    cells = len(counts) + len(bench.rates or _SHARES)
     bench.plan([bench.lasting(_SECONDS)] * cells + _scaling_plan(bench), at_most=True)
     for count in counts:
         shape = streams(count, min(answer_s, bench.lasting(_SECONDS) * _MOST_RAMP))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pynvml
 
-from dreamseed_cli.core.nvml import explained, no_driver
+from dreamseed_cli.core.nvml import GPU_NOT_FOUND, explained, no_driver
 from dreamseed_cli.supervisor.gpu.reading import (
     RECOVERY_ACTIONS,
     THROTTLE_REASONS,
@@ -25,8 +25,7 @@ from dreamseed_cli.supervisor.gpu.reading import (
 _LOSSES = {
     pynvml.NVML_ERROR_GPU_IS_LOST: Loss.LOST,
     pynvml.NVML_ERROR_RESET_REQUIRED: Loss.RESET_REQUIRED,
-    # The bindings learn the names of error codes late; NVML's header has had this one since R535.
-    getattr(pynvml, "NVML_ERROR_GPU_NOT_FOUND", 28): Loss.NOT_FOUND,
+    GPU_NOT_FOUND: Loss.NOT_FOUND,
 }
 _RECOVERY_FIELD: int | None = getattr(pynvml, "NVML_FI_DEV_GET_GPU_RECOVERY_ACTION", None)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from compared_runs import a_cell
 
-from dreamseed_cli.bench.record_run import chosen_workload
+from dreamseed_cli.bench.record_run import chosen_rates, chosen_workload
 from dreamseed_cli.bench.result import CellResult, Interval, Latency, Slo
 from dreamseed_cli.bench.shapes import Cell, Rate, Streams, TargetSpec, Users
 from dreamseed_cli.bench.suites.base import Bench, Suite
@@ -72,7 +72,8 @@ async def test_rates_follow_from_tokens_and_streams_begin_over_an_answer() -> No
     await engine_suite(_bench(answer, duration_s=20.0))
     rates = [one.shape.per_s for one in asked if isinstance(one.shape, Rate)]
     ramps = [one.shape.ramp_s for one in asked if isinstance(one.shape, Streams)]
-    assert max(rates) == pytest.approx(0.9 * 1000 / load_workload("question").mean_output_tokens)
+    nine_tenths = 0.9 * 1000 / load_workload("question").mean_output_tokens
+    assert f"{max(rates):g}" == f"{nine_tenths:.3g}"
     assert ramps == [0.0, 4.0]
     asked.clear()
     await engine_suite(_bench(answer, duration_s=8.0))
@@ -173,6 +174,22 @@ async def test_rates_come_evenly_if_asked_for() -> None:
     assert any(cell.name.startswith("constant-") for cell in asked)
 
 
+async def test_rates_that_are_named_are_asked_for() -> None:
+    """The same in every run, so that two can be compared; whatever the sweep of streams reached."""
+    asked: list[Cell] = []
+
+    def answer(cell: Cell) -> CellResult:
+        asked.append(cell)
+        return a_cell(cell.name)
+
+    bench = replace(_bench(answer, duration_s=10.0), rates=(0.5, 40.0))
+    await engine_suite(bench)
+    rates = [cell for cell in asked if isinstance(cell.shape, Rate)]
+    assert [cell.name for cell in rates] == ["poisson-0.5", "poisson-40"]
+    assert [cell.shape.per_s for cell in rates if isinstance(cell.shape, Rate)] == [0.5, 40.0]
+    assert [cell.duration_s for cell in rates] == [40.0, 10.0]
+
+
 async def test_scaling_is_the_whole_farm_beside_one_replica() -> None:
     """The same streams for each: three replicas that make 250 tok/s where one makes 100 scale 2.5 times.
 
@@ -237,3 +254,13 @@ def test_a_workload_is_read_before_anything_starts(tmp_path: Path) -> None:
         assert refused.value.place == "--workload"
     with pytest.raises(UsageError, match="no workload has this name"):
         chosen_workload("homework", ["engine"], trace=False)
+
+
+def test_rates_are_for_the_engine_suite() -> None:
+    """Each is asked for once, and no two cells get one name."""
+    assert chosen_rates([40.0, 0.5, 40.0000001], ("engine", "db"), trace=False) == (0.5, 40.0)
+    assert chosen_rates([], ("db",), trace=True) == ()
+    for suites, trace, cause in ((("db",), False, "'db' takes no rates"), (("engine",), True, "a trace")):
+        with pytest.raises(UsageError, match=cause) as refused:
+            chosen_rates([1.0], suites, trace=trace)
+        assert refused.value.place == "--rate"

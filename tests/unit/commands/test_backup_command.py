@@ -286,6 +286,19 @@ def test_the_preview_of_a_physical_backup_is_of_that_one(host: Settings, run: Ru
     assert "2025-11-10 03:00" in run("restore", older)[1]["data"]["lost"]
 
 
+def test_an_option_of_one_kind_chooses_the_newest_of_it(host: Settings, run: Run) -> None:
+    """The newest backup is the nightly logical one, which goes into no data folder."""
+    store, clock = host.open(), Clock()
+    physical = run_backup(store, PlayedSource(kind=Kind.PHYSICAL), wish(clock)).id
+    clock.pass_days(1)
+    logical = run_backup(store, PlayedSource(), wish(clock)).id
+    store.close()
+    chosen = [run("restore", *given)[1]["data"]["id"] for given in ([], ["--into", "/to"], ["--quick"])]
+    assert chosen == [logical, physical, physical]
+    code, answer = run("restore", logical, "--into", "/to")
+    assert (code, answer["errors"][0]["place"]) == (2, "--into")
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from dreamseed_cli.core import nvml
 from dreamseed_cli.core.errors import DreamseedError, ErrorGroup, MissingError, UsageError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.profile.load import load_profile, parse_profile
 from dreamseed_cli.profile.schema import Gateway, Postgres, Profile, Redis, RemoteEngine, Services
-from dreamseed_cli.supervisor import preflight
 from dreamseed_cli.supervisor.preflight import require_everything, require_port, require_reachable
 
 
@@ -77,7 +77,7 @@ def test_docker_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_all_that_is_missing_for_cards_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without cards and with vLLM's CPU build, both are told in one round."""
     monkeypatch.setattr("importlib.metadata.version", lambda _: "0.32.0")
-    monkeypatch.setattr(preflight, "visible_cards", lambda _: ())
+    monkeypatch.setattr(nvml, "look", lambda _: nvml.Seen())
     with pytest.raises(ErrorGroup) as refusal:
         _require(load_profile("rtx5090x3"))
     said = str(refusal.value)

@@ -7,7 +7,8 @@ import pytest
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.profile.ups import Ups
 from dreamseed_cli.ups import nis, nut
-from dreamseed_cli.ups.source import NoWord, number, seconds, source_of
+from dreamseed_cli.ups.chosen import source_of
+from dreamseed_cli.ups.source import NoWord, number, seconds
 
 _APC = {
     "STATUS": "ONBATT LOWBATT",
