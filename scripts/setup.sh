@@ -36,6 +36,9 @@ missing_packages() {
   "${python:-python3.11}" -c 'import ensurepip, venv' 2>/dev/null || echo python3.11-venv
   # The tests build a stand-in for NVIDIA's library, which is C.
   command -v cc >/dev/null || command -v gcc >/dev/null || echo gcc libc6-dev
+  # vLLM on cards compiles at its first start, against Python's headers.
+  [ "$ENGINE" != gpu ] || "${python:-python3.11}" -c 'import os, sysconfig
+os.stat(sysconfig.get_path("include", "posix_prefix") + "/Python.h")' 2>/dev/null || echo python3.11-dev
   # The tests look at reports in a real browser.
   command -v chromium >/dev/null || echo chromium
   # The tests read what `deploy` renders with the tools it is for.

@@ -51,7 +51,7 @@ def watch(
 
     chosen = _profile(profile)
     source, state = source_of(chosen.ups), StateDir.locate(state_dir)
-    state.create()
+    state.create_root()
     folder = UpsFolder.of(state)
     steps = Steps(state, chosen, host=in_unit() if host_step is None else host_step)
     sizes = Sizes(box_draw_w(chosen), chosen.box.ups_w)
@@ -135,7 +135,7 @@ def rehearsal(
     from dreamseed_cli.ups.view import heard_view, shutdown_view, timeline_view
 
     chosen, state = _profile(profile), StateDir.locate(state_dir)
-    state.create()
+    state.create_root()
     folder, steps = UpsFolder.of(state), Steps(state, chosen, host=False)
     if not real_services:
         heard, planned = asyncio.run(hear(state, chosen)), timeline(steps, folder)

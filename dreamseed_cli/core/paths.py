@@ -38,8 +38,17 @@ class StateDir:
                 place=str(self.root),
                 remedy="Choose a shorter one with --state-dir or DREAMSEED_STATE_DIR.",
             )
+        self._make(self.root, self.socket_dir, self.log_dir)
+
+    def create_root(self) -> None:
+        """Make the folder alone, for one who may be root beside a stack of another user: what else root made
+        in it, that user could not write to.
+        """
+        self._make(self.root)
+
+    def _make(self, *folders: Path) -> None:
         try:
-            for folder in (self.root, self.socket_dir, self.log_dir):
+            for folder in folders:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -40,6 +40,8 @@ class ServerSetting:
     """A row of pg_settings, and what SHOW says. source: `configuration file`, `command line`, ...
 
     pending: another value is in the files and waits for a restart.
+    waiting: that value as the files have it, empty where they name none any more; None where none waits, or
+    where this role may not see it.
     """
 
     name: str
@@ -49,6 +51,7 @@ class ServerSetting:
     shown: str
     source: str = "default"
     pending: bool = False
+    waiting: str | None = None
 
     @property
     def plain(self) -> float | None:
@@ -92,4 +95,23 @@ def read_settings(connection: psycopg.Connection, names: Sequence[str]) -> Mappi
         " pending_restart FROM pg_settings WHERE name = ANY(%s)",
         [list(names)],
     ).fetchall()
-    return {row[0]: ServerSetting(*row) for row in rows}
+    found = {row[0]: ServerSetting(*row) for row in rows}
+    waiting = _waiting(connection, [name for name, one in found.items() if one.pending])
+    return {name: replace(one, waiting=waiting.get(name)) for name, one in found.items()}
+
+
+def _waiting(connection: psycopg.Connection, names: Sequence[str]) -> Mapping[str, str]:
+    """What the files say of these; empty where this role may not read them (superusers may)."""
+    if not names:
+        return {}
+    row = connection.execute(
+        "SELECT has_table_privilege('pg_file_settings', 'SELECT')"
+        " AND has_function_privilege('pg_show_all_file_settings()', 'EXECUTE')"
+    ).fetchone()
+    if row is None or not row[0]:
+        return {}
+    # The last line about a setting is the one that holds.
+    lines = connection.execute(
+        "SELECT name, setting FROM pg_file_settings WHERE name = ANY(%s) ORDER BY seqno", [list(names)]
+    ).fetchall()
+    return {**dict.fromkeys(names, ""), **{name: setting or "" for name, setting in lines}}

@@ -92,6 +92,21 @@ def _start_units(profile: Profile) -> str:
 
 TARGETS = (
     Target(
+        "host",
+        "D1",
+        "firewall, journal, log rotation, the user of the box, and the command as that user",
+        "--apply, then systemd-sysusers; systemctl restart systemd-journald; set deploy.host.lan, then "
+        "nft -f the firewall from a session that you can lose, include it in /etc/nftables.conf, and "
+        "systemctl enable nftables: nothing loads it at boot otherwise",
+        (
+            Template("host/nftables.conf.j2", "/etc/nftables.d/dreamseed.conf", 0o755),
+            Template("host/journald.conf.j2", "/etc/systemd/journald.conf.d/dreamseed.conf"),
+            Template("host/logrotate.conf.j2", "/etc/logrotate.d/dreamseed"),
+            Template("host/sysusers.conf.j2", "/etc/sysusers.d/dreamseed.conf"),
+            Template("host/dreamseed.sh.j2", COMMAND, 0o755),
+        ),
+    ),
+    Target(
         "systemd",
         "G",
         "units of the stack, backups, drills, UPS, metrics, the cards' power limit, a standby's watch",
@@ -108,21 +123,6 @@ TARGETS = (
             _unit("dreamseed-metrics.service"),
             _unit("dreamseed-power.service", wanted=_limited),
             _unit("dreamseed-db-watch.service", wanted=_standby),
-        ),
-    ),
-    Target(
-        "host",
-        "D1",
-        "firewall, journal, log rotation, the user of the box, and the command as that user",
-        "--apply, then systemd-sysusers; systemctl restart systemd-journald; set deploy.host.lan, then "
-        "nft -f the firewall from a session that you can lose, include it in /etc/nftables.conf, and "
-        "systemctl enable nftables: nothing loads it at boot otherwise",
-        (
-            Template("host/nftables.conf.j2", "/etc/nftables.d/dreamseed.conf", 0o755),
-            Template("host/journald.conf.j2", "/etc/systemd/journald.conf.d/dreamseed.conf"),
-            Template("host/logrotate.conf.j2", "/etc/logrotate.d/dreamseed"),
-            Template("host/sysusers.conf.j2", "/etc/sysusers.d/dreamseed.conf"),
-            Template("host/dreamseed.sh.j2", COMMAND, 0o755),
         ),
     ),
     Target(
@@ -173,7 +173,8 @@ TARGETS = (
         "compose",
         "A1",
         "Prometheus and Grafana; three Kafka brokers and Valkey nodes, where the profile has them here",
-        "docker compose up -d, after the secrets that its first lines name",
+        "docker compose up -d, with prometheus and grafana rendered beside it (all), after the secrets that "
+        "its first lines name",
         (Template("compose/compose.yaml.j2"),),
     ),
     Target(

@@ -18,6 +18,8 @@ from dreamseed_cli.deploy.secrets import cloud_secrets, compose_files, variables
 from dreamseed_cli.profile.schema import Profile, VllmEngine
 
 _OPEN_TO_OTHERS = 0o077
+_HOMES = ("/home/", "/root/", "/run/user/")
+"""What systemd's ProtectHome= closes."""
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
@@ -203,8 +205,8 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
     yield Need(
         "the program at its place",
         "G",
-        (machine.root / host.install.removeprefix("/") / "bin" / "dreamseed").exists(),
-        f"python3.11 -m venv {host.install} and install the wheel there.",
+        _is_there(machine.root / host.install.removeprefix("/") / "bin" / "dreamseed"),
+        f"python3 -m venv {host.install} and install the wheel there.",
     )
     yield Need(
         f"the user {host.user}",
@@ -213,18 +215,20 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
         "dreamseed deploy render host --apply, then systemd-sysusers, then "
         f"install -d -o {host.user} -g {host.user} -m 700 {host.state}.",
     )
+    yield from _ups(profile, machine)
+    yield _outside_of_homes(profile)
     yield _house(profile, machine)
     yield Need(
         "the profile at its place",
         "G",
-        (machine.root / host.config.removeprefix("/") / "profile.toml").exists(),
+        _is_there(machine.root / host.config.removeprefix("/") / "profile.toml"),
         f"Copy it to {host.config}/profile.toml.",
     )
     secrets = machine.root / host.config.removeprefix("/") / "secrets.env"
     yield Need(
         "the secrets' file, closed to others",
         "C1",
-        secrets.exists() and not secrets.stat().st_mode & _OPEN_TO_OTHERS,
+        _is_closed(secrets),
         f"Write the lines NAME=value that your stores need to {host.config}/secrets.env, mode 0600.",
     )
     if isinstance(profile.engine, VllmEngine) and profile.engine.device == "cuda":
@@ -234,6 +238,43 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
             (machine.root / "proc/driver/nvidia/version").exists(),
             "Install the driver that your cards and vLLM's CUDA ask for, then restart.",
         )
+
+
+def _ups(profile: Profile, machine: Machine) -> Iterator[Need]:
+    """What talks to the UPS. Where another host has it, that one is asked, not looked at."""
+    programs = {"apcupsd": ("apcupsd", "apcupsd"), "nut": ("upsd", "nut-server")}  # and Debian's packages
+    if profile.ups.source in programs and is_loopback(profile.ups.host):
+        program, package = programs[profile.ups.source]
+        yield Need(
+            f"{program} on this box",
+            "H3",
+            # Not in everybody's PATH.
+            machine.which(program) is not None or _is_there(machine.root / "usr/sbin" / program),
+            f"Install {package} and set it up for your UPS (docs/runbooks/ups.md).",
+        )
+
+
+def _outside_of_homes(profile: Profile) -> Need:
+    """A model, a certificate, a store: what works by hand is not there for the units."""
+    found = sorted(_in_homes(profile.model_dump(mode="json")))
+    return Need(
+        "nothing that the profile names in people's homes",
+        "G",
+        not found,
+        f"Homes are closed to the units: move {', '.join(found)} below {profile.deploy.host.state}.",
+    )
+
+
+def _in_homes(value: object, place: str = "") -> Iterator[str]:
+    """Where in the profile a path below a home stands; `~` is that of whoever runs it: the state folder."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _in_homes(part, f"{place}.{name}".removeprefix("."))
+    elif isinstance(value, list):
+        for part in value:
+            yield from _in_homes(part, place)
+    elif isinstance(value, str) and value.removeprefix("local:").startswith(_HOMES):
+        yield place
 
 
 def _house(profile: Profile, machine: Machine) -> Need:
@@ -253,6 +294,20 @@ def _is_in(address: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network)
         return ipaddress.ip_address(address) in network
     except ValueError:
         return False  # a card's MAC address
+
+
+def _is_there(path: Path) -> bool | None:
+    """None where this user may not look."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return None
+
+
+def _is_closed(path: Path) -> bool | None:
+    """Whether it is there, for its owner alone; None where this user may not look."""
+    there = _is_there(path)
+    return not path.stat().st_mode & _OPEN_TO_OTHERS if there else there
 
 
 def _is_user(passwd: Path, name: str) -> bool:
@@ -279,7 +334,7 @@ def _secrets(profile: Profile, machine: Machine) -> Iterator[Need]:
         yield Need(
             "archive.env for PostgreSQL's user, closed to others",
             "E3",
-            archive.exists() and not archive.stat().st_mode & _OPEN_TO_OTHERS,
+            _is_closed(archive),
             f"archive_command reads {config}/archive.env: docs/runbooks/wal.md says what it holds.",
         )
 

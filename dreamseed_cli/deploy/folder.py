@@ -18,7 +18,7 @@ def write(folder: Path, rendered: Sequence[Rendered], *, force: bool) -> tuple[P
     """Write all of them, and take away those of an earlier run that this profile no longer has.
 
     Returns what was new or different. UsageError, with nothing written, if a file was changed by hand since
-    it was rendered, unless `force`; FailedError if the folder cannot be written.
+    it was rendered, or is somebody else's, unless `force`; FailedError if the folder cannot be written.
     """
     before = _manifest(folder)
     gone = [path for path in before if path not in {str(one.path) for one in rendered}]
@@ -46,12 +46,14 @@ def write(folder: Path, rendered: Sequence[Rendered], *, force: bool) -> tuple[P
 
 def _refuse_changed(folder: Path, before: Mapping[str, str], texts: Mapping[str, str]) -> None:
     changed = [path for path in before if _is_changed(folder / path, before[path], texts.get(path))]
-    if changed:
-        raise UsageError(
-            f"changed by hand since it was rendered: {', '.join(changed)}",
-            place=str(folder),
-            remedy="Put the change into the profile, or overwrite it with --force.",
-        )
+    others = [path for path in texts if path not in before and _is_changed(folder / path, "", texts[path])]
+    for paths, what in ((changed, "changed by hand since it was rendered"), (others, "not rendered here")):
+        if paths:
+            raise UsageError(
+                f"{what}: {', '.join(paths)}",
+                place=str(folder),
+                remedy="Put the change into the profile, or overwrite it with --force.",
+            )
 
 
 def _is_changed(path: Path, rendered: str, wanted: str | None) -> bool:

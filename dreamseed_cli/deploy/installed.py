@@ -16,6 +16,8 @@ from dreamseed_cli.deploy.render import Rendered, first_line
 
 BEFORE = ".before-dreamseed~"
 """What a replaced file is kept as, once. logrotate reads every file of its folder but those that end so."""
+LAST = ".last-dreamseed~"
+"""What a file is kept as that was replaced after that: a change by hand, or an earlier profile's."""
 
 
 class Drift(StrEnum):
@@ -61,7 +63,7 @@ def _begins_with(place: Path, line: str) -> bool:
 def install(rendered: Sequence[Rendered], root: Path) -> tuple[Path, ...]:
     """Put those that differ in their place; returns them. MissingError, with what was done, without rights.
 
-    What another origin had there is kept beside it, once.
+    What another origin had there is kept beside it, once; and what was there last.
     """
     done: list[Path] = []
     for one in rendered:
@@ -88,9 +90,10 @@ def install(rendered: Sequence[Rendered], root: Path) -> tuple[Path, ...]:
 
 def _replace(place: Path, one: Rendered) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    kept = place.with_name(place.name + BEFORE)
-    if place.exists() and not kept.exists():
-        write_atomically(kept, place.read_bytes(), mode=one.mode)
+    if place.exists():
+        first = place.with_name(place.name + BEFORE)
+        kept = place.with_name(place.name + LAST) if first.exists() else first
+        write_atomically(kept, place.read_bytes(), mode=stat.S_IMODE(place.stat().st_mode))
     write_atomically(place, one.text.encode(), mode=one.mode)
 
 

@@ -1,9 +1,13 @@
-"""NVIDIA's driver: its version, and whether its CUDA is enough for the one that torch is built for."""
+"""NVIDIA's driver: its version, whether its CUDA is enough for torch's, and what vLLM compiles with."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shutil
+import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +38,26 @@ def look(engine: VllmEngine, loaded: str, told: int | None) -> Iterator[Finding]
         yield warning(_AREA, "driver", said, f"Take {_MIN_BRANCH} or newer: vLLM's CUDA asks for it.")
     else:
         yield ok(_AREA, "driver", said)
+
+
+def compiler(engine: VllmEngine) -> Iterator[Finding]:
+    """What vLLM's Triton compiles its way to the driver with when it first starts. Told only if it lacks.
+
+    In a container it is the image's. Python brings its headers in a package of its own on Debian and Ubuntu.
+    """
+    if engine.launcher != "process":
+        return
+    has_compiler = os.environ.get("CC") or any(shutil.which(name) for name in ("gcc", "clang"))
+    has_headers = Path(sysconfig.get_path("include", "posix_prefix"), "Python.h").exists()
+    lacks = [what for what, has in (("a C compiler", has_compiler), ("Python.h", has_headers)) if not has]
+    if lacks:
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
+        yield warning(
+            _AREA,
+            "compiler",
+            f"vLLM compiles at its first start, and there is no {' and no '.join(lacks)}",
+            f"apt-get install gcc {package}",
+        )
 
 
 def version() -> str | None:

@@ -17,7 +17,7 @@ from dreamseed_cli.supervisor.preflight import machine_needs, require_port
 from dreamseed_cli.supervisor.state import read_supervisor
 
 _AREA = "engine"
-NVML_WITHIN_S = 2.8
+NVML_WITHIN_S = 2.4
 """With the second that killing it may take it is less than a look has: else nobody would be told that the
 driver hangs, and the process that asks it would stay.
 """
@@ -50,6 +50,13 @@ def cards(profile: Profile) -> Iterator[Finding]:
         return
     yield _cards(profile, seen)
     yield from _limits(profile, seen.limits_w)
+
+
+def compiler(profile: Profile) -> Iterator[Finding]:
+    """What engines on cards are compiled with."""
+    engine = profile.engine
+    if isinstance(engine, VllmEngine) and engine.device == "cuda":
+        yield from driver.compiler(engine)
 
 
 def _cards(profile: Profile, looked: nvml.Seen) -> Finding:

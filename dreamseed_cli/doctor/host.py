@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import resource
 import shutil
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from dreamseed_cli.core.counting import counted
 from dreamseed_cli.core.paths import StateDir, cache_dir, nearest
-from dreamseed_cli.doctor.finding import Finding, ok, problem, warning
+from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
 from dreamseed_cli.doctor.program import told, told_units
 from dreamseed_cli.profile.schema import EmulatedEngine, Profile, VllmEngine
 
@@ -31,7 +32,7 @@ def python() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info[:2] >= (3, 14):
         yield warning(
-            _AREA, "Python", f"{version} is newer than this program was tried with", "Use Python 3.11."
+            _AREA, "Python", f"{version} is newer than this program was tried with", "Use 3.11 to 3.13."
         )
     else:
         yield ok(_AREA, "Python", version)
@@ -82,6 +83,21 @@ def clock(profile: Profile) -> Iterator[Finding]:
         yield ok(_AREA, "clock", "not kept by a time service" if state == _TIME_ERROR else "synchronised")
 
 
+def state_folder(state: StateDir) -> Iterator[Finding]:
+    """Whether the stack may write where it has to: `serve` refuses to start otherwise. Told only if not."""
+    for folder in (state.root, state.socket_dir, state.log_dir):
+        there = nearest(folder)
+        if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+            continue
+        yield problem(
+            _AREA,
+            "state folder",
+            f"nothing can be written to {there}" if there.is_dir() else f"{there} is no folder",
+            "Run it as the user who serves, or choose another with --state-dir or DREAMSEED_STATE_DIR.",
+        )
+        return
+
+
 def disk(state: StateDir) -> Iterator[Finding]:
     """Room where the state and the models lie."""
     for name, folder in (("state's disk", state.root), ("cache's disk", cache_dir())):
@@ -96,16 +112,21 @@ def disk(state: StateDir) -> Iterator[Finding]:
             yield ok(_AREA, name, said)
 
 
-def disk_health() -> Iterator[Finding]:
-    """What NVMe disks say of themselves, through smartctl(8) where it may ask."""
-    disks = sorted(Path("/sys/class/nvme").glob("nvme*"))
+def disk_health(profile: Profile, devices: Path = Path("/sys/class/nvme")) -> Iterator[Finding]:
+    """What NVMe disks say of themselves, through smartctl(8) where it may ask.
+
+    A machine without cards, such as a laptop, is well without that program.
+    """
+    disks = sorted(devices.glob("nvme*"))
     program = shutil.which("smartctl")
     if not disks:
         return
     if program is None:
-        yield warning(
-            _AREA, "NVMe", f"{counted(len(disks), 'disk')}, nothing asks them", "Install smartmontools."
-        )
+        said, engine = f"{counted(len(disks), 'disk')}, nothing asks them", profile.engine
+        if isinstance(engine, VllmEngine) and engine.device == "cuda":
+            yield warning(_AREA, "NVMe", said, "Install smartmontools.")
+        else:
+            yield off(_AREA, "NVMe", f"{said} (smartmontools would)")
         return
     for one in disks:
         yield _smart(program, one.name)
@@ -118,8 +139,10 @@ def _smart(program: str, name: str) -> Finding:
     except ValueError:
         facts = {}
     passed = facts.get("smart_status", {}).get("passed")
+    if passed is None and os.geteuid() != 0:
+        return off(_AREA, name, f"root alone may ask for its health: sudo smartctl --health /dev/{name}")
     if passed is None:
-        return warning(_AREA, name, "does not tell its health", f"sudo smartctl --health /dev/{name} does.")
+        return warning(_AREA, name, "does not tell its health", f"smartctl --health /dev/{name} says why.")
     used = facts.get("nvme_smart_health_information_log", {}).get("percentage_used")
     said = f"healthy, {used} % of its writes used" if used is not None else "healthy"
     if not passed:

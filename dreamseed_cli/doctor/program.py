@@ -7,7 +7,7 @@ from shutil import which
 
 from dreamseed_cli.core.bounded import output_within
 
-WITHIN_S = 3.0
+WITHIN_S = 2.4
 
 
 def told(*argv: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -92,7 +93,7 @@ def _wireguard(name: str) -> Finding:
     said = told("wg", "show", _INTERFACE, "latest-handshakes")
     times = [int(line.split()[-1]) for line in said.splitlines() if line.split()[-1].isdigit()]
     if not times:
-        return warning(_AREA, "tunnel", f"{_INTERFACE} tells of no peer", f"sudo wg show {_INTERFACE} does.")
+        return _no_peer()
     latest = max(times)
     if latest == 0:
         said, keys = "its peer has never answered", "compare the keys and the port of both sides."
@@ -107,3 +108,10 @@ def _wireguard(name: str) -> Finding:
         f"{_INTERFACE}: {said}",
         "Is the instance in the cloud up, and this box's UDP port open?",
     )
+
+
+def _no_peer() -> Finding:
+    """`wg show` tells root alone of them."""
+    if os.geteuid() != 0:
+        return off(_AREA, "tunnel", f"{_INTERFACE} is up; only root is told more: sudo wg show {_INTERFACE}")
+    return warning(_AREA, "tunnel", f"{_INTERFACE} tells of no peer", f"See wg show {_INTERFACE}.")

@@ -22,6 +22,8 @@ from dreamseed_cli.drill.stage import Wish
 
 _UNSHARE: Final = ("unshare", "--user", "--map-root-user", "--mount")
 _TRY_S: Final = 10.0
+_ONE_MOUNT: Final = "mount -t tmpfs -o size=64k,mode=0700 hidden /tmp"
+"""In a namespace that ends with it. AppArmor may let a user have one, and mount nothing there (Ubuntu)."""
 _CONNECT_S: Final = 5
 # What is kept may lie below what is hidden: it is held open meanwhile, and bound where it was.
 _HIDE: Final = """
@@ -98,7 +100,7 @@ def _obstacle() -> str:
         return "there is no unshare(1)"
     try:
         done = subprocess.run(
-            [*_UNSHARE, "true"], capture_output=True, text=True, timeout=_TRY_S, check=False
+            [*_UNSHARE, "sh", "-c", _ONE_MOUNT], capture_output=True, text=True, timeout=_TRY_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"unshare(1): {error}"

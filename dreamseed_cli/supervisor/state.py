@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -99,19 +100,27 @@ def only_supervisor(state: StateDir) -> Iterator[None]:
     The kernel drops the lock with its holder, so one that was killed blocks nobody.
     """
     try:
-        stream = (state.root / "supervisor.lock").open("a")
+        held = _open_lock(state.root / "supervisor.lock")
     except OSError as error:
         raise UsageError(
             f"the state folder cannot be written: {error.strerror}",
             place=str(state.root),
             remedy="Choose another with --state-dir or DREAMSEED_STATE_DIR.",
         ) from error
-    with stream:
+    with os.fdopen(held) as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _already_running(state) from None
         yield
+
+
+def _open_lock(path: Path) -> int:
+    """Reading is enough to lock it, where root made it (`ups watch`) beside another user's stack."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)
 
 
 def _already_running(state: StateDir) -> UsageError:

@@ -123,8 +123,9 @@ def _cards(cards: Sequence[CardSnapshot]) -> Table:
 
 
 def _services(now: StackSnapshot) -> Text:
+    """What is not as it should be first: a line of 80 columns does not hold all of them."""
     text = Text("services  ", overflow="ellipsis", no_wrap=True)
-    for one in now.services:
+    for one in sorted(now.services, key=lambda one: one.state == "ready"):
         text.append(f"{one.name} ").append_text(state_text(one.state)).append("  ")
     return text if now.services else text.append("none", "dim")
 

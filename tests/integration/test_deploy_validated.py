@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import re
@@ -149,6 +150,22 @@ def test_logrotate_passes_over_what_is_kept_of_a_replaced_file(rendered: Render,
     for path in (*folder.iterdir(), rules):
         path.chmod(0o644)
     assert "error" not in _run("logrotate", "-d", "-s", tmp_path / "state", rules).lower()
+
+
+def test_logrotate_leaves_alone_what_serve_kept_of_a_log(rendered: Render, tmp_path: Path) -> None:
+    """Both would call it NAME.log.1, and one of the two days would be lost."""
+    logs, path = tmp_path / "logs", rendered("laptop") / "host/logrotate.conf"
+    logs.mkdir()
+    (logs / "r0.log").write_text("today\n")
+    (logs / "r0.log.1").write_text("kept by serve\n")
+    text = path.read_text().replace("/var/lib/dreamseed/logs", str(logs))
+    user, group = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(os.getgid()).gr_name
+    path.write_text(text.replace("su dreamseed dreamseed", f"su {user} {group}"))
+    path.chmod(0o644)
+    _run("logrotate", "--force", "-s", tmp_path / "state", path)
+    assert (logs / "r0.log.1").read_text() == "kept by serve\n"
+    assert [one.read_text() for one in logs.glob("r0.log-*")] == ["today\n"]
+    assert (logs / "r0.log").read_text() == ""
 
 
 def test_the_boxs_command_can_be_read(rendered: Render) -> None:

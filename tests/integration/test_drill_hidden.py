@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -67,6 +68,20 @@ def test_where_nothing_can_be_hidden_the_drill_says_so(home: Path, monkeypatch: 
     place = _place(home, monkeypatch)
     assert place.wrap(["cat", "x"]) == ["cat", "x"]
     assert "were not hidden from it: unshare(1) failed" in place.words
+
+
+def test_a_namespace_in_which_nothing_can_be_mounted_hides_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As AppArmor has it on Ubuntu: the drill would fail at its first mount, and tell of a broken backup."""
+    refuses = tmp_path / "bin/mount"
+    refuses.parent.mkdir()
+    refuses.write_text("#!/bin/sh\necho 'mount: permission denied' >&2\nexit 32\n")
+    refuses.chmod(0o755)
+    monkeypatch.setenv("PATH", str(refuses.parent), prepend=os.pathsep)
+    place = _place(home, monkeypatch)
+    assert place.wrap(["cat", "x"]) == ["cat", "x"]
+    assert "were not hidden from it: mount: permission denied" in place.words
 
 
 def test_the_program_itself_is_never_hidden(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

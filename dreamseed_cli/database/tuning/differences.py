@@ -26,9 +26,11 @@ class Difference:
 
     @property
     def differs(self) -> bool:
-        """Whether the server has another value than the derived one."""
-        if self.server is None or self.server.plain is None:
-            return self.server is not None
+        """Whether the server has another value than the derived one, or will have after its next start."""
+        if self.server is None:
+            return False
+        if self.server.plain is None or self.server.waiting not in (None, self.derived.text):
+            return True
         return not math.isclose(self.server.plain, self.derived.plain, rel_tol=1e-6)
 
     @property
@@ -37,9 +39,16 @@ class Difference:
         return self.server is not None and self.server.source in _FIXED
 
     @property
+    def waits(self) -> bool:
+        """Whether it is set already and waits for a restart. Another value may wait, too."""
+        if self.server is None or not self.server.pending:
+            return False
+        return self.server.waiting in (None, self.derived.text)
+
+    @property
     def appliable(self) -> bool:
         """Whether `--apply` would change it."""
-        return self.server is not None and self.differs and not self.fixed and not self.server.pending
+        return self.server is not None and self.differs and not self.fixed and not self.waits
 
     @property
     def change(self) -> str | None:
@@ -50,7 +59,7 @@ class Difference:
             return None
         if self.fixed:
             return "fixed at start"
-        return "set; restart" if self.server.pending else self.server.change
+        return "set; restart" if self.waits else self.server.change
 
 
 def compare(

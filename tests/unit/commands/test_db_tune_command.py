@@ -86,6 +86,23 @@ def test_it_changes_nothing_until_it_is_told_to_and_undo_leads_back(
     assert (code, "nothing to take back" in said) == (3, True)
 
 
+def test_what_waits_for_a_restart_is_set_anew_where_the_box_is_another(
+    run: Callable[..., tuple[int, str]], dsn: str
+) -> None:
+    """A mistaken --memory-gib that was applied must not be what the next start finds."""
+    assert run("--memory-gib", "0.25", *TOLD[2:], "--apply")[0] == 0
+    code, said = run(*TOLD)
+    assert (code, "a restart is needed for wal_buffers" in said) == (1, True), said
+    assert run(*TOLD, "--apply")[0] == 0
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(
+            "SELECT setting FROM pg_file_settings WHERE name = 'wal_buffers' ORDER BY seqno"
+        ).fetchall()
+    assert rows[-1] == ("16MB",)
+    assert run(*TOLD)[0] == 0
+    assert run("--undo")[0] == 0
+
+
 def test_what_the_server_was_started_with_is_told_and_left(
     run: Callable[..., tuple[int, str]], dsn: str
 ) -> None:

@@ -15,7 +15,7 @@ from dreamseed_cli.deploy.catalog import TARGETS
 from dreamseed_cli.deploy.check import Machine, needs
 from dreamseed_cli.deploy.installed import install
 from dreamseed_cli.deploy.render import render
-from dreamseed_cli.profile.load import load_profile
+from dreamseed_cli.profile.load import load_profile, shipped_names
 from dreamseed_cli.profile.schema import Profile
 
 
@@ -65,6 +65,21 @@ def test_what_was_changed_by_hand_is_not_overwritten(
     assert "# mine" not in path.read_text()
 
 
+def test_what_was_not_rendered_is_not_overwritten(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """Such as a compose file that was there before; one with the same text is ours to take."""
+    path = tmp_path / "compose/compose.yaml"
+    path.parent.mkdir()
+    path.write_text("services: {mine: {}}\n")
+    code, said = run("render", "compose", "--out", str(tmp_path))
+    assert (code, "not rendered here: compose/compose.yaml" in said) == (2, True)
+    assert "mine" in path.read_text()
+    assert run("render", "compose", "--out", str(tmp_path), "--force")[0] == 0
+    (tmp_path / "rendered.json").unlink()
+    assert run("render", "compose", "--out", str(tmp_path))[0] == 0
+
+
 def test_a_file_that_the_profile_no_longer_has_goes(
     run: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
@@ -95,7 +110,7 @@ def test_a_broken_list_of_what_was_rendered_is_as_none(
 
 
 def test_drift_is_shown_and_applying_ends_it(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
-    """What somebody else had at that place is kept beside it, once."""
+    """What somebody else had at that place is kept beside it, once; and what was changed by hand since."""
     root = ("--root", str(tmp_path))
     assert run("diff", "host", *root)[0] == 1
     journal = tmp_path / "etc/systemd/journald.conf.d/dreamseed.conf"
@@ -110,8 +125,11 @@ def test_drift_is_shown_and_applying_ends_it(run: Callable[..., tuple[int, str]]
     assert run("diff", "host", *root)[0] == 0
     assert "already" in run("render", "host", "--apply", *root)[1]
     journal.write_text("[Journal]\n")
+    journal.chmod(0o600)
     run("render", "host", "--apply", *root)
     assert journal.with_name("dreamseed.conf.before-dreamseed~").read_text().endswith("=1G\n")
+    last = journal.with_name("dreamseed.conf.last-dreamseed~")
+    assert (last.read_text(), last.stat().st_mode & 0o777) == ("[Journal]\n", 0o600)
 
 
 def test_a_file_that_is_open_to_others_has_drifted(
@@ -153,6 +171,14 @@ def test_what_an_earlier_profile_left_is_shown(run: Callable[..., tuple[int, str
     for one in left:
         Path(one).unlink()
     assert run("diff", "--root", str(tmp_path))[0] == 0
+
+
+def test_what_to_do_then_is_in_the_order_to_do_it(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """A unit whose user is not there yet fails."""
+    said = run("render", "all", "--apply", "--root", str(tmp_path))[1].partition("Then:")[2]
+    assert 0 < said.index("systemd-sysusers") < said.index("systemctl enable --now dreamseed")
 
 
 def test_a_target_without_files_here_has_no_drift(run: Callable[..., tuple[int, str]]) -> None:
@@ -299,6 +325,51 @@ def test_what_lies_in_the_cloud_is_named_but_not_missing(run: Callable[..., tupl
     assert "the front's service account dreamseed-api@your-project.iam.gserviceaccount.com" in found
     assert found["an Alertmanager at 127.0.0.1:9093"]["met"] is None
     assert "cannot be seen from here" in run("check")[1]
+
+
+def test_what_this_user_may_not_look_at_is_unseen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Such as a folder of secrets that is closed to all but root."""
+    exists = Path.exists
+
+    def closed(path: Path) -> bool:
+        if path.parent == tmp_path / "etc/dreamseed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", closed)
+    told = {one.name: one.met for one in needs(load_profile("laptop"), Machine({}, lambda _: None, tmp_path))}
+    assert told["the profile at its place"] is None
+    assert told["the secrets' file, closed to others"] is None
+    assert told["the program at its place"] is False
+
+
+def test_what_lies_in_a_home_is_told(tmp_path: Path) -> None:
+    """Units cannot see it; what a person starts can."""
+    machine, name = Machine({}, lambda _: None, tmp_path), "nothing that the profile names in people's homes"
+    for shipped in shipped_names():
+        assert {one.name: one.met for one in needs(load_profile(shipped), machine)}[name], shipped
+    profile = load_profile("rtx5090x3").model_dump()
+    profile["engine"]["model"] = "/home/ann/models/qwen"
+    profile["backup"]["store"] = "local:/root/backups"
+    profile["backup"]["temp"] = "/srv/home/temp"
+    told = {one.name: one for one in needs(_asking(profile), machine)}[name]
+    assert told.met is False
+    assert "move backup.store, engine.model below /var/lib/dreamseed" in told.remedy
+
+
+@pytest.mark.parametrize(("source", "program"), [("apcupsd", "apcupsd"), ("nut", "upsd")])
+def test_the_upss_daemon_is_asked_for_where_it_has_to_be(tmp_path: Path, source: str, program: str) -> None:
+    """On the host that has the UPS at its cable; without it nothing would stop the box in order."""
+    profile = load_profile("rtx5090x3").model_dump()
+    profile["ups"] |= {"source": source, "name": "ups"} if source == "nut" else {"source": source}
+    machine, name = Machine({}, lambda _: None, tmp_path), f"{program} on this box"
+    assert {one.name: one.met for one in needs(_asking(profile), machine)}[name] is False
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    (tmp_path / "usr/sbin" / program).touch()
+    assert {one.name: one.met for one in needs(_asking(profile), machine)}[name] is True
+    profile["ups"]["host"] = "192.168.1.9"
+    assert name not in {one.name for one in needs(_asking(profile), machine)}
+    assert name not in {one.name for one in needs(load_profile("rtx5090x3"), machine)}
 
 
 @pytest.mark.parametrize(("node", "met"), [("127.0.0.1:7000", True), ("127.0.0.1:6379", False)])

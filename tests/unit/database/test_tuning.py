@@ -26,6 +26,11 @@ BOXES = st.builds(
 )
 
 
+def _pending(setting: str, waiting: str) -> ServerSetting:
+    """A setting whose value in the files, `waiting`, holds from the next start on."""
+    return ServerSetting("work_mem", setting, "kB", "postmaster", "?", "configuration file", True, waiting)
+
+
 def _values(box: Box) -> dict[str, float]:
     return {one.name: one.plain for one in derive(box)}
 
@@ -100,6 +105,10 @@ def test_a_disk_that_spins_makes_random_pages_dear() -> None:
             False,
             "set; restart",
         ),
+        (_pending("4096", "18MB"), True, False, "set; restart"),
+        (_pending("4096", "9MB"), True, True, "restart"),
+        (_pending("4096", ""), True, True, "restart"),
+        (_pending("18432", "9MB"), True, True, "restart"),
         (ServerSetting("work_mem", "auto", None, "user", "auto"), True, True, "reload"),
         (None, False, False, "the server has no such setting"),
     ],
@@ -107,7 +116,7 @@ def test_a_disk_that_spins_makes_random_pages_dear() -> None:
 def test_what_differs_and_what_a_change_needs(
     setting: ServerSetting | None, differs: bool, appliable: bool, change: str | None
 ) -> None:
-    """Only what ALTER SYSTEM reaches is set by --apply."""
+    """Only what ALTER SYSTEM reaches is set by --apply; a value that waits for a restart gives way."""
     derived = Derived("work_mem", 18 * MIB, is_bytes=True, why="because")
     (found,) = compare([derived], [Wanted("work_mem", 64, "MB")], {"work_mem": setting} if setting else {})
     assert (found.differs, found.appliable, found.change) == (differs, appliable, change)

@@ -111,6 +111,25 @@ def test_the_tunnel_of_an_instance_keeps_its_state_in_memory() -> None:
     assert _env(tunnel)["TS_USERSPACE"] == "true"
 
 
+def test_what_containers_mount_is_rendered_beside_them() -> None:
+    """Docker would make an empty folder of one that is missing, and Prometheus find no configuration."""
+    texts = _texts(_with())
+    folders = re.findall(r"^ +- \.\./([a-z]+)[/:]", texts["compose/compose.yaml"], re.MULTILINE)
+    assert set(folders) == {"prometheus", "grafana"}
+    for folder in folders:
+        assert any(path.startswith(f"{folder}/") for path in texts)
+        assert f"`{folder}`" in texts["compose/compose.yaml"].partition("\nname:")[0]
+
+
+def test_the_tunnels_key_need_not_end() -> None:
+    """Tailscale's auth keys live 90 days; an OAuth client's secret does not end, but has to say its tag."""
+    texts = _texts(_with())
+    assert "value: --advertise-tags=tag:front" in texts["cloud-run/service.yaml"]
+    page = " ".join(texts["way-in/tailscale.md"].split())
+    assert "OAuth client that may write auth keys, for `tag:front`" in page
+    assert "tag:front" in json.loads(texts["way-in/policy.json"])["tagOwners"]
+
+
 def test_everybody_reaches_the_front_that_asks_for_keys_itself() -> None:
     """A Cloud Run service is private by default: it answers 403 to callers without a Google identity."""
     annotations = yaml.safe_load(_texts(_with())["cloud-run/service.yaml"])["metadata"]["annotations"]
@@ -325,6 +344,14 @@ def test_a_ups_is_watched_where_the_profile_has_one() -> None:
     for profile, watched in ((_with_ups(), True), (load_profile("rtx5090x3"), False)):
         assert ("systemd/dreamseed-ups.service" in _texts(profile)) is watched
         assert ("-ups" in systemd.next_step(profile)) is watched
+
+
+def test_the_ups_is_watched_while_the_stack_still_starts() -> None:
+    """The stack's unit is started once an engine serves: minutes after a cut that emptied the battery."""
+    lines = _texts(_with_ups())["systemd/dreamseed-ups.service"].splitlines()
+    (after,) = (line for line in lines if line.startswith("After="))
+    assert "dreamseed.service" not in after.split("=")[1].split()
+    assert "Before=dreamseed.service" in lines
 
 
 def test_what_a_restart_does_not_mend_is_not_restarted() -> None:
@@ -545,8 +572,10 @@ def test_the_cards_power_limit_is_set_at_boot() -> None:
 
 def test_engines_in_containers_may_ask_docker() -> None:
     """Its socket belongs to its group; nobody else is given that."""
-    asked = _service(_of("engine", launcher="docker")["systemd/dreamseed.service"])
-    assert asked["SupplementaryGroups"] == "docker"
+    unit = _of("engine", launcher="docker")["systemd/dreamseed.service"]
+    assert _service(unit)["SupplementaryGroups"] == "docker"
+    # At the host's end engines are drained before Docker ends them.
+    assert re.search(r"^After=.* docker\.service$", unit, re.MULTILINE)
     assert "SupplementaryGroups" not in _texts(load_profile("rtx5090x3"))["systemd/dreamseed.service"]
 
 

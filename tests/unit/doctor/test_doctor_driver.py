@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import sysconfig
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+from doctor_findings import program
 
-from dreamseed_cli.doctor import driver
+from dreamseed_cli.doctor import driver, engine
 from dreamseed_cli.doctor.driver import Cuda
 from dreamseed_cli.profile.load import load_profile
 from dreamseed_cli.profile.schema import VllmEngine
@@ -66,3 +68,41 @@ def test_without_torch_nothing_is_compared(monkeypatch: pytest.MonkeyPatch) -> N
     """That it is missing is told by what the engines need."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert driver.cuda_of_torch() is None
+
+
+@pytest.mark.parametrize(
+    ("programs", "headers", "launcher", "lacks"),
+    [
+        (["gcc"], True, "process", []),
+        (["clang"], True, "process", []),
+        ([], True, "process", ["a C compiler"]),
+        (["gcc"], False, "process", ["Python.h"]),
+        ([], False, "process", ["a C compiler", "Python.h"]),
+        ([], False, "docker", []),
+    ],
+)
+def test_what_triton_compiles_with_is_looked_for(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    programs: list[str],
+    headers: bool,
+    launcher: str,
+    lacks: list[str],
+) -> None:
+    """Without it vLLM dies a minute after its start; Debian and Ubuntu have neither by themselves."""
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_path", lambda *_: str(tmp_path))
+    for name in programs:
+        program(tmp_path, name, "")
+    if headers:
+        (tmp_path / "Python.h").touch()
+    found = list(driver.compiler(_engine(launcher)))
+    assert [one.level.value for one in found] == ["warning"] * bool(lacks)
+    assert all(what in one.said for one in found for what in lacks)
+    assert all("gcc" in one.remedy and "-dev" in one.remedy for one in found)
+
+
+def test_engines_without_cards_compile_nothing() -> None:
+    """No false alarm on a laptop."""
+    assert not list(engine.compiler(load_profile("laptop")))

@@ -25,7 +25,7 @@ from dreamseed_cli.backup.records import RunRecord, write_record
 from dreamseed_cli.backup.schedule.install import System
 from dreamseed_cli.backup.settings import Settings
 from dreamseed_cli.backup.store.base import Rights
-from dreamseed_cli.core import nvml
+from dreamseed_cli.core import bounded, nvml
 from dreamseed_cli.core.errors import FailedError, MissingError
 from dreamseed_cli.core.paths import StateDir
 from dreamseed_cli.core.processes import ProcessIdentity, boot_id
@@ -33,9 +33,10 @@ from dreamseed_cli.deploy.catalog import target
 from dreamseed_cli.deploy.installed import install
 from dreamseed_cli.deploy.render import render
 from dreamseed_cli.doctor import around, data, driver, engine, host, stack
-from dreamseed_cli.doctor.examine import examine
+from dreamseed_cli.doctor.examine import WITHIN_S, examine
 from dreamseed_cli.doctor.finding import Finding, Level, ok
 from dreamseed_cli.doctor.looks import looks
+from dreamseed_cli.doctor.program import WITHIN_S as PROGRAM_WITHIN_S
 from dreamseed_cli.drill.history import Folder
 from dreamseed_cli.gateway.security import server
 from dreamseed_cli.gateway.security.authority import make_authority
@@ -88,17 +89,28 @@ def test_a_look_that_hangs_fails_or_refuses_hides_nothing() -> None:
     def breaks() -> Iterator[Finding]:
         raise RuntimeError("ours")
 
+    def may_not() -> Iterator[Finding]:
+        raise PermissionError(13, "Permission denied", "/closed")
+
     found = examine(
         {
             ("a", "hangs"): hangs,
             ("a", "refuses"): refuses,
             ("a", "breaks"): breaks,
+            ("a", "may not"): may_not,
             ("a", "good"): lambda: [ok("a", "good", "")],
         },
         within_s=1.0,
     )
-    assert [one.level.value for one in found] == ["warning", "problem", "warning", "ok"]
+    assert [one.level.value for one in found] == ["warning", "problem", "warning", "warning", "ok"]
     assert found[1].remedy == "See there."
+    assert (found[3].said, "bug" in found[3].remedy) == ("may not be looked at: /closed", False)
+
+
+def test_who_hangs_is_killed_before_its_look_is_given_up() -> None:
+    """Else it would stay; and all looks, with a start of a good second, are done in less than five."""
+    asked = max(engine.NVML_WITHIN_S, PROGRAM_WITHIN_S)
+    assert asked + bounded._KILL_WAIT_S < WITHIN_S <= 3.5
 
 
 @pytest.mark.parametrize(
@@ -142,6 +154,22 @@ class _Libc:
         return self._state
 
 
+def test_a_state_folder_that_serve_could_not_use_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """One that is not there yet is none; a file is, and one that is closed, or has a part that is."""
+    root = tmp_path / "state"
+    assert not list(host.state_folder(StateDir(root)))
+    StateDir(root).create()
+    assert not list(host.state_folder(StateDir(root)))
+    monkeypatch.setattr(os, "access", lambda path, _: path != root / "run")  # root may write everywhere
+    (found,) = host.state_folder(StateDir(root))
+    assert (found.level, found.said) == (Level.PROBLEM, f"nothing can be written to {root / 'run'}")
+    (tmp_path / "file").touch()
+    (found,) = host.state_folder(StateDir(tmp_path / "file"))
+    assert (found.level, found.said) == (Level.PROBLEM, f"{tmp_path / 'file'} is no folder")
+
+
 def test_a_full_disk_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Before it is full."""
     usage = namedtuple("usage", "total used free")  # noqa: PYI024 - as shutil has it
@@ -162,10 +190,29 @@ def test_a_full_disk_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ("permission denied", "warning"),
     ],
 )
-def test_an_nvme_disk_that_fails_is_a_problem(tmp_path: Path, told: str, level: str) -> None:
-    """As smartctl tells it; one that does not tell is a warning."""
+def test_an_nvme_disk_that_fails_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, told: str, level: str
+) -> None:
+    """As smartctl tells it; one that does not tell is a warning to root, and nobody else may ask."""
     program(tmp_path, "smartctl", told)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert host._smart(str(tmp_path / "smartctl"), "nvme0").level.value == level
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    expected = "off" if level == "warning" else level
+    assert host._smart(str(tmp_path / "smartctl"), "nvme0").level.value == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "level"), [("laptop", "off"), ("emulated-rtx5090x3", "off"), ("rtx5090x3", "warning")]
+)
+def test_a_laptop_is_well_without_smartmontools(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, level: str
+) -> None:
+    """Nearly every one has an NVMe disk, and few have the program."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "nvme0").mkdir()
+    assert levels_of(host.disk_health(load_profile(name), tmp_path)) == {"NVMe": level}
+    assert not list(host.disk_health(load_profile(name), tmp_path / "none"))
 
 
 @pytest.mark.parametrize(

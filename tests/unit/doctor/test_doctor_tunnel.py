@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_cloudflares_is_looked_at_through_systemd(
     ],
 )
 def test_wireguards_is_as_well_as_its_latest_handshake(
-    programs: Path, ages_s: list[int | None], level: str, said: str
+    monkeypatch: pytest.MonkeyPatch, programs: Path, ages_s: list[int | None], level: str, said: str
 ) -> None:
     """`wg show wg0 latest-handshakes`: 0 is a peer that never answered; nothing, one who may not ask."""
     profile = with_parts(deploy={"way_in": {"kind": "wireguard", "name": "box.example.net"}})
@@ -96,5 +97,9 @@ def test_wireguards_is_as_well_as_its_latest_handshake(
     program(programs, "wg", "\n".join(lines))
     assert "not up" in next(iter(tunnel.tunnel(profile))).said
     (programs / "net" / "wg0").mkdir(parents=True)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     (found,) = tunnel.tunnel(profile)
     assert (found.level.value, said in found.said) == (level, True)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (found,) = tunnel.tunnel(profile)
+    assert found.level.value == ("off" if level == "warning" else level)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -137,3 +139,23 @@ def test_an_unwritable_folder_is_a_clear_refusal(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("a file where a folder should be")
     with pytest.raises(UsageError, match="--state-dir"), only_supervisor(StateDir(tmp_path / "s")):
         pass
+
+
+def test_a_lock_that_root_made_is_locked_all_the_same() -> None:
+    """Root watches the UPS, and may stop the box before the stack's user ever served."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = StateDir(Path(folder))
+        (state.root / "supervisor.lock").touch(mode=0o444)
+        state.root.chmod(0o755)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(pwd.getpwnam("nobody").pw_uid)
+        try:
+            with (
+                only_supervisor(state),
+                pytest.raises(UsageError, match="already runs"),
+                only_supervisor(state),
+            ):
+                pass
+        finally:
+            os.seteuid(user)

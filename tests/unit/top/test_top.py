@@ -208,6 +208,18 @@ def test_what_matters_at_3_a_m_is_on_it() -> None:
     assert re.search(r"^>\s+r1\b", text, re.MULTILINE)
 
 
+def test_a_service_that_is_away_is_seen_however_many_are_well() -> None:
+    """The line ends at 80 columns; what is cut off is well."""
+    now = _snapshot(3)
+    away = ServiceSnapshot(name="kafka", mode="external", state="away")
+    (line,) = (
+        one
+        for one in _drawn(Seen(replace(now, services=(*now.services, away)), None))
+        if one.startswith("services")
+    )
+    assert line.startswith("services  kafka away")
+
+
 @pytest.mark.parametrize(
     ("selected", "first", "marked"), [(0, 0, 0), (4, 0, 4), (5, 1, 5), (39, 35, 39), (50, 35, 39)]
 )

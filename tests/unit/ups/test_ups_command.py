@@ -153,6 +153,16 @@ def test_a_watch_stops_the_box_and_tells_how(profile: str, ups: NisServer) -> No
     assert data["steps"][-1]["detail"] == "dry run: systemctl poweroff"
 
 
+def test_a_watch_makes_no_folder_that_the_stack_has_to_write_to(
+    profile: str, ups: NisServer, tmp_path: Path
+) -> None:
+    """It may run as root, and before the stack has ever run."""
+    ups.ups.fail_mains()
+    ups.ups.charge = 5.0
+    _apart("watch", "-p", profile, "--state-dir", str(tmp_path / "state"))
+    assert not {"run", "logs"} & {one.name for one in (tmp_path / "state").iterdir()}
+
+
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_watch_that_is_ended_tells_an_interruption(profile: str, signum: signal.Signals, code: int) -> None:
     """systemd's way to end it is no failure; Ctrl-C is as everywhere."""
