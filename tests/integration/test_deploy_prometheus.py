@@ -27,6 +27,7 @@ from dreamseed_cli.profile.load import load_profile, shipped_names
 from dreamseed_cli.profile.schema import Profile
 
 _BOUND_S = 120.0
+_WATCHDOG = '{alertname="DreamseedWatchdog",alertstate="firing",severity="none"}'
 
 
 @pytest.fixture(scope="module")
@@ -152,13 +153,23 @@ def _series(series: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def test_nothing_fires_on_a_healthy_box(rules: Path) -> None:
-    """For hours, at any moment; every metric that alerts look at is there, so that each could."""
+    """For hours, at any moment; every metric that alerts look at is there, so that each could.
+
+    Only the one that tells that alerts work is there all the time.
+    """
     assert _looked_at(rules) <= {name.partition("{")[0] for name in HEALTHY}
-    fired = f'count_over_time(ALERTS{{alertstate="firing"}}[{HEALTHY_FOR}])'
+    fired = f'count_over_time(ALERTS{{alertstate="firing",severity!="none"}}[{HEALTHY_FOR}])'
     healthy = {
         "interval": "1m",
         "input_series": _series(HEALTHY),
-        "promql_expr_test": [{"expr": fired, "eval_time": HEALTHY_FOR, "exp_samples": []}],
+        "promql_expr_test": [
+            {"expr": fired, "eval_time": HEALTHY_FOR, "exp_samples": []},
+            {
+                "expr": f'count_over_time(ALERTS{{severity="none"}}[{HEALTHY_FOR}]) > bool 90',
+                "eval_time": HEALTHY_FOR,
+                "exp_samples": [{"labels": _WATCHDOG, "value": 1}],
+            },
+        ],
     }
     _test_rules(rules, "5m", [healthy])
 
@@ -195,7 +206,7 @@ def test_an_alert_says_what_to_do_and_its_page_is_there(rules: Path) -> None:
         assert told["summary"], rule["alert"]
         assert told["do"], rule["alert"]
         assert (root / told["runbook"]).is_file(), told["runbook"]
-        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["labels"]["severity"] in ("page", "ticket", "none")
 
 
 @pytest.fixture(scope="module")

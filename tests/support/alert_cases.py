@@ -83,6 +83,7 @@ HEALTHY = {
 """A working box, of which nothing may fire. promtool's clock begins at 0; ages are near their bounds."""
 
 CASES = (
+    Case("DreamseedWatchdog", {}, "1m", now=""),
     Case("DreamseedNotSeen", {'up{job="dreamseed",box="b"}': "1 0x10"}, "5m", now="", box=AWAY),
     Case(
         "DreamseedStackDown",
