@@ -40,5 +40,5 @@ def _place(detail: ErrorDetails, path: Path) -> str:
 def mistake(detail: ErrorDetails, place: str, schema: Callable[[], Mapping[str, Any]]) -> UsageError:
     """One of a file's mistakes. schema: makes the JSON Schema of the whole file."""
     if detail["type"] == "extra_forbidden":
-        return no_such_key(str(detail["loc"][-1]), place=place, schema=schema())
+        return no_such_key(detail["loc"], place=place, schema=schema())
     return UsageError(detail["msg"].removeprefix("Value error, "), place=place)

@@ -28,6 +28,16 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     sync_folder(path.parent)
 
 
+def make_readable(folder: Path) -> None:
+    """Make a folder, and those above it that are not there, for all to read whatever the umask: what comes
+    into it is for programs of other users.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        one.chmod(0o755)
+
+
 def cannot_write(path: Path, error: OSError, also: str = "") -> FailedError:
     """What to raise where a file of `--out` cannot be written.
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from dreamseed_cli.core.errors import FailedError, UsageError
-from dreamseed_cli.core.files import write_atomically
+from dreamseed_cli.core.files import make_readable, write_atomically
 from dreamseed_cli.deploy.render import Rendered
 
 MANIFEST = "rendered.json"
@@ -25,6 +25,7 @@ def write(folder: Path, rendered: Sequence[Rendered], *, force: bool) -> tuple[P
     if not force:
         _refuse_changed(folder, before, {str(one.path): one.text for one in rendered})
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         changed = tuple(one.path for one in rendered if _put(folder, one))
         for path in gone:
             # What an earlier run of one target alone rendered stays: only whole targets go.
@@ -68,7 +69,7 @@ def _put(folder: Path, one: Rendered) -> bool:
     path = folder / one.path
     if path.is_file() and path.read_bytes() == one.text.encode():
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_readable(path.parent)
     write_atomically(path, one.text.encode(), mode=one.mode)
     return True
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from dreamseed_cli.core.errors import MissingError
-from dreamseed_cli.core.files import write_atomically
+from dreamseed_cli.core.files import make_readable, write_atomically
 from dreamseed_cli.deploy.catalog import Template
 from dreamseed_cli.deploy.render import Rendered, first_line
 
@@ -18,6 +18,10 @@ BEFORE = ".before-dreamseed~"
 """What a replaced file is kept as, once. logrotate reads every file of its folder but those that end so."""
 LAST = ".last-dreamseed~"
 """What a file is kept as that was replaced after that: a change by hand, or an earlier profile's."""
+
+
+_WITHOUT_RIGHTS = "Run it as root, or copy the rendered files yourself (--out)."
+_OTHERWISE = "Clear the place, or copy the rendered files yourself (--out)."
 
 
 class Drift(StrEnum):
@@ -82,14 +86,14 @@ def install(rendered: Sequence[Rendered], root: Path) -> tuple[Path, ...]:
             raise MissingError(
                 f"cannot be written: {error.strerror}; put in place before: {_said(done)}",
                 place=str(place),
-                remedy="Run it as root, or copy the rendered files yourself (--out).",
+                remedy=_WITHOUT_RIGHTS if isinstance(error, PermissionError) else _OTHERWISE,
             ) from error
         done.append(place)
     return tuple(done)
 
 
 def _replace(place: Path, one: Rendered) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
+    make_readable(place.parent)
     if place.exists():
         first = place.with_name(place.name + BEFORE)
         kept = place.with_name(place.name + LAST) if first.exists() else first

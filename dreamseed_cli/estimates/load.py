@@ -81,7 +81,7 @@ def _lost_key(one: Estimate, source: str) -> list[UsageError]:
 def _explain(path: str, detail: ErrorDetails, source: str) -> UsageError:
     place = f"{source}: {path}"
     if detail["type"] == "extra_forbidden":
-        return no_such_key(str(detail["loc"][-1]), place=place, schema=Book.model_json_schema())
+        return no_such_key(detail["loc"], place=place, schema=Book.model_json_schema())
     message = _MESSAGES.get(path.rpartition(".")[2], detail["msg"].removeprefix("Value error, "))
     return UsageError(message, place=place)
 

@@ -38,7 +38,8 @@ def profile_path(name_or_path: str) -> Path:
     if name_or_path.endswith(".toml") or "/" in name_or_path:
         path = Path(name_or_path).expanduser()
         if not path.is_file():
-            raise UsageError("there is no such file", place=name_or_path, remedy="Check the path.")
+            cause = "is a folder" if path.is_dir() else "there is no such file"
+            raise UsageError(cause, place=name_or_path, remedy="Name a profile's TOML file.")
         return path
     path = shipped_dir() / f"{name_or_path}.toml"
     if not path.is_file():
@@ -97,7 +98,7 @@ def _explain(detail: ErrorDetails, source: str) -> UsageError:
     path = ".".join(steps) or "profile"
     place = f"{source}: {path}"
     if detail["type"] == "extra_forbidden":
-        return no_such_key(steps[-1], place=place, schema=Profile.model_json_schema())
+        return no_such_key(steps, place=place, schema=Profile.model_json_schema())
     message = detail["msg"].removeprefix("Value error, ")
     return UsageError(message, place=place, remedy=_remedy(detail["type"], whole))
 

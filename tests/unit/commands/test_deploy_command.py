@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,27 @@ def test_drift_is_shown_and_applying_ends_it(run: Callable[..., tuple[int, str]]
     assert (last.read_text(), last.stat().st_mode & 0o777) == ("[Journal]\n", 0o600)
 
 
+def test_what_other_users_programs_read_is_open_whatever_the_umask(
+    run: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    """Prometheus in its container has another user than the one who rendered. The folder itself is theirs."""
+    before = os.umask(0o077)
+    try:
+        run("render", "host", "--apply", "--root", str(tmp_path / "root"))
+        run("render", "prometheus", "--out", str(tmp_path / "out"))
+    finally:
+        os.umask(before)
+    folders = ("root/etc/systemd", "root/etc/systemd/journald.conf.d", "out/prometheus", "out")
+    assert [(tmp_path / one).stat().st_mode & 0o777 for one in folders] == [0o755, 0o755, 0o755, 0o700]
+
+
+def test_a_folder_where_a_file_should_be_is_told(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    """Root cannot write it either."""
+    (tmp_path / "etc/systemd/journald.conf.d/dreamseed.conf").mkdir(parents=True)
+    code, said = run("render", "host", "--apply", "--root", str(tmp_path))
+    assert (code, "Clear the place" in said) == (3, True)
+
+
 def test_a_file_that_is_open_to_others_has_drifted(
     run: Callable[..., tuple[int, str]], tmp_path: Path
 ) -> None:
@@ -193,7 +215,7 @@ def test_a_place_that_cannot_be_written_is_told_with_what_was_done(
     """A file in a folder's place stops root as well."""
     (tmp_path / "etc").write_text("")
     code, said = run("render", "host", "--apply", "--root", str(tmp_path))
-    assert (code, "as root" in said, "put in place before: nothing" in said) == (3, True, True)
+    assert (code, "Clear the place" in said, "put in place before: nothing" in said) == (3, True, True)
     assert "unreadable" in run("diff", "host", "--root", str(tmp_path))[1]
 
 

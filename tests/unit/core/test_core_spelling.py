@@ -22,8 +22,26 @@ SCHEMA = {"properties": {"name": {}}, "$defs": {"Engine": {"properties": {"repli
 
 def test_the_nearest_key_of_any_table_is_named() -> None:
     """It may stand in the wrong table; where none is near, the key is to go."""
-    told = [no_such_key(key, place="f: x", schema=SCHEMA).remedy for key in ("replica", "nmae", "zzz")]
+    told = [no_such_key([key], place="f: x", schema=SCHEMA).remedy for key in ("replica", "nmae", "zzz")]
     assert told == ["Did you mean replicas?", "Did you mean name?", "Remove it, or mind the spelling."]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ('[gateway.security.tls]\ncert = "a"', "certificate"),  # `docker` is nearer, of another table
+        ("[engine]\nkind = 'vllm'\nreplica = 3", "replicas"),
+        ("[gateway]\nreplica = 3", "replicas"),
+    ],
+)
+def test_a_key_of_the_same_table_is_meant_first(tmp_path: Path, text: str, meant: str) -> None:
+    """If none is near, one of another table."""
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ErrorGroup) as caught:
+        load_profile(str(path))
+    (told,) = (error for error in caught.value.causes() if error.cause == "there is no such key")
+    assert f"Did you mean {meant}" in told.remedy
 
 
 @pytest.mark.parametrize(
