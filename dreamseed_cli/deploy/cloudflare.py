@@ -13,8 +13,6 @@ _NOT_KEPT = [{"status_code_range": {"from": 400, "to": 599}, "value": -1}]
 """What failed is asked for again."""
 MANAGED_RULES: Final = "efb7b8c949ac4650a09736fc376e9aee"
 """Cloudflare's own managed ruleset: the same identifier in every account."""
-REQUESTS_PER_10_S: Final = 50
-"""What one address may ask for; users have limits of their own. Free zones have this period only."""
 
 
 def cache_rules(domain: str) -> list[dict[str, Any]]:
@@ -114,8 +112,8 @@ def waf_payload() -> dict[str, Any]:
     }
 
 
-def rate_payload(domain: str, plan: str) -> dict[str, Any]:
-    """Phase http_ratelimit."""
+def rate_payload(domain: str, plan: str, per_10_s: int) -> dict[str, Any]:
+    """Phase http_ratelimit. Free zones have the period of ten seconds only."""
     return {
         "description": "dreamseed rate limit",
         "rules": [
@@ -127,7 +125,7 @@ def rate_payload(domain: str, plan: str) -> dict[str, Any]:
                 "ratelimit": {
                     "characteristics": ["cf.colo.id", "ip.src"],
                     "period": 10,
-                    "requests_per_period": REQUESTS_PER_10_S,
+                    "requests_per_period": per_10_s,
                     "mitigation_timeout": 10,
                 },
                 "enabled": True,

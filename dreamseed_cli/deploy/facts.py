@@ -15,7 +15,6 @@ from dreamseed_cli.database.tuning.box import Box, Storage
 from dreamseed_cli.database.tuning.derive import GIB, derive, worst_case_bytes
 from dreamseed_cli.deploy.cloudflare import (
     MANAGED_RULES,
-    REQUESTS_PER_10_S,
     cache_rules,
     expression_for_answers,
     expression_for_images,
@@ -152,7 +151,7 @@ def _cloudflare(profile: Profile) -> dict[str, Any]:
         "answers_expression": expression_for_answers(domain, profile.deploy.cloudflare_plan),
         "paid": profile.deploy.cloudflare_plan != "free",
         "managed_rules": MANAGED_RULES,
-        "requests_per_10_s": REQUESTS_PER_10_S,
+        "requests_per_10_s": profile.deploy.cloudflare_answers_per_10_s,
     }
 
 

@@ -106,7 +106,7 @@ _DATA: dict[str, Callable[[Profile], dict[str, Any]]] = {
     "cloudflare/images-rules.json": lambda profile: images_payload(profile.deploy.domain),
     "cloudflare/waf-rules.json": lambda _profile: waf_payload(),
     "cloudflare/rate-limit-rules.json": lambda profile: rate_payload(
-        profile.deploy.domain, profile.deploy.cloudflare_plan
+        profile.deploy.domain, profile.deploy.cloudflare_plan, profile.deploy.cloudflare_answers_per_10_s
     ),
     **{f"grafana/dashboards/{one.name}.json": partial(_dashboard, one) for one in DASHBOARDS},
 }

@@ -168,6 +168,9 @@ class Deploy(Part):
     database: DatabaseBox = DatabaseBox()
     monitoring: Monitoring = Monitoring()
     cloudflare_plan: Literal["free", "pro", "business"] = "pro"
+    cloudflare_answers_per_10_s: Count = 50
+    """What one address may ask the models for; users have limits of their own. A school behind one address
+    is one."""
 
     @model_validator(mode="after")
     def _least_is_not_above_most(self) -> Self:

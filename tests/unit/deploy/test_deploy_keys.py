@@ -22,11 +22,12 @@ from dreamseed_cli.profile.load import load_profile
 from dreamseed_cli.profile.schema import Profile
 
 _PAGE = Path(__file__).parents[3] / "docs/runbooks/deploy.md"
-_ROW = re.compile(r"^\| `([a-z_.]+)` \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| `([a-z0-9_.]+)` \| (.*?) \| (.*?) \| (.*?) \|$", re.MULTILINE)
 _KEY = "A" * 43 + "="
 _OTHERS: Mapping[str, Any] = {
     "domain": "learn.example",
     "cloudflare_plan": "free",
+    "cloudflare_answers_per_10_s": 700,
     "cloud_run.project": "mine",
     "cloud_run.region": "us-central1",
     "cloud_run.service": "front",

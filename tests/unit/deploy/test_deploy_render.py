@@ -222,6 +222,14 @@ def test_no_zone_is_asked_for_what_its_plan_refuses(plan: str) -> None:
     assert "mirage =" not in texts["cloudflare/main.tf"]
 
 
+def test_a_school_behind_one_address_can_be_let_through() -> None:
+    """In both forms, by the profile."""
+    texts = _texts(_with(cloudflare_answers_per_10_s=700))
+    (rate,) = json.loads(texts["cloudflare/rate-limit-rules.json"])["rules"]
+    assert rate["ratelimit"]["requests_per_period"] == 700
+    assert re.search(r"requests_per_period = 700$", texts["cloudflare/main.tf"], re.MULTILINE)
+
+
 def test_the_free_plan_gets_nothing_that_it_does_not_have() -> None:
     """Polish and the managed rules are paid for."""
     texts = _texts(_with(cloudflare_plan="free"))
