@@ -37,7 +37,7 @@ NO_SERVICES = Services(postgres=Postgres(mode="off"), redis=Redis(mode="off"))
 # A stand-in for Docker's command: `run` starts the container in a session of its own, as the daemon
 # would, and waits for it; `rm --force NAME` kills it. A killed `run` leaves its container running.
 _DOCKER = """#!{python}
-import os, pathlib, signal, subprocess, sys
+import os, pathlib, select, signal, subprocess, sys
 box = pathlib.Path({folder!r})
 verb, arguments = sys.argv[1], sys.argv[2:]
 if verb == "run":
@@ -51,7 +51,9 @@ if verb == "run":
     sys.exit(engine.wait())
 pid = box / arguments[-1]
 if pid.exists():
-    os.kill(int(pid.read_text()), signal.SIGKILL)
+    engine = os.pidfd_open(int(pid.read_text()))
+    signal.pidfd_send_signal(engine, signal.SIGKILL)
+    select.select([engine], [], [])  # as `docker rm --force`: it returns when the container is gone
     pid.unlink()
 """
 
