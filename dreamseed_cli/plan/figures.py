@@ -63,6 +63,7 @@ def _memory(plan: Plan) -> dict[str, Any] | None:
         "parameters": plan.model.parameters if plan.model else None,
         "active_parameters": plan.memory.active_parameters,
         "experts": plan.model.experts.model_dump() if plan.model and plan.model.experts else None,
+        "latent": plan.model.latent.model_dump() if plan.model and plan.model.latent else None,
         "window": plan.model.window.model_dump() if plan.model and plan.model.window else None,
         "cpu_kv_cache_tokens": plan.memory.cpu_kv_tokens,
     }

@@ -24,6 +24,7 @@ _LOADS = {
     "awq": frozenset({"awq", "awq_marlin"}),
     "gptq": frozenset({"gptq"}),
     "fp8": frozenset({"fp8"}),
+    "mxfp4": frozenset({"mxfp4"}),
 }
 
 _BYTES_OF = {"float32": 4, "float16": 2, "bfloat16": 2, "auto": 2, "fp8": 1}
@@ -57,8 +58,11 @@ class Finding:
 
 
 def kv_bytes_per_token(model: Model, dtype: str) -> int:
-    """Bytes of keys and values that one token holds over all layers (2 x layers x kv_heads x head_dim)."""
-    return 2 * model.layers * model.kv_heads * model.head_dim * _BYTES_OF[dtype]
+    """Bytes that one token holds over all layers: 2 x layers x kv_heads x head_dim of keys and values, or
+    layers x (rank + rope) of a latent vector.
+    """
+    each = 2 * model.kv_heads * model.head_dim if model.latent is None else model.latent.kept
+    return model.layers * each * _BYTES_OF[dtype]
 
 
 def kv_bytes_kept(model: Model, dtype: str, tokens: int) -> float:
@@ -210,7 +214,8 @@ def _less_memory(engine: VllmEngine, model: Model, card: Card, cards: int, layou
     """What would make it fit, and is not so already."""
     quantised = model.weights_gb is not None or engine.quantization is not None
     ways = [] if quantised else ["a quantised model"]
-    ways += ["one with grouped-query attention"] if model.kv_heads == model.attention_heads else []
+    wide = model.kv_heads == model.attention_heads and model.latent is None
+    ways += ["one with grouped-query attention"] if wide else []
     ways = ways or ["a smaller model"]
     larger = [size for size in legal_sizes(model, cards) if size > engine.tensor_parallel_size]
     fitting = (size for size in larger if fit(model, card, engine, size).kv_tokens >= engine.max_model_len)

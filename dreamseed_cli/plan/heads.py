@@ -27,4 +27,6 @@ def legal_sizes(model: Model, cards: int) -> list[int]:
 
 def kv_share(model: Model, size: int) -> float:
     """The share of a token's keys and values that each card holds (1 / size, or more with copies)."""
+    if model.latent is not None:
+        return 1.0
     return max(model.kv_heads // size, 1) / model.kv_heads

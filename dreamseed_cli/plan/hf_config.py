@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dreamseed_cli.core.errors import UsageError
 from dreamseed_cli.plan.hf_fields import TAKE_A_FILE, Fields
 from dreamseed_cli.plan.hf_layers import mixture_of, window_of
-from dreamseed_cli.plan.hf_shape import ALIASES, FAMILIES, Family, Shape
+from dreamseed_cli.plan.hf_shape import ALIASES, FAMILIES, Family, LatentShape, Shape
 from dreamseed_cli.plan.hf_towers import tower_parameters
-from dreamseed_cli.plan.parts import Experts, Model
+from dreamseed_cli.plan.parts import Experts, Latent, Model
 
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _BYTES_16 = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantised:
+    """How weights are made smaller, and the bits that one takes with its scales."""
+
+    method: Literal["awq", "gptq", "fp8", "mxfp4"]
+    bits: float
 
 
 def is_model_folder(name: str) -> bool:
@@ -33,7 +42,7 @@ def read_model(name: str) -> Model:
     fields, family = _language_model(config, str(path))
     shape = _shape(fields, family)
     towers = tower_parameters(config, shape.hidden, str(path))
-    bits = _bits_a_weight(config, str(path))
+    small = _quantised(config, str(path))
     return Model(
         parameters=shape.parameters + (towers or 0),
         layers=shape.layers,
@@ -41,10 +50,11 @@ def read_model(name: str) -> Model:
         kv_heads=shape.kv_heads,
         head_dim=shape.head_dim,
         max_positions=fields.number("max_position_embeddings"),
-        weights_gb=None if bits is None else _quantised_gb(shape, towers or 0, bits),
-        quantization=None if bits is None else config["quantization_config"]["quant_method"],
-        experts=_experts(shape, bits),
-        plain_parameters=shape.plain if bits is None else None,
+        weights_gb=None if small is None else _quantised_gb(shape, towers or 0, small),
+        quantization=None if small is None else small.method,
+        experts=_experts(shape, small),
+        plain_parameters=shape.plain if small is None else None,
+        latent=_latent_of(shape),
         window=window_of(fields, family, shape.layers),
         tower_parameters=towers or None,
         uncounted=None if towers is not None else "the weights of what sees or hears (its towers)",
@@ -79,15 +89,11 @@ def _language_model(config: dict[str, Any], place: str) -> tuple[Fields, Family]
     fields = Fields(config, place)
     kind = str(config.get("model_type"))
     family = FAMILIES.get(ALIASES.get(kind, kind))
-    if config.get("kv_lora_rank"):
-        raise fields.refuse(
-            f"multi-head latent attention (kv_lora_rank {config['kv_lora_rank']}): it keeps one latent "
-            "vector a token instead of keys and values, and its KV cache is not computed",
-            "Start it: vLLM prints the size of its weights and of its KV cache.",
-        )
     if family is None:
         known = ", ".join([*FAMILIES, *ALIASES])
         raise fields.refuse(f"model_type {config.get('model_type')!r} is not computed: known are {known}")
+    if config.get("kv_lora_rank") and not family.latent:
+        raise fields.refuse(f"kv_lora_rank {config['kv_lora_rank']} in a '{kind}': it is not computed")
     experts = [key for key in _EXPERTS if config.get(key)]
     if experts and family.experts == "none":
         raise fields.refuse(
@@ -103,6 +109,7 @@ def _shape(fields: Fields, family: Family) -> Shape:
     kv_heads = fields.number("num_key_value_heads", heads)
     if heads % kv_heads:
         raise fields.refuse(f"num_key_value_heads {kv_heads} does not divide num_attention_heads {heads}")
+    asked = fields.flag("use_qk_norm") or not family.inner_norms_asked
     return Shape(
         family=family,
         hidden=hidden,
@@ -115,11 +122,27 @@ def _shape(fields: Fields, family: Family) -> Shape:
         tied=fields.flag("tie_word_embeddings", family.tied),
         attention_bias=fields.flag("attention_bias"),
         mlp_bias=fields.flag("mlp_bias"),
+        inner_norms=family.inner_norms if asked else "none",
         mixture=mixture_of(fields, family, layers),
+        latent=_latent_shape(fields) if family.latent else None,
     )
 
 
-def _experts(shape: Shape, bits: float | None) -> Experts | None:
+def _latent_shape(fields: Fields) -> LatentShape:
+    return LatentShape(
+        q_rank=fields.number("q_lora_rank", 0, least=0),
+        rank=fields.number("kv_lora_rank"),
+        nope=fields.number("qk_nope_head_dim"),
+        rope=fields.number("qk_rope_head_dim"),
+        value=fields.number("v_head_dim"),
+    )
+
+
+def _latent_of(shape: Shape) -> Latent | None:
+    return None if shape.latent is None else Latent(rank=shape.latent.rank, rope=shape.latent.rope)
+
+
+def _experts(shape: Shape, small: _Quantised | None) -> Experts | None:
     mixture = shape.mixture
     if mixture is None:
         return None
@@ -127,32 +150,39 @@ def _experts(shape: Shape, bits: float | None) -> Experts | None:
         routed=mixture.routed,
         active=mixture.active,
         parameters=shape.experts,
-        weights_gb=None if bits is None else shape.experts * bits / 8 / 1e9,
+        weights_gb=None if small is None else shape.experts * small.bits / 8 / 1e9,
     )
 
 
-def _quantised_gb(shape: Shape, towers: int, bits: float) -> float:
-    """Gigabytes of quantised weights. Embeddings, head, norms, biases, routers and towers stay in 16 bits."""
-    return (shape.linears * bits / 8 + (shape.plain + towers) * _BYTES_16) / 1e9
+def _quantised_gb(shape: Shape, towers: int, small: _Quantised) -> float:
+    """Gigabytes of quantised weights. Embeddings, head, norms, biases, routers and towers stay in 16 bits;
+    gpt-oss's attention, too.
+    """
+    quantised = shape.experts if small.method == "mxfp4" else shape.linears
+    return (quantised * small.bits / 8 + (shape.parameters - quantised + towers) * _BYTES_16) / 1e9
 
 
-def _bits_a_weight(config: dict[str, Any], place: str) -> float | None:
-    """Of a quantised model; None for one in 16 bits.
+def _quantised(config: dict[str, Any], place: str) -> _Quantised | None:
+    """None for a model in 16 bits.
 
-    AWQ and GPTQ keep for every group of weights a 16-bit scale and a zero point of as many bits as a weight.
+    AWQ and GPTQ keep for every group of weights a 16-bit scale and a zero point of as many bits as a weight,
+    MXFP4 one of 8 bits for 32 (OCP Microscaling Formats 1.0).
     """
     quantization = config.get("quantization_config")
     if not isinstance(quantization, dict):
         return None
     method = quantization.get("quant_method")
     if method == "fp8":
-        return 8.0
+        return _Quantised(method, 8.0)
+    if method == "mxfp4":
+        return _Quantised(method, 4 + 8 / 32)
     if method in {"awq", "gptq"}:
         bits = Fields(quantization, f"{place}: quantization_config").number("bits")
         group = quantization.get("group_size", 128)
-        return bits + (16 + bits) / group if isinstance(group, int) and group > 0 else float(bits)
+        by_group = isinstance(group, int) and group > 0
+        return _Quantised(method, bits + (16 + bits) / group if by_group else float(bits))
     raise UsageError(
-        f"quantization_config.quant_method {method!r} is not computed: known are awq, gptq, fp8",
+        f"quantization_config.quant_method {method!r} is not computed: known are awq, gptq, fp8, mxfp4",
         place=place,
         remedy=TAKE_A_FILE,
     )

@@ -116,7 +116,7 @@ def roofline_engine(
         parameters=model.active_parameters,
         bandwidth_bytes_s=card.bandwidth_gb_s * 1e9,
         peak_flops=None if peak is None else peak * 1e12,
-        attention_flops_per_token=4.0 * model.layers * model.attention_heads * model.head_dim,
+        attention_flops_per_token=4.0 * model.layers * model.attention_heads * model.attended_dim,
         tensor_parallel_size=tensor,
         pipeline_parallel_size=pipeline,
         expert_bytes=expert_bytes(model, engine),

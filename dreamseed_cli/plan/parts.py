@@ -60,6 +60,22 @@ class Window(Part):
     tokens: Count
 
 
+class Latent(Part):
+    """Multi-head latent attention (DeepSeek-V2's paper, arXiv:2405.04434, section 2.1): a layer keeps one
+    vector of a token in place of its keys and values, whole on every card of a tensor-parallel group.
+    """
+
+    rank: Count
+    """Of what keys and values are made from (`kv_lora_rank`)."""
+    rope: Count
+    """Of the key that carries the position, of which all heads have one (`qk_rope_head_dim`)."""
+
+    @property
+    def kept(self) -> int:
+        """Numbers a layer keeps of a token."""
+        return self.rank + self.rope
+
+
 class Model(Part):
     """The figures of a model that decide where it fits."""
 
@@ -72,10 +88,12 @@ class Model(Part):
     max_positions: Count
     weights_gb: Positive | None = None
     """Size of quantised weights, 10^9 bytes; None where it follows from parameters and dtype."""
-    quantization: Literal["awq", "gptq", "fp8"] | None = None
+    quantization: Literal["awq", "gptq", "fp8", "mxfp4"] | None = None
     """How the weights are quantised; None for 16 bits, and where only their size is known."""
     experts: Experts | None = None
     """None for a dense model."""
+    latent: Latent | None = None
+    """None where keys and values are kept as they are."""
     window: Window | None = None
     """None where every layer keeps the keys and values of all tokens."""
     plain_parameters: Count | None = None
@@ -103,6 +121,11 @@ class Model(Part):
         if self.attention_heads % self.kv_heads:
             raise ValueError(f"{self.kv_heads} KV heads do not divide {self.attention_heads} attention heads")
         return self
+
+    @property
+    def attended_dim(self) -> float:
+        """What a head multiplies for a token of context, half for its weight, half for the sum."""
+        return self.head_dim if self.latent is None else self.latent.rank + self.latent.rope / 2
 
     @property
     def active_parameters(self) -> int:

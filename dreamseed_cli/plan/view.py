@@ -88,6 +88,11 @@ def _special(model: Model | None) -> Iterator[Text]:
             f"{model.active_parameters / 1e9:.1f} of {model.parameters / 1e9:.1f} billion weights do; all of "
             "them are kept, and the larger the batch, the more of them a step reads."
         )
+    if model is not None and model.latent is not None:
+        yield Text(
+            f"Latent attention (computed): a layer keeps {model.latent.kept:,} numbers of a token in place "
+            "of its keys and values, all of them on every card of a group."
+        )
     if model is not None and (window := model.window) is not None:
         yield Text(
             f"Window (computed): {window.layers} of {model.layers} layers keep the last {window.tokens:,} "

@@ -58,6 +58,15 @@ def test_a_window_and_what_is_not_counted_are_told(
     assert "not counted: the weights of what sees or hears (its towers)" in shown
 
 
+def test_a_latent_vector_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """DeepSeek's: of 16 heads' keys and values 576 numbers are kept."""
+    asked = ("--model", "deepseek-ai/DeepSeek-V2-Lite-Chat", "--card", "h100-sxm", "--gpus", "1")
+    assert _run(*asked) == 0
+    assert "a layer keeps 576 numbers of a token" in " ".join(capsys.readouterr().out.split())
+    memory = _data(capsys, *asked)["memory"]
+    assert (memory["latent"], memory["kv_bytes_per_token"]) == ({"rank": 512, "rope": 64}, 31_104)
+
+
 def _mixtral(folder: Path, *, sliding_window: int | None, inside: bool = False) -> str:
     config: dict[str, Any] = {
         "model_type": "mixtral", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,

@@ -133,13 +133,17 @@ def test_older_models_name_neither_kv_heads_nor_head_size(tmp_path: Path) -> Non
     assert (model.kv_heads, model.head_dim) == (32, 128)
 
 
+_FEW_EXPERTS = {"n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"num_local_experts": 8}, "num_local_experts 8 in a 'llama', which has no experts"),
         ({"model_type": "mixtral"}, "num_local_experts is missing"),
         ({"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 5}, "more than its 4"),
-        ({"model_type": "deepseek_v3", "kv_lora_rank": 512}, "multi-head latent attention .kv_lora_rank 512"),
+        ({"kv_lora_rank": 512}, "kv_lora_rank 512 in a 'llama'"),
+        ({"model_type": "deepseek_v3", **_FEW_EXPERTS}, "kv_lora_rank is missing"),
         ({"text_config": {"model_type": "llama"}}, "hidden_size is missing"),
         ({"model_type": "mamba"}, "model_type 'mamba' is not computed"),
         ({"quantization_config": {"quant_method": "exotic"}}, "'exotic' is not computed"),

@@ -18,7 +18,7 @@ from dreamseed_cli.plan.fit import (
 )
 from dreamseed_cli.plan.hf_config import read_model
 from dreamseed_cli.plan.layouts import legal_layouts, roofline_engine
-from dreamseed_cli.plan.parts import Model
+from dreamseed_cli.plan.parts import Model, Window
 from dreamseed_cli.plan.tables import cards, models
 from dreamseed_cli.profile.schema import VllmEngine
 
@@ -62,6 +62,33 @@ _SMOLLM3_3B = {
     "model_type": "smollm3", "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
     "num_attention_heads": 16, "num_key_value_heads": 4, "max_position_embeddings": 65536,
     "use_sliding_window": False, "sliding_window": None, "vocab_size": 128256,
+}  # fmt: skip
+_GPT_OSS_20B = {
+    "model_type": "gpt_oss", "hidden_size": 2880, "intermediate_size": 2880, "num_hidden_layers": 24,
+    "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 64, "attention_bias": True,
+    "num_local_experts": 32, "num_experts_per_tok": 4, "max_position_embeddings": 131072,
+    "sliding_window": 128, "tie_word_embeddings": False, "vocab_size": 201088,
+    "layer_types": ["sliding_attention", "full_attention"] * 12,
+}  # fmt: skip
+_MXFP4 = {"quant_method": "mxfp4"}
+_DEEPSEEK_V2_LITE = {
+    "model_type": "deepseek_v2", "hidden_size": 2048, "intermediate_size": 10944, "num_hidden_layers": 27,
+    "num_attention_heads": 16, "num_key_value_heads": 16, "q_lora_rank": None, "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "moe_intermediate_size": 1408,
+    "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6, "first_k_dense_replace": 1,
+    "max_position_embeddings": 163840, "tie_word_embeddings": False, "vocab_size": 102400,
+}  # fmt: skip
+_DEEPSEEK_V3 = {
+    "model_type": "deepseek_v3", "hidden_size": 7168, "intermediate_size": 18432, "num_hidden_layers": 61,
+    "num_attention_heads": 128, "num_key_value_heads": 128, "q_lora_rank": 1536, "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "moe_intermediate_size": 2048,
+    "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8, "first_k_dense_replace": 3,
+    "max_position_embeddings": 163840, "tie_word_embeddings": False, "vocab_size": 129280,
+}  # fmt: skip
+_GLM4_9B = {
+    "model_type": "glm4", "hidden_size": 4096, "intermediate_size": 13696, "num_hidden_layers": 40,
+    "num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": 128, "attention_bias": True,
+    "max_position_embeddings": 32768, "tie_word_embeddings": False, "vocab_size": 151552,
 }  # fmt: skip
 _GEMMA2_9B = {
     "model_type": "gemma2", "hidden_size": 3584, "intermediate_size": 14336, "num_hidden_layers": 42,
@@ -120,6 +147,12 @@ def _vllm(**changes: Any) -> VllmEngine:
         (_PHI4, 14_659_507_200, 14_659_507_200),
         (_GRANITE_8B, 8_170_848_256, 8_170_848_256),
         (_SMOLLM3_3B, 3_075_098_624, 3_075_098_624),
+        # 20.91 billion with the biases of its experts; an embedding that is only looked up counts as active.
+        (_GPT_OSS_20B, 20_914_757_184, 4_193_246_784),
+        # 15.7 billion of which 2.4 work beside the embeddings; 671 and 37 billion: latent attention.
+        (_DEEPSEEK_V2_LITE, 15_706_484_224, 2_661_150_208),
+        (_DEEPSEEK_V3, 671_026_419_200, 37_552_297_472),
+        (_GLM4_9B, 9_400_279_040, 9_400_279_040),
         # 9.24 billion; the head is the embedding.
         (_GEMMA2_9B, 9_241_705_984, 9_241_705_984),
         (_GEMMA3_1B, 999_885_952, 999_885_952),
@@ -135,6 +168,10 @@ def _vllm(**changes: Any) -> VllmEngine:
         "phi-4",
         "granite-3.1-8b",
         "smollm3-3b",
+        "gpt-oss-20b",
+        "deepseek-v2-lite",
+        "deepseek-v3",
+        "glm-4-9b",
         "gemma2-9b",
         "gemma3-1b",
         "4b",
@@ -156,6 +193,8 @@ def test_the_counts_are_the_published_ones(
         (_QWEN3_30B, "Qwen/Qwen3-30B-A3B"),
         (_MIXTRAL, "mistralai/Mixtral-8x7B-Instruct-v0.1"),
         (_GEMMA3_12B, "google/gemma-3-12b-it"),
+        (_GPT_OSS_20B | {"quantization_config": _MXFP4}, "openai/gpt-oss-20b"),
+        (_DEEPSEEK_V2_LITE, "deepseek-ai/DeepSeek-V2-Lite-Chat"),
     ],
 )
 def test_the_table_has_what_the_configuration_says(tmp_path: Path, config: dict[str, Any], name: str) -> None:
@@ -242,6 +281,50 @@ def test_short_sequences_do_not_profit_from_a_window(tmp_path: Path) -> None:
     assert sequences(model, engine, memory, 512) == int(memory.kv_cache / (48 * 8192 * 512))
     alone = next(one for one in legal_layouts(model, card, engine, 1, context=512) if one.group == 1)
     assert alone.batch == sequences(model, engine, memory, 512)
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        # Norms of queries and keys: of all 8 + 2 heads in Cohere's, of one head each in GLM's, if asked for.
+        ({"model_type": "cohere", "use_qk_norm": True}, 2 * (8 + 2) * 32),
+        ({"model_type": "cohere"}, 0),
+        ({"model_type": "glm4_moe", "use_qk_norm": True}, 2 * 2 * 32),
+        ({"model_type": "glm4_moe"}, 0),
+        # Biases of queries, keys and values, without the output's.
+        ({"model_type": "glm4_moe", "attention_bias": True}, 2 * (8 + 2 + 2) * 32),
+    ],
+)
+def test_norms_and_biases_are_those_of_the_family(tmp_path: Path, changes: dict[str, Any], more: int) -> None:
+    """transformers 5.19 builds the plain ones of these sizes with so many, beside GLM's 4 of the choice."""
+    sizes = {
+        "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 8,
+        "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 4096, "vocab_size": 300,
+        "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+        "first_k_dense_replace": 1,
+    }  # fmt: skip
+    if changes["model_type"] == "cohere":
+        sizes = {name: value for name, value in sizes.items() if "expert" not in name}
+    plain = {"cohere": 1_191_680, "glm4_moe": 1_122_560 + 4}[changes["model_type"]]
+    assert _read(tmp_path, sizes, **changes).parameters == plain + more
+
+
+def test_four_bits_of_gpt_oss_are_its_experts_alone(tmp_path: Path) -> None:
+    """13,761,264,768 bytes, as its published files say: 4 bits and a scale for 32; all else in 16."""
+    model = _read(tmp_path, _GPT_OSS_20B, quantization_config=_MXFP4)
+    assert weight_bytes(model, _vllm()) == pytest.approx(13_761_264_768)
+    assert (model.quantization, model.window) == ("mxfp4", Window(layers=12, tokens=128))
+
+
+def test_a_latent_vector_is_kept_whole_on_every_card(tmp_path: Path) -> None:
+    """512 + 64 numbers a layer and token, 31,104 bytes; keys and values of 16 heads would be 276,480."""
+    model, card = _read(tmp_path, _DEEPSEEK_V2_LITE), cards()["h100-sxm"]
+    assert kv_bytes_per_token(model, "bfloat16") == 27 * (512 + 64) * 2 == 31_104
+    engine = _vllm(max_model_len=4096)
+    assert [fit(model, card, engine, size).kv_per_token for size in (1, 4)] == [31_104, 31_104]
+    # A head scores against all of it, and sums what values are made from.
+    speed = roofline_engine(model, card, engine)
+    assert speed.attention_flops_per_token == 27 * 16 * 2 * ((512 + 64) + 512)
 
 
 def test_a_tower_that_is_not_known_is_told_and_left_out(tmp_path: Path) -> None:
