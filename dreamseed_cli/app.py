@@ -124,13 +124,16 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: list[str], *, command: str, as_json: bool, debug: bool) -> int:
-    from dreamseed_cli.core.render import render_error
+    from dreamseed_cli.core.render import render_error, render_result
 
+    # Of a result that is known: a reader that goes while it is shown (`| head`) changes nothing of it.
+    code = 0
     try:
         outcome = app(args=arguments, standalone_mode=False)
         if isinstance(outcome, Result):
-            _show(command, outcome, as_json=as_json)
-            return outcome.exit_code
+            code = outcome.exit_code
+            render_result(command, outcome, as_json=as_json)
+            return code
         # Typer turns Ctrl-C into its exit code.
         interrupted = outcome == InterruptedByUser.exit_code
         return _interrupted(command, as_json=as_json) if interrupted else int(outcome or 0)
@@ -139,10 +142,10 @@ def _run(arguments: list[str], *, command: str, as_json: bool, debug: bool) -> i
     except BrokenPipeError:
         # The reader (`head`, a pager) has gone: not an error, and nothing more can be said to it.
         _give_up_stdout()
-        return 0
+        return code
     except SystemExit as ended:
         if isinstance(ended.__context__, BrokenPipeError):
-            return 0  # Rich makes an exit with 1 of it, which would say that a target was missed
+            return code  # Rich makes an exit with 1 of it, which would say that a target was missed
         raise
     except Exception as error:
         if debug:
@@ -155,19 +158,6 @@ def _run(arguments: list[str], *, command: str, as_json: bool, debug: bool) -> i
             with suppress(OSError):
                 render_error(command, explained, as_json=False)
         return explained.exit_code
-
-
-def _show(command: str, result: Result, *, as_json: bool) -> None:
-    """For as long as somebody reads it: a reader that has gone (`| head`) changes no exit code."""
-    from dreamseed_cli.core.render import render_result
-
-    try:
-        render_result(command, result, as_json=as_json)
-    except BrokenPipeError:
-        _give_up_stdout()
-    except SystemExit as ended:
-        if not isinstance(ended.__context__, BrokenPipeError):
-            raise
 
 
 def _prepare_streams() -> None:
