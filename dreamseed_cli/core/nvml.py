@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,17 +52,20 @@ def look(within_s: float = WITHIN_S) -> Seen:
     return msgspec.json.decode(done.stdout, type=Seen)
 
 
-def on_each(act: Callable[[Any], T]) -> Iterator[T | NVMLError]:
+def on_each(act: Callable[[Any], T]) -> list[T | NVMLError]:
     """Start NVML and do something with each card, by its handle; for the process that may hang.
 
     A card that cannot be opened, or is lost meanwhile, gives its error: those beside it still work. Raises
-    NVMLError for everything else.
+    NVMLError for everything else, and where no card works.
     """
     import pynvml
 
     pynvml.nvmlInit()
-    for index in range(pynvml.nvmlDeviceGetCount()):
-        yield _on_one(index, act)
+    done = [_on_one(index, act) for index in range(pynvml.nvmlDeviceGetCount())]
+    lost = [one for one in done if isinstance(one, pynvml.NVMLError)]
+    if lost and len(lost) == len(done):
+        raise lost[0]
+    return done
 
 
 def _on_one(index: int, act: Callable[[Any], T]) -> T | NVMLError:
@@ -111,16 +114,13 @@ def main() -> None:
 
 
 def _ask() -> Seen:
-    told = list(on_each(_card))
-    lost = {index: one for index, one in enumerate(told) if not isinstance(one, tuple)}
-    if lost and len(lost) == len(told):
-        raise lost[0]
+    told = on_each(_card)
     cards = [one for one in told if isinstance(one, tuple)]
     limits_w = tuple(limit_w for _, limit_w in cards if limit_w is not None)
     return Seen(
         names=tuple(name for name, _ in cards),
         limits_w=limits_w if len(limits_w) == len(cards) else (),
-        lost=tuple(f"card {index}: {error}" for index, error in lost.items()),
+        lost=tuple(f"card {index}: {one}" for index, one in enumerate(told) if not isinstance(one, tuple)),
         cuda=_cuda(),
     )
 

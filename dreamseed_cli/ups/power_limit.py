@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -109,7 +109,7 @@ def _lower(milliwatts: int, *, only_show: bool) -> dict[str, int]:
             before[uuid] = limit
 
     try:
-        _on_all(lower)
+        on_each(lower)
     except pynvml.NVMLError as error:
         if before and not only_show:
             _restore(before)
@@ -126,16 +126,9 @@ def _restore(limits: Mapping[str, int]) -> None:
             pynvml.nvmlDeviceSetPowerManagementLimit(handle, limit)
 
     try:
-        _on_all(give_back)
+        on_each(give_back)
     except pynvml.NVMLError as error:
         raise _refused(error) from error
-
-
-def _on_all(act: Callable[[Any], None]) -> None:
-    """On each card that is not lost. Raises NVMLError, also where all are."""
-    failed = list(on_each(act))
-    if failed and all(failed):
-        raise next(error for error in failed if error)
 
 
 def _refused(error: NVMLError) -> FailedError:
