@@ -8,6 +8,7 @@ from dreamseed_cli.plan.parts import Window
 
 _SLIDING = "sliding_attention"
 _SIXTH = 6
+"""Gemma 3's, where its configuration does not tell."""
 
 
 def mixture_of(fields: Fields, family: Family, layers: int) -> Mixture | None:
@@ -37,7 +38,7 @@ def _windowed(fields: Fields, family: Family, layers: int) -> int:
         return types.count(_SLIDING)
     if family.windows == "every_second":  # the first, the third, ...
         return (layers + 1) // 2
-    if family.windows == "but_every_sixth":
+    if family.windows == "but_every_nth":
         pattern = fields.number("sliding_window_pattern", fields.number("_sliding_window_pattern", _SIXTH))
         return layers - layers // pattern
     if family.windows == "from_a_layer":

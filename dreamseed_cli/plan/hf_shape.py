@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Windows = Literal["none", "all", "every_second", "but_every_sixth", "from_a_layer"]
-"""Which layers look back a window only: Mistral all, Gemma 2 every second, Gemma 3 all but every sixth, Qwen
-those from `max_window_layers` on, if `use_sliding_window` says so."""
+Windows = Literal["none", "all", "every_second", "but_every_nth", "from_a_layer"]
+"""Which layers look back a window only: Mistral all, Gemma 2 every second, Gemma 3 all but every sixth and
+Cohere 2 all but every fourth, Qwen those from `max_window_layers` on, if `use_sliding_window` says so."""
 InnerNorms = Literal["none", "head", "all"]
 """Norms of queries and keys: of one head's size each, or of all heads' (OLMo 2)."""
 
@@ -74,19 +74,17 @@ FAMILIES = {
         inner_norms_asked=True,
     ),
     "cohere": Family(norms=1, tied=True, inner_norms="all", inner_norms_asked=True),
-    "cohere2": Family(norms=1, tied=True, windows="but_every_sixth", defaults=_EVERY_FOURTH),
+    "cohere2": Family(norms=1, tied=True, windows="but_every_nth", defaults=_EVERY_FOURTH),
     "seed_oss": Family(output_bias=False),
     "ernie4_5": Family(tied=True),
-    "exaone4": Family(inner_norms="head", windows="but_every_sixth", defaults=_EVERY_FOURTH),
+    "exaone4": Family(inner_norms="head", windows="but_every_nth", defaults=_EVERY_FOURTH),
     "olmo2": Family(inner_norms="all"),
-    "olmo3": Family(inner_norms="all", windows="but_every_sixth", defaults=_EVERY_FOURTH),
+    "olmo3": Family(inner_norms="all", windows="but_every_nth", defaults=_EVERY_FOURTH),
     "gemma": Family(tied=True),
     "gemma2": Family(norms=4, tied=True, windows="every_second"),
-    "gemma3_text": Family(
-        inner_norms="head", norms=4, tied=True, windows="but_every_sixth", defaults=_GEMMA3
-    ),
+    "gemma3_text": Family(inner_norms="head", norms=4, tied=True, windows="but_every_nth", defaults=_GEMMA3),
 }
-"""By `model_type`. All but the experts build their layers as Llama does."""
+"""By `model_type`. What a family does not say of its layers is as in Llama's."""
 
 ALIASES = {
     "qwen2_vl": "qwen2", "qwen2_5_vl": "qwen2", "qwen2_vl_text": "qwen2", "qwen2_5_vl_text": "qwen2",
