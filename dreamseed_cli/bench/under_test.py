@@ -76,8 +76,7 @@ class UnderTest:
     @property
     def on_cards(self) -> bool:
         """Whether the engines compute on this machine's cards: only then is what those draw theirs."""
-        engine = self.profile.engine if self.profile else None
-        return isinstance(engine, VllmEngine) and engine.device == "cuda"
+        return self.profile is not None and self.profile.card_engine is not None
 
     @property
     def note(self) -> str:

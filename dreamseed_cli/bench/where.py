@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dreamseed_cli.core import nvml
 from dreamseed_cli.estimates.results import Stamp
-from dreamseed_cli.profile.schema import Profile, VllmEngine
+from dreamseed_cli.profile.schema import Profile
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -21,8 +21,7 @@ def this_device(profile: Profile | None) -> str:
     An emulated engine computes on the processor whatever cards there are. None: somebody else's server, of
     whose machine nothing is known: what asks it is described.
     """
-    engine = profile.engine if profile else None
-    if profile is not None and isinstance(engine, VllmEngine) and engine.device == "cuda":
+    if profile is not None and profile.card_engine is not None:
         return device(nvml.look().names[: profile.box.gpus])
     return device()
 

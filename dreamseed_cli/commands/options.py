@@ -48,5 +48,7 @@ def profile_argv(profile: str | None) -> list[str]:
     named = named_profile(profile)
     if named is None:
         return []
-    is_file = named.endswith(".toml") or "/" in named
-    return ["--profile", str(Path(named).expanduser().absolute()) if is_file else named]
+    from dreamseed_cli.core.paths import names_a_file
+
+    whole = str(Path(named).expanduser().absolute()) if names_a_file(named) else named
+    return ["--profile", whole]

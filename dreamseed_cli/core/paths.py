@@ -15,6 +15,11 @@ _SOCKET_PATH_LIMIT = 107
 _LONGEST_SOCKET_NAME = "gateway-admin.sock"
 
 
+def names_a_file(name: str) -> bool:
+    """Whether it is the path of a TOML file of one's own, rather than the name of a shipped one."""
+    return name.endswith(".toml") or "/" in name
+
+
 @dataclass(frozen=True, slots=True)
 class StateDir:
     """The folder of one running stack: who runs, on which sockets, with which logs."""

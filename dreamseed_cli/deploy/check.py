@@ -15,7 +15,7 @@ from dreamseed_cli.core.address import is_loopback
 from dreamseed_cli.deploy.containers import KAFKA_PORTS, VALKEY_PORTS, kafka_here, strangers, valkey_here
 from dreamseed_cli.deploy.facts import ALERTMANAGER, box_address, front_image, gateway_name, gcp_project
 from dreamseed_cli.deploy.secrets import cloud_secrets, compose_files, variables
-from dreamseed_cli.profile.schema import Profile, VllmEngine
+from dreamseed_cli.profile.schema import Profile
 
 _OPEN_TO_OTHERS = 0o077
 _HOMES = ("/home/", "/root/", "/run/user/")
@@ -231,7 +231,7 @@ def _box(profile: Profile, machine: Machine) -> Iterator[Need]:
         _is_closed(secrets),
         f"Write the lines NAME=value that your stores need to {host.config}/secrets.env, mode 0600.",
     )
-    if isinstance(profile.engine, VllmEngine) and profile.engine.device == "cuda":
+    if profile.card_engine is not None:
         yield Need(
             "the NVIDIA driver",
             "B2",

@@ -197,7 +197,7 @@ def _units(profile: Profile) -> dict[str, Any]:
     engine_stop = engine.shutdown_timeout_s if isinstance(engine, VllmEngine | EmulatedEngine) else 0
     return {
         "stop_s": int(drain + engine_stop + _STOP_SPARE_S),
-        "cuda": isinstance(engine, VllmEngine) and engine.device == "cuda",
+        "cuda": profile.card_engine is not None,
         "state_name": profile.deploy.host.state.removeprefix("/var/lib/"),
         "watch_folder": _watch_folder(profile),
         "backup_folders": _backup_folders(profile),

@@ -11,7 +11,7 @@ from dreamseed_cli.doctor.finding import Finding, off, ok, problem, warning
 from dreamseed_cli.plan.check import check_profile, start_errors
 from dreamseed_cli.plan.power import box_power
 from dreamseed_cli.plan.tables import shipped
-from dreamseed_cli.profile.schema import Profile, VllmEngine
+from dreamseed_cli.profile.schema import Profile
 from dreamseed_cli.supervisor.orphans import find_orphans
 from dreamseed_cli.supervisor.preflight import machine_needs, require_port
 from dreamseed_cli.supervisor.state import read_supervisor
@@ -34,8 +34,8 @@ def packages(profile: Profile, state: StateDir) -> Iterator[Finding]:
 
 def cards(profile: Profile) -> Iterator[Finding]:
     """The driver and its cards against the profile's box."""
-    engine = profile.engine
-    if not isinstance(engine, VllmEngine) or engine.device != "cuda":
+    engine = profile.card_engine
+    if engine is None:
         yield off(_AREA, "cards", "the engines of this profile use none here")
         return
     loaded = driver.version()
@@ -54,8 +54,8 @@ def cards(profile: Profile) -> Iterator[Finding]:
 
 def compiler(profile: Profile) -> Iterator[Finding]:
     """What engines on cards are compiled with."""
-    engine = profile.engine
-    if isinstance(engine, VllmEngine) and engine.device == "cuda":
+    engine = profile.card_engine
+    if engine is not None:
         yield from driver.compiler(engine)
 
 

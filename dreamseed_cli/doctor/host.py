@@ -122,8 +122,8 @@ def disk_health(profile: Profile, devices: Path = Path("/sys/class/nvme")) -> It
     if not disks:
         return
     if program is None:
-        said, engine = f"{counted(len(disks), 'disk')}, nothing asks them", profile.engine
-        if isinstance(engine, VllmEngine) and engine.device == "cuda":
+        said = f"{counted(len(disks), 'disk')}, nothing asks them"
+        if profile.card_engine is not None:
             yield warning(_AREA, "NVMe", said, "Install smartmontools.")
         else:
             yield off(_AREA, "NVMe", f"{said} (smartmontools would)")

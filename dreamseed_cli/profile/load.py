@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.paths import names_a_file
 from dreamseed_cli.core.spelling import no_such_key
 from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.profile.schema import Profile
@@ -35,7 +36,7 @@ def shipped_names() -> list[str]:
 
 def profile_path(name_or_path: str) -> Path:
     """The file behind a name or a path; UsageError if there is none."""
-    if name_or_path.endswith(".toml") or "/" in name_or_path:
+    if names_a_file(name_or_path):
         path = Path(name_or_path).expanduser()
         if not path.is_file():
             cause = "is a folder" if path.is_dir() else "there is no such file"

@@ -376,10 +376,16 @@ class Profile(Part):
     costs: dict[str, float | str] = Field(default_factory=dict)
     """What `cost-sim` assumes of this service, by the name that its `--set` takes: `ai_share = 0.02`."""
 
+    @property
+    def card_engine(self) -> VllmEngine | None:
+        """The engine, if it computes on cards of this box; an emulated one computes on the processor."""
+        engine = self.engine
+        return engine if isinstance(engine, VllmEngine) and engine.device == "cuda" else None
+
     @model_validator(mode="after")
     def _cards_suffice(self) -> Self:
-        engine = self.engine
-        if isinstance(engine, VllmEngine) and engine.device == "cuda":
+        engine = self.card_engine
+        if engine is not None:
             needed = engine.replicas * engine.tensor_parallel_size
             if needed > self.box.gpus:
                 raise ValueError(

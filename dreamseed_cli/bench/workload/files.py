@@ -13,6 +13,7 @@ from dreamseed_cli.bench.workload.jobs import Workload
 from dreamseed_cli.bench.workload.kind import Kind
 from dreamseed_cli.core.data_file import mistake
 from dreamseed_cli.core.errors import ErrorGroup, UsageError
+from dreamseed_cli.core.paths import names_a_file
 from dreamseed_cli.core.toml import read_toml
 from dreamseed_cli.estimates.load import shipped_dir
 
@@ -56,7 +57,7 @@ def _weighed(part: str, spec: str) -> tuple[str, float]:
 
 
 def _load_kind(name: str) -> Kind:
-    if name.endswith(".toml") or "/" in name:
+    if names_a_file(name):
         path = Path(name).expanduser()
     else:
         path = _shipped() / f"{name}.toml"
